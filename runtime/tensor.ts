@@ -1,0 +1,47 @@
+import { BYTES, type DType, type HostArray } from './dtype.ts';
+import { elements, type Shape } from './shape.ts';
+
+/** A range of bytes of a device buffer. */
+export interface Storage {
+  buffer: GPUBuffer;
+  offset: number;
+  bytes: number;
+}
+
+/** A named, contiguous array. With storage it lives on the device, without it is a temporary of one graph. */
+export interface Tensor {
+  readonly name: string;
+  readonly shape: Shape;
+  readonly dtype: DType;
+  readonly storage?: Storage;
+}
+
+/** A contiguous array on the host. */
+export interface HostTensor {
+  readonly shape: Shape;
+  readonly dtype: DType;
+  readonly data: HostArray;
+}
+
+/**
+ * A matrix [rows, cols] kept as blocks of consecutive rows, so that each block fits the adapter's binding limit.
+ * Most have one block; an op runs one dispatch per block.
+ */
+export interface Matrix {
+  readonly name: string;
+  readonly rows: number;
+  readonly cols: number;
+  readonly dtype: DType;
+  readonly blocks: readonly { readonly tensor: Tensor; readonly row: number }[];
+}
+
+/** Bytes of a tensor's elements. */
+export function tensorBytes(t: { shape: Shape; dtype: DType }): number {
+  return elements(t.shape) * BYTES[t.dtype];
+}
+
+/** A tensor [rows, cols] seen as a matrix of one block. */
+export function asMatrix(tensor: Tensor): Matrix {
+  const [rows = 0, cols = 0] = tensor.shape;
+  return { name: tensor.name, rows, cols, dtype: tensor.dtype, blocks: [{ tensor, row: 0 }] };
+}
