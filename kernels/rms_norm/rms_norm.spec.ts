@@ -1,0 +1,38 @@
+import { widen } from '../../runtime/index.ts';
+import { type OpSpec, roundoff } from '../spec.ts';
+import { rmsNorm, variants } from './rms_norm.ts';
+
+type RmsNormCase = { rows: number; cols: number; as: 'f32' | 'f16'; quick?: boolean };
+
+const EPS = 1e-5;
+
+/** RMSNorm against float64. */
+export const spec: OpSpec<RmsNormCase> = {
+  name: 'rms_norm',
+  formula: 'y = w x / sqrt(mean(x^2) + eps)',
+  variants,
+  cases: [
+    { rows: 1, cols: 8, as: 'f32', quick: true },
+    ...[1, 63, 64, 65, 101, 5120].map((cols) => ({ rows: 3, cols, as: 'f32' as const })),
+    { rows: 257, cols: 128, as: 'f32' },
+    { rows: 5, cols: 320, as: 'f16' },
+  ],
+  bench: [
+    { rows: 1, cols: 5120, as: 'f32' },
+    { rows: 512, cols: 5120, as: 'f32' },
+  ],
+  inputs: ({ rows, cols }, random) => ({ x: random.tensor([rows, cols], 'f32', 3), w: random.tensor([cols]) }),
+  record: (g, { x, w }, { as }) => rmsNorm(g, x!, w!, EPS, as),
+  reference({ x, w }, { rows, cols }) {
+    const [xs, ws] = [widen(x!.dtype, x!.data), widen(w!.dtype, w!.data)];
+    const y = new Float64Array(rows * cols);
+    for (let r = 0; r < rows; r++) {
+      let sum = 0;
+      for (let i = 0; i < cols; i++) sum += xs[r * cols + i]! ** 2;
+      const scale = 1 / Math.sqrt(sum / cols + EPS);
+      for (let i = 0; i < cols; i++) y[r * cols + i] = ws[i]! * xs[r * cols + i]! * scale;
+    }
+    return y;
+  },
+  tolerance: ({ as }) => ({ atol: 1e-6, rtol: 4 * roundoff(as) + 1e-6 }),
+};

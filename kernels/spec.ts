@@ -1,0 +1,103 @@
+import {
+  type DType,
+  elements,
+  type Graph,
+  type HostTensor,
+  hostArray,
+  type Kernel,
+  narrow,
+  type Shape,
+  type Tensor,
+} from '../runtime/index.ts';
+
+/** One set of sizes and options of an op; `quick` marks those that also run where pipelines compile slowly. */
+export type Case = Record<string, number | boolean | string> & { quick?: boolean };
+
+/** The error allowed against the float64 reference: |got - ref| <= atol + rtol |ref| everywhere. */
+export interface Tolerance {
+  atol: number;
+  rtol: number;
+}
+
+/** The one declaration of an op that drives its tests, its fuzz, its compile check, its bench and its catalogue row. */
+export interface OpSpec<C extends Case = Case> {
+  /** The op's folder name. */
+  name: string;
+  /** The formula, in one line. */
+  formula: string;
+  variants: readonly Kernel[];
+  /** Whether a variant takes part in a case; without it every variant does. */
+  applies?(kernel: Kernel, c: C): boolean;
+  /** Sweep: 1, tile - 1, tile, tile + 1, a prime and the model's own size in each tiled dimension, each dtype. */
+  cases: readonly C[];
+  /** The model's own shapes, for timing. */
+  bench: readonly C[];
+  inputs(c: C, random: Random): Record<string, HostTensor>;
+  /** Records the op on device tensors of the inputs' names; returns its result. */
+  record(g: Graph, tensors: Record<string, Tensor>, c: C): Tensor;
+  /** The result in float64, from the same inputs. */
+  reference(inputs: Record<string, HostTensor>, c: C): Float64Array;
+  tolerance(c: C): Tolerance;
+}
+
+/** A case as the text `k=v,...` that names it in reports. */
+export function showCase(c: Case): string {
+  return Object.entries(c)
+    .filter(([key]) => key !== 'quick')
+    .map(([key, value]) => `${key}=${value}`)
+    .join(',');
+}
+
+/** A seeded generator: the same seed gives the same numbers everywhere (xorshift128, Marsaglia 2003). */
+export class Random {
+  #state: Uint32Array;
+
+  constructor(seed: number) {
+    this.#state = Uint32Array.of(seed ^ 0x9e3779b9, 0x243f6a88, 0xb7e15162, 0xdeadbeef);
+    for (let i = 0; i < 16; i++) this.word();
+  }
+
+  /** 32 random bits. */
+  word(): number {
+    const s = this.#state;
+    const t = s[0]! ^ (s[0]! << 11);
+    s[0] = s[1]!;
+    s[1] = s[2]!;
+    s[2] = s[3]!;
+    s[3] = s[3]! ^ (s[3]! >>> 19) ^ t ^ (t >>> 8);
+    return s[3]!;
+  }
+
+  /** Uniform in [0, 1). */
+  uniform(): number {
+    return this.word() / 2 ** 32;
+  }
+
+  /** Uniform integer in [0, below). */
+  below(limit: number): number {
+    return Math.floor(this.uniform() * limit);
+  }
+
+  /** Standard normal (Box and Muller 1958). */
+  normal(): number {
+    return Math.sqrt(-2 * Math.log(1 - this.uniform())) * Math.cos(2 * Math.PI * this.uniform());
+  }
+
+  /** Normal values of the given scale, rounded to a floating point dtype. */
+  tensor(shape: Shape, dtype: 'f32' | 'f16' | 'bf16' = 'f32', scale = 1): HostTensor {
+    const values = Float32Array.from({ length: elements(shape) }, () => this.normal() * scale);
+    return { shape, dtype, data: narrow(dtype, values) };
+  }
+
+  /** Uniform integers in [0, below). */
+  integers(shape: Shape, limit: number, dtype: 'u32' | 'i32' = 'u32'): HostTensor {
+    const data = hostArray(dtype, elements(shape));
+    for (let i = 0; i < data.length; i++) data[i] = this.below(limit);
+    return { shape, dtype, data };
+  }
+}
+
+/** The unit roundoff of an activation dtype, to which a result stored in it is exact. */
+export function roundoff(dtype: DType): number {
+  return dtype === 'f16' ? 2 ** -11 : 2 ** -24;
+}

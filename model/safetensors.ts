@@ -1,0 +1,351 @@
+import { closeSync, existsSync, fstatSync, openSync, readSync } from 'node:fs';
+import { join } from 'node:path';
+import { type DType, hostArray } from '../runtime/dtype.ts';
+import { elements, type Shape } from '../runtime/shape.ts';
+import type { HostTensor } from '../runtime/tensor.ts';
+import {
+  checkpointError,
+  isObject,
+  type JsonObject,
+  MAX_JSON_BYTES,
+  parseObject,
+  readObject,
+  show,
+  statFile,
+} from './json.ts';
+
+/** Where one tensor lies: `bytes` bytes from the absolute position `offset` of `file`, row-major, little-endian. */
+export interface TensorInfo {
+  readonly name: string;
+  readonly dtype: DType;
+  readonly shape: Shape;
+  readonly offset: number;
+  readonly bytes: number;
+  readonly file: string;
+}
+
+const DAMAGED = 'download the file again';
+const INDEX = 'model.safetensors.index.json';
+const LENGTH_BYTES = 8;
+const READ_BYTES = 2 ** 30;
+
+/** Bits per element of every dtype of the format, and ours where there is one. */
+const FORMATS = new Map<string, { bits: number; dtype?: DType }>([
+  ['F32', { bits: 32, dtype: 'f32' }],
+  ['F16', { bits: 16, dtype: 'f16' }],
+  ['BF16', { bits: 16, dtype: 'bf16' }],
+  ['I8', { bits: 8, dtype: 'i8' }],
+  ['I32', { bits: 32, dtype: 'i32' }],
+  ['U32', { bits: 32, dtype: 'u32' }],
+  ...['F4'].map((name) => [name, { bits: 4 }] as const),
+  ...['F6_E2M3', 'F6_E3M2'].map((name) => [name, { bits: 6 }] as const),
+  ...['BOOL', 'U8', 'F8_E5M2', 'F8_E4M3', 'F8_E8M0', 'F8_E4M3FNUZ', 'F8_E5M2FNUZ'].map(
+    (name) => [name, { bits: 8 }] as const,
+  ),
+  ...['I16', 'U16'].map((name) => [name, { bits: 16 }] as const),
+  ...['I64', 'U64', 'F64', 'C64'].map((name) => [name, { bits: 64 }] as const),
+]);
+
+/** Named tensors on disk; nothing but headers is held in memory. */
+abstract class TensorSource {
+  /** The tensors that can be read, by name. */
+  readonly tensors: ReadonlyMap<string, TensorInfo>;
+  /** The format's dtype of the tensors that have no dtype here (F64, U8, F8_E4M3, ...), by name. */
+  readonly unsupported: ReadonlyMap<string, string>;
+  readonly path: string;
+
+  protected constructor(path: string, tensors: Map<string, TensorInfo>, unsupported: Map<string, string>) {
+    this.path = path;
+    this.tensors = tensors;
+    this.unsupported = unsupported;
+  }
+
+  /** Fills `target` with the bytes of a tensor from `byteOffset` on; CheckpointError unless the whole range is there. */
+  abstract readInto(info: TensorInfo, byteOffset: number, target: Uint8Array): void;
+
+  /** Closes the files; reading afterwards is a CheckpointError. */
+  abstract close(): void;
+
+  /** The place of a tensor; CheckpointError with the nearest names when it is absent, or when its dtype is unsupported. */
+  info(name: string): TensorInfo {
+    const info = this.tensors.get(name);
+    if (info) return info;
+    const stored = this.unsupported.get(name);
+    if (stored)
+      throw checkpointError(this.path, name, 'BF16, F16, F32, I8, I32 or U32', stored, 'convert the checkpoint');
+    const hint = `the nearest names are ${nearest(name, this.tensors.keys()).join(', ') || 'none'}`;
+    throw checkpointError(this.path, name, 'a tensor', 'nothing', hint);
+  }
+
+  /** A whole tensor as an aligned copy on the host; meant for small ones. */
+  read(name: string): HostTensor {
+    const { dtype, shape, bytes } = this.info(name);
+    const buffer = new ArrayBuffer(bytes);
+    this.readInto(this.info(name), 0, new Uint8Array(buffer));
+    return { dtype, shape, data: hostArray(dtype, elements(shape), buffer) };
+  }
+}
+
+/** One .safetensors file, opened and checked but not read. */
+export class SafetensorsFile extends TensorSource {
+  /** The strings under `__metadata__`. */
+  readonly metadata: Readonly<Record<string, string>>;
+  #fd: number;
+
+  private constructor(path: string, fd: number, header: Header) {
+    super(path, header.tensors, header.unsupported);
+    this.metadata = header.metadata;
+    this.#fd = fd;
+  }
+
+  /**
+   * Opens a file and checks its header as the reference implementation does: lengths, dtypes, shapes and offsets, and
+   * that the tensors cover the data exactly, without holes, overlaps or bytes left over. CheckpointError otherwise.
+   */
+  static open(path: string): SafetensorsFile {
+    const fd = attempt(path, 'file', 'a readable file', () => {
+      statFile(path);
+      return openSync(path, 'r');
+    });
+    try {
+      return new SafetensorsFile(path, fd, readHeader(path, fd));
+    } catch (error) {
+      closeSync(fd);
+      throw error;
+    }
+  }
+
+  readInto(info: TensorInfo, byteOffset: number, target: Uint8Array): void {
+    const end = byteOffset + target.byteLength;
+    if (this.tensors.get(info.name) !== info || !isCount(byteOffset) || end > info.bytes) {
+      const expected = `a range within its ${info.bytes} bytes in ${info.file}`;
+      throw checkpointError(this.path, info.name, expected, `${byteOffset} to ${end}`, 'ask for a part of it');
+    }
+    readAt(this.path, info.name, this.#fd, info.offset + byteOffset, target);
+  }
+
+  close(): void {
+    if (this.#fd >= 0) closeSync(this.#fd);
+    this.#fd = -1;
+  }
+}
+
+/** The tensors of a model folder, over all its shards. */
+export class Checkpoint extends TensorSource {
+  #shards: ReadonlyMap<string, SafetensorsFile>;
+
+  private constructor(dir: string, shards: Map<string, SafetensorsFile>) {
+    const files = [...shards.values()];
+    super(
+      dir,
+      new Map(files.flatMap((file) => [...file.tensors])),
+      new Map(files.flatMap((file) => [...file.unsupported])),
+    );
+    this.#shards = shards;
+  }
+
+  /**
+   * Opens the shards that model.safetensors.index.json lists, or model.safetensors where there is no index.
+   * CheckpointError when a file is missing or damaged, or when index and shards disagree about any tensor.
+   */
+  static open(dir: string): Checkpoint {
+    const index = join(dir, INDEX);
+    const shardOf = existsSync(index) ? readIndex(index) : undefined;
+    const shards = new Map<string, SafetensorsFile>();
+    try {
+      for (const shard of new Set(shardOf?.values() ?? ['model.safetensors'])) {
+        const path = join(dir, shard);
+        shards.set(path, SafetensorsFile.open(path));
+        if (shardOf) checkShard(index, shard, shards.get(path)!, shardOf);
+      }
+    } catch (error) {
+      for (const file of shards.values()) file.close();
+      throw error;
+    }
+    return new Checkpoint(dir, shards);
+  }
+
+  readInto(info: TensorInfo, byteOffset: number, target: Uint8Array): void {
+    const file = this.#shards.get(info.file);
+    if (!file)
+      throw checkpointError(this.path, info.name, 'a tensor of this checkpoint', info.file, 'take it from tensors');
+    file.readInto(info, byteOffset, target);
+  }
+
+  close(): void {
+    for (const file of this.#shards.values()) file.close();
+  }
+}
+
+interface Header {
+  tensors: Map<string, TensorInfo>;
+  unsupported: Map<string, string>;
+  metadata: Record<string, string>;
+}
+
+/** A tensor's entry: the format's dtype and a range of the data section. */
+interface Entry {
+  name: string;
+  stored: string;
+  dtype: DType | undefined;
+  shape: number[];
+  begin: number;
+  end: number;
+}
+
+function readHeader(path: string, fd: number): Header {
+  const { size } = fstatSync(fd);
+  if (size < LENGTH_BYTES) {
+    throw checkpointError(path, 'file', `at least ${LENGTH_BYTES} bytes`, `${size}`, DAMAGED);
+  }
+  const prefix = new Uint8Array(LENGTH_BYTES);
+  readAt(path, 'header length', fd, 0, prefix);
+  const stated = new DataView(prefix.buffer).getBigUint64(0, true);
+  const limit = Math.min(size - LENGTH_BYTES, MAX_JSON_BYTES);
+  if (stated === 0n || stated > BigInt(limit)) {
+    throw checkpointError(path, 'header length', `1 to ${limit} bytes`, `${stated}`, DAMAGED);
+  }
+  const bytes = new Uint8Array(Number(stated));
+  readAt(path, 'header', fd, LENGTH_BYTES, bytes);
+  const { __metadata__: metadata = {}, ...rest } = parseObject(path, 'header', bytes);
+  const dataStart = LENGTH_BYTES + bytes.length;
+  const entries = Object.entries(rest).map(([name, value]) => readEntry(path, name, value));
+  checkCoverage(path, entries, size - dataStart);
+  return {
+    tensors: new Map(
+      entries.flatMap(({ name, dtype, shape, begin, end }) =>
+        dtype
+          ? [[name, { name, dtype, shape, offset: dataStart + begin, bytes: end - begin, file: path }] as const]
+          : [],
+      ),
+    ),
+    unsupported: new Map(entries.filter(({ dtype }) => !dtype).map(({ name, stored }) => [name, stored])),
+    metadata: readMetadata(path, metadata),
+  };
+}
+
+function readEntry(file: string, name: string, value: unknown): Entry {
+  const check = (condition: boolean, expected: string, got: string) => {
+    if (!condition) throw checkpointError(file, name, expected, got, DAMAGED);
+  };
+  const { dtype: stored, shape, data_offsets: offsets } = isObject(value) ? value : ({} as JsonObject);
+  const format = FORMATS.get(stored as string);
+  check(format !== undefined, 'a dtype of the safetensors format', show(stored));
+  check(Array.isArray(shape) && shape.every(isCount), 'a shape of non-negative integers', show(shape));
+  const isRange = Array.isArray(offsets) && offsets.length === 2 && offsets.every(isCount) && offsets[0] <= offsets[1];
+  check(isRange, 'data_offsets [begin, end] with begin <= end', show(offsets));
+  const sizes = shape as number[];
+  const [begin, end] = offsets as [number, number];
+  const count = sizes.reduce((product, size) => (Number.isSafeInteger(product) ? product * size : product), 1);
+  check(Number.isSafeInteger(count), 'fewer than 2^53 elements', show(shape));
+  const bytes = (count * format!.bits) / 8;
+  check(bytes === end - begin, `${bytes} bytes for ${stored} ${show(shape)}`, `${end - begin}`);
+  return { name, stored: stored as string, dtype: format!.dtype, shape: sizes, begin, end };
+}
+
+/** Tensors sorted by offset must follow one another from the first byte of the data section to the last. */
+function checkCoverage(file: string, entries: Entry[], dataBytes: number): void {
+  let covered = 0;
+  for (const { name, begin, end } of entries.toSorted((a, b) => a.begin - b.begin || a.end - b.end)) {
+    if (begin !== covered) {
+      const problem = begin < covered ? 'an overlap' : 'a hole';
+      throw checkpointError(file, name, `data from byte ${covered} on`, `${problem}: it begins at ${begin}`, DAMAGED);
+    }
+    if (end > dataBytes) {
+      throw checkpointError(file, name, `data up to byte ${dataBytes}, where the file ends`, `${end}`, DAMAGED);
+    }
+    covered = end;
+  }
+  if (covered !== dataBytes) {
+    throw checkpointError(file, 'data', `${covered} bytes, the end of the last tensor`, `${dataBytes}`, DAMAGED);
+  }
+}
+
+function readMetadata(file: string, value: unknown): Record<string, string> {
+  if (!isObject(value) || !Object.values(value).every((text) => typeof text === 'string')) {
+    throw checkpointError(file, '__metadata__', 'an object of strings', show(value), DAMAGED);
+  }
+  return value as Record<string, string>;
+}
+
+/** The index's map from tensor name to shard file name; only plain names of .safetensors files are followed. */
+function readIndex(index: string): Map<string, string> {
+  const { weight_map: map } = readObject(index);
+  if (!isObject(map)) throw checkpointError(index, 'weight_map', 'an object', show(map), DAMAGED);
+  for (const [name, shard] of Object.entries(map)) {
+    if (typeof shard !== 'string' || !/^[^/\\:\0]+\.safetensors$/.test(shard)) {
+      throw checkpointError(index, name, 'the name of a .safetensors file in the same folder', show(shard), DAMAGED);
+    }
+  }
+  return new Map(Object.entries(map as Record<string, string>));
+}
+
+/** Index and shard must agree on the shard's tensors; hence no tensor lies in two shards. */
+function checkShard(index: string, shard: string, file: SafetensorsFile, shardOf: Map<string, string>): void {
+  for (const name of [...file.tensors.keys(), ...file.unsupported.keys()]) {
+    const listed = shardOf.get(name);
+    if (listed !== shard) {
+      const expected = listed ? `the tensor in ${listed} only, as ${index} says` : `a tensor that ${index} lists`;
+      throw checkpointError(file.path, name, expected, 'one more', 'download index and shards again');
+    }
+  }
+  for (const [name, listed] of shardOf) {
+    if (listed === shard && !file.tensors.has(name) && !file.unsupported.has(name)) {
+      throw checkpointError(
+        file.path,
+        name,
+        `the tensor here, as ${index} says`,
+        'nothing',
+        'download index and shards again',
+      );
+    }
+  }
+}
+
+/** Fills `target` from a position of an open file; the system call takes less than 2^31 bytes at a time. */
+function readAt(file: string, what: string, fd: number, position: number, target: Uint8Array): void {
+  let done = 0;
+  while (done < target.byteLength) {
+    const length = Math.min(target.byteLength - done, READ_BYTES);
+    const read = attempt(file, what, 'readable bytes', () => readSync(fd, target, done, length, position + done));
+    if (read === 0) {
+      throw checkpointError(
+        file,
+        what,
+        `${target.byteLength} bytes at ${position}`,
+        `${done}`,
+        'the file was cut while in use',
+      );
+    }
+    done += read;
+  }
+}
+
+function attempt<T>(file: string, what: string, expected: string, body: () => T): T {
+  try {
+    return body();
+  } catch (error) {
+    throw checkpointError(file, what, expected, (error as Error).message, 'check the folder and its permissions');
+  }
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+/** The three names that share the longest beginning and end with `name`. */
+function nearest(name: string, names: Iterable<string>): string[] {
+  const score = (other: string) => {
+    const limit = Math.min(name.length, other.length);
+    let head = 0;
+    while (head < limit && name[head] === other[head]) head++;
+    let tail = 0;
+    while (tail < limit - head && name.at(-1 - tail) === other.at(-1 - tail)) tail++;
+    return head + tail;
+  };
+  return [...names]
+    .map((other) => [score(other), other] as const)
+    .sort(([a], [b]) => b - a)
+    .slice(0, 3)
+    .map(([, other]) => other);
+}

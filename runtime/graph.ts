@@ -1,0 +1,182 @@
+import type { Device } from './device.ts';
+import type { DType } from './dtype.ts';
+import { DaybreakError, WgslError } from './errors.ts';
+import { chooseVariant, type ForcedVariants, type Grid, type Kernel, loadKernel } from './kernel.ts';
+import { type Shape, showShape } from './shape.ts';
+import type { Tensor } from './tensor.ts';
+import { type Binding, type Constants, resolveScalar } from './wgsl.ts';
+
+/** Arithmetic operations and bytes moved to and from memory at least, as the op declares them. */
+export interface Cost {
+  flops: number;
+  bytes: number;
+}
+
+/** One kernel call. Names of tensors and parameters are those of the .wgsl file. */
+export interface Dispatch {
+  kernel: Kernel;
+  constants?: Constants;
+  /** null for an operand that the constants switch off: some other tensor is bound in its place and never read. */
+  read: Record<string, Tensor | null>;
+  write: Record<string, Tensor>;
+  params?: Record<string, number>;
+  workgroups: Grid;
+  cost: Cost;
+}
+
+/** A dispatch as recorded, with the scope it was recorded in. */
+export interface DispatchStep extends Dispatch {
+  kind: 'dispatch';
+  scope: string;
+  constants: Constants;
+}
+
+/** A copy of a tensor at this point of the list, kept for inspection. */
+export interface TapStep {
+  kind: 'tap';
+  scope: string;
+  source: Tensor;
+  target: Tensor;
+}
+
+export type Step = DispatchStep | TapStep;
+
+/** Options of a graph. */
+export interface GraphOptions {
+  /** Variants to use instead of the device's best, by op. */
+  variants?: ForcedVariants;
+  /** Whether tap() records copies. */
+  taps?: boolean;
+}
+
+/** A list of kernel calls in call order. */
+export class Graph {
+  readonly device: Device;
+  readonly steps: Step[] = [];
+  readonly inputs = new Map<string, Tensor>();
+  readonly outputs = new Map<string, Tensor>();
+  readonly taps = new Map<string, Tensor>();
+  #options: GraphOptions;
+  #scopes: string[] = [];
+
+  constructor(device: Device, options: GraphOptions = {}) {
+    this.device = device;
+    this.#options = options;
+  }
+
+  /** A tensor whose contents are given anew to every run. */
+  input(name: string, shape: Shape, dtype: DType): Tensor {
+    const tensor = { name, shape, dtype };
+    this.inputs.set(name, tensor);
+    return tensor;
+  }
+
+  /** A temporary: defined by the first dispatch that writes it, its memory reused after the last that reads it. */
+  temp(name: string, shape: Shape, dtype: DType): Tensor {
+    return { name: this.#path(name), shape, dtype };
+  }
+
+  /** The same elements under another shape; both names are one tensor to the planner. */
+  reshape(tensor: Tensor, shape: Shape): Tensor {
+    const count = (s: Shape) => s.reduce((a, b) => a * b, 1);
+    if (count(shape) !== count(tensor.shape)) {
+      throw new DaybreakError(
+        `reshape: ${tensor.name}: expected ${count(tensor.shape)} elements, got ${showShape(shape)}`,
+      );
+    }
+    const view = { ...tensor, shape };
+    views.set(view, rootOf(tensor));
+    return view;
+  }
+
+  /** Keeps a tensor as a result of every run. */
+  output(name: string, tensor: Tensor): void {
+    this.outputs.set(name, tensor);
+  }
+
+  /** Keeps a copy of a tensor as it is at this point, where the graph was made with taps. */
+  tap(name: string, tensor: Tensor): Tensor {
+    if (!this.#options.taps) return tensor;
+    const target = { ...tensor, name: `tap ${name}`, storage: undefined };
+    this.taps.set(name, target);
+    this.steps.push({ kind: 'tap', scope: this.#path(''), source: tensor, target });
+    return tensor;
+  }
+
+  /** Records the dispatches of `body` under a label: it leads their rows in profiles and their errors. */
+  scope<T>(label: string, body: () => T): T {
+    this.#scopes.push(label);
+    try {
+      return body();
+    } catch (error) {
+      if (error instanceof DaybreakError && !error.message.startsWith('['))
+        error.message = `[${this.#scopes.join('.')}] ${error.message}`;
+      throw error;
+    } finally {
+      this.#scopes.pop();
+    }
+  }
+
+  /** The variant of an op to record: the forced one, else the first candidate whose features the device has. */
+  variant(op: string, candidates: readonly Kernel[]): Kernel {
+    return chooseVariant(this.device, op, candidates, this.#options.variants?.[op]);
+  }
+
+  /** Appends a kernel call after checking every name and dtype against the .wgsl file; throws WgslError. */
+  dispatch(call: Dispatch): void {
+    const constants = call.constants ?? {};
+    check(call, constants);
+    this.steps.push({ ...call, kind: 'dispatch', scope: this.#scopes.join('.'), constants });
+  }
+
+  #path(name: string): string {
+    return [...this.#scopes, name].join('.');
+  }
+}
+
+/** Views made by reshape, by the tensor they show. */
+const views = new WeakMap<Tensor, Tensor>();
+
+/** The tensor that owns the memory a tensor shows. */
+export function rootOf(tensor: Tensor): Tensor {
+  return views.get(tensor) ?? tensor;
+}
+
+const SCALARS: Record<string, readonly DType[]> = {
+  f32: ['f32'],
+  f16: ['f16'],
+  i32: ['i32', 'u32'],
+  u32: ['u32', 'i32', 'bf16', 'f16', 'f32', 'i8'],
+};
+
+function check(call: Dispatch, constants: Constants): void {
+  const { reflection } = loadKernel(call.kernel);
+  const fail = (what: string, expected: string, got: string) =>
+    new WgslError(`${call.kernel.name}: ${what}: expected ${expected}, got ${got}`);
+  const names = (access: Binding['access']) =>
+    reflection.bindings.filter((b) => b.access === access).map((b) => b.name);
+  sameNames('read tensors', names('read'), Object.keys(call.read), fail);
+  sameNames('written tensors', names('read_write'), Object.keys(call.write), fail);
+  sameNames(
+    'parameters',
+    reflection.params.map((p) => p.name),
+    Object.keys(call.params ?? {}),
+    fail,
+  );
+  for (const binding of reflection.bindings) {
+    const tensor = call.read[binding.name] ?? call.write[binding.name];
+    const scalar = resolveScalar(binding, reflection, constants);
+    if (tensor && !SCALARS[scalar]?.includes(tensor.dtype))
+      throw fail(`${binding.name} (${tensor.name})`, scalar, tensor.dtype);
+  }
+}
+
+function sameNames(
+  what: string,
+  expected: string[],
+  got: string[],
+  fail: (w: string, e: string, g: string) => Error,
+): void {
+  const sorted = (list: string[]) => [...list].sort().join(', ') || 'none';
+  if (sorted(expected) !== sorted(got)) throw fail(what, sorted(expected), sorted(got));
+}

@@ -1,0 +1,11 @@
+export { type AdapterChoice, type AdapterEntry, chooseAdapter } from './adapter.ts';
+export { Device, type DeviceOptions, type Feature, listAdapters, openDevice } from './device.ts';
+export * from './dtype.ts';
+export * from './errors.ts';
+export { type Cost, type Dispatch, Graph, type GraphOptions } from './graph.ts';
+export { type ForcedVariants, type Grid, type Kernel, linearGrid, loadKernel, reloadKernels } from './kernel.ts';
+export { type MemoryReport, Plan, type PlanOptions } from './plan.ts';
+export type { ProfileRow } from './profiler.ts';
+export * from './shape.ts';
+export * from './tensor.ts';
+export { type Constants, reflect, specialise } from './wgsl.ts';

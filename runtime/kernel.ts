@@ -1,0 +1,67 @@
+import { readFileSync } from 'node:fs';
+import type { Device, Feature } from './device.ts';
+import { CapabilityError, WgslError } from './errors.ts';
+import { ceilDiv } from './shape.ts';
+import { type Reflection, reflect } from './wgsl.ts';
+
+/** One .wgsl file: a complete module with defaults. */
+export interface Kernel {
+  /** <op>/<file without .wgsl>: the name in profiles, errors and variant choices. */
+  readonly name: string;
+  readonly source: URL;
+  /** Shared WGSL appended behind the source, so that line numbers of the source stay true. */
+  readonly lib?: readonly URL[];
+  readonly needs?: readonly Feature[];
+}
+
+/** Workgroups in x, y, z. */
+export type Grid = readonly [number, number?, number?];
+
+/** A kernel's text with its library, and what it declares. */
+export interface LoadedKernel {
+  text: string;
+  reflection: Reflection;
+}
+
+const loaded = new Map<string, LoadedKernel>();
+
+/** The text of a kernel and what it declares; read once. */
+export function loadKernel(kernel: Kernel): LoadedKernel {
+  const existing = loaded.get(kernel.source.href);
+  if (existing) return existing;
+  const text = [kernel.source, ...(kernel.lib ?? [])].map((url) => readFileSync(url, 'utf8')).join('\n');
+  const result = { text, reflection: reflect(text, `${kernel.name}.wgsl`) };
+  loaded.set(kernel.source.href, result);
+  return result;
+}
+
+/** Forgets the text of all kernels, so that files changed on disk are read again. */
+export function reloadKernels(): void {
+  loaded.clear();
+}
+
+/** Variants of an op that were asked for by name, by op. */
+export type ForcedVariants = Readonly<Record<string, string>>;
+
+/**
+ * The variant of an op to run on a device: the one forced by name, else the first whose features the device has.
+ * `candidates` stand best first. Throws CapabilityError where the forced one, or all of them, cannot run.
+ */
+export function chooseVariant(device: Device, op: string, candidates: readonly Kernel[], forced?: string): Kernel {
+  const able = candidates.filter((kernel) => (kernel.needs ?? []).every((feature) => device.features.has(feature)));
+  const names = candidates.map((kernel) => kernel.name).join(', ');
+  const chosen = forced ? candidates.find((kernel) => kernel.name === forced) : able[0];
+  if (!chosen) throw new WgslError(`${op}: variant: expected one of ${names}, got '${forced}'`);
+  if (!able.includes(chosen)) {
+    throw new CapabilityError(
+      `${chosen.name}: expected features ${chosen.needs?.join(', ')}, got none of them on '${device.name}'`,
+    );
+  }
+  return chosen;
+}
+
+/** Folds a number of workgroups into two dimensions of at most 65535; kernels undo it with linear_workgroup. */
+export function linearGrid(workgroups: number): Grid {
+  const y = ceilDiv(workgroups, 65535);
+  return [ceilDiv(workgroups, y), y];
+}

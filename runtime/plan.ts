@@ -1,0 +1,264 @@
+import type { Device } from './device.ts';
+import { DaybreakError } from './errors.ts';
+import { type DispatchStep, type Graph, rootOf, type TapStep } from './graph.ts';
+import { assignSlots, lifetimes } from './liveness.ts';
+import { packParams } from './params.ts';
+import type { Pipeline } from './pipeline.ts';
+import { type ProfileRow, Stopwatch } from './profiler.ts';
+import { roundUp, sameShape, showShape } from './shape.ts';
+import { type HostTensor, type Storage, type Tensor, tensorBytes } from './tensor.ts';
+
+/** Bytes that a plan holds beside weights: temporaries as allocated, and what they would take without reuse. */
+export interface MemoryReport {
+  slots: number;
+  temporaries: number;
+  withoutReuse: number;
+  inputsAndOutputs: number;
+}
+
+/** How to plan a graph. */
+export interface PlanOptions {
+  /** Bytes behind every buffer the plan owns, filled with NaN like the rest and bound with it; see Plan.damage. */
+  guardBytes?: number;
+}
+
+interface Ready {
+  step: DispatchStep;
+  pipeline: Pipeline;
+  tensors: GPUBindGroup;
+  params: GPUBindGroup | undefined;
+}
+
+/** A graph with memory, pipelines and bind groups: running it allocates nothing. */
+export class Plan {
+  readonly memory: MemoryReport;
+  readonly outputs: Readonly<Record<string, Tensor>>;
+  readonly taps: Readonly<Record<string, Tensor>>;
+  #device: Device;
+  #inputs: ReadonlyMap<string, Tensor>;
+  #ready: (Ready | TapStep)[];
+  #storages: Map<Tensor, Storage>;
+  #owned: GPUBuffer[];
+  #guardBytes: number;
+
+  private constructor(graph: Graph, memory: Memory, ready: (Ready | TapStep)[], owned: GPUBuffer[]) {
+    this.#device = graph.device;
+    this.#inputs = graph.inputs;
+    this.#ready = ready;
+    this.#storages = memory.storages;
+    this.#owned = owned;
+    this.#guardBytes = memory.guardBytes;
+    this.memory = memory.report;
+    this.outputs = bindAll(graph.outputs, memory.storages);
+    this.taps = bindAll(graph.taps, memory.storages);
+  }
+
+  /** Assigns memory, compiles all pipelines at once and builds every bind group once. */
+  static async create(graph: Graph, options: PlanOptions = {}): Promise<Plan> {
+    const { device, steps } = graph;
+    const dispatches = steps.filter((step) => step.kind === 'dispatch');
+    const pipelines = await Promise.all(dispatches.map((step) => device.pipeline(step.kernel, step.constants)));
+    const memory = allocate(graph, options.guardBytes ?? 0);
+    const packed = packParams(dispatches, device.limits.minUniformBufferOffsetAlignment);
+    const uniform = device.uniform(packed.bytes, 'params');
+    let next = 0;
+    const ready = steps.map((step): Ready | TapStep => {
+      if (step.kind === 'tap') return step;
+      const pipeline = pipelines[next]!;
+      const range = packed.ranges[next++];
+      return bind(device, step, pipeline, memory, range && { buffer: uniform, ...range });
+    });
+    return new Plan(graph, memory, ready, [...memory.buffers, uniform]);
+  }
+
+  /** Writes the inputs, runs every step and returns the outputs, which stay on the device until the next run. */
+  run(inputs: Record<string, HostTensor> = {}): Readonly<Record<string, Tensor>> {
+    this.setInputs(inputs);
+    this.#device.guard('run', () => {
+      const encoder = this.#device.gpu.createCommandEncoder();
+      this.encode(encoder);
+      this.#device.gpu.queue.submit([encoder.finish()]);
+    });
+    return this.outputs;
+  }
+
+  /** Writes the contents of all inputs; each must be given with its shape and dtype. */
+  setInputs(inputs: Record<string, HostTensor>): void {
+    for (const [name, tensor] of this.#inputs) {
+      const host = inputs[name];
+      if (!host || !sameShape(host.shape, tensor.shape) || host.dtype !== tensor.dtype) {
+        const got = host ? `${host.dtype} ${showShape(host.shape)}` : 'nothing';
+        throw new DaybreakError(`run: input ${name}: expected ${tensor.dtype} ${showShape(tensor.shape)}, got ${got}`);
+      }
+      this.#device.write(this.#storages.get(tensor)!, host.data);
+    }
+  }
+
+  /** Appends all steps to a command encoder, as one compute pass unless taps interrupt it. */
+  encode(encoder: GPUCommandEncoder): void {
+    let pass: GPUComputePassEncoder | undefined;
+    for (const item of this.#ready) {
+      if ('step' in item) {
+        pass ??= encoder.beginComputePass();
+        record(pass, item);
+      } else {
+        pass?.end();
+        pass = undefined;
+        this.#copyTap(encoder, item);
+      }
+    }
+    pass?.end();
+  }
+
+  /** Runs with one timed pass per dispatch; returns GPU microseconds, flops and bytes of each. */
+  async profile(inputs: Record<string, HostTensor> = {}): Promise<ProfileRow[]> {
+    this.setInputs(inputs);
+    const ready = this.#ready.filter((item) => 'step' in item);
+    const stopwatch = new Stopwatch(this.#device, ready.length);
+    const encoder = this.#device.gpu.createCommandEncoder();
+    ready.forEach((item, index) => {
+      const pass = encoder.beginComputePass({ timestampWrites: stopwatch.writes(index) });
+      record(pass, item);
+      pass.end();
+    });
+    stopwatch.resolve(encoder);
+    this.#device.guard('profile', () => this.#device.gpu.queue.submit([encoder.finish()]));
+    const micros = await stopwatch.read();
+    return ready.map(({ step }, index) => ({
+      scope: step.scope,
+      kernel: step.kernel.name,
+      micros: micros[index]!,
+      ...step.cost,
+    }));
+  }
+
+  /** One line per step: scope, kernel, workgroups and the tensors with their shapes. */
+  describe(): string {
+    const show = ([name, tensor]: [string, Tensor | null]) =>
+      tensor ? `${name}=${tensor.dtype}${showShape(tensor.shape)}` : `${name}=off`;
+    return this.#ready
+      .map((item) => {
+        if (!('step' in item)) return `${item.scope} ${item.target.name}`;
+        const { scope, kernel, workgroups, read, write } = item.step;
+        const tensors = [...Object.entries(read), ...Object.entries(write)].map(show).join(' ');
+        return `${scope} ${kernel.name} ${workgroups.join('x')} ${tensors}`;
+      })
+      .join('\n');
+  }
+
+  /** Names of the plan's tensors behind which a kernel has written; needs PlanOptions.guardBytes. */
+  async damage(): Promise<string[]> {
+    const damaged: string[] = [];
+    for (const [tensor, storage] of this.#storages) {
+      const start = storage.offset + roundUp(tensorBytes(tensor), 4);
+      const guard = await this.#device.read(storage.buffer, start, this.#guardBytes);
+      if (new Uint32Array(guard.buffer).some((word) => word !== NAN_WORD)) damaged.push(tensor.name);
+    }
+    return damaged;
+  }
+
+  /** Gives the plan's buffers back; outputs are gone with it. */
+  dispose(): void {
+    for (const buffer of this.#owned) this.#device.free(buffer);
+    this.#owned = [];
+  }
+
+  #copyTap(encoder: GPUCommandEncoder, { source, target }: TapStep): void {
+    const from = source.storage ?? this.#storages.get(rootOf(source))!;
+    const to = this.#storages.get(target)!;
+    const bytes = roundUp(tensorBytes(source), 4);
+    encoder.copyBufferToBuffer(from.buffer, from.offset, to.buffer, to.offset, bytes);
+  }
+}
+
+interface Memory {
+  storages: Map<Tensor, Storage>;
+  buffers: GPUBuffer[];
+  report: MemoryReport;
+  guardBytes: number;
+}
+
+const NAN_WORD = 0x7fc0dead;
+
+function allocate(graph: Graph, guardBytes: number): Memory {
+  const { device } = graph;
+  const storages = new Map<Tensor, Storage>();
+  const buffers: GPUBuffer[] = [];
+  const allocate = (bytes: number, label: string, tensors: Tensor[]) => {
+    const size = roundUp(Math.max(bytes, 16), 16) + guardBytes;
+    const storage = device.alloc(size, label);
+    if (guardBytes > 0) device.write(storage, new Uint32Array(size / 4).fill(NAN_WORD));
+    buffers.push(storage.buffer);
+    for (const tensor of tensors) storages.set(tensor, storage);
+    return bytes;
+  };
+  const kept = [...graph.inputs.values(), ...graph.outputs.values(), ...graph.taps.values()];
+  const persistent = [...new Set(kept.map(rootOf))].filter((tensor) => !tensor.storage);
+  const temporaries = lifetimes(graph);
+  const slots = guardBytes > 0 ? temporaries.map(alone) : assignSlots(temporaries);
+  const sum = (sizes: number[]) => sizes.reduce((a, b) => a + b, 0);
+  const report = {
+    slots: slots.length,
+    temporaries: sum(slots.map((slot, i) => allocate(slot.bytes, `slot ${i}`, slot.tensors))),
+    withoutReuse: sum(temporaries.map(({ tensor }) => tensorBytes(tensor))),
+    inputsAndOutputs: sum(persistent.map((tensor) => allocate(tensorBytes(tensor), tensor.name, [tensor]))),
+  };
+  return { storages, buffers, report, guardBytes };
+}
+
+/** A slot of its own: with guards, nothing may write where another tensor's guard is checked. */
+function alone({ tensor }: { tensor: Tensor }) {
+  return { bytes: tensorBytes(tensor), tensors: [tensor] };
+}
+
+function bindAll(tensors: ReadonlyMap<string, Tensor>, storages: Map<Tensor, Storage>): Record<string, Tensor> {
+  return Object.fromEntries(
+    [...tensors].map(([name, tensor]) => [
+      name,
+      { ...tensor, storage: tensor.storage ?? storages.get(rootOf(tensor))! },
+    ]),
+  );
+}
+
+function bind(
+  device: Device,
+  step: DispatchStep,
+  pipeline: Pipeline,
+  memory: Memory,
+  params?: GPUBufferBinding,
+): Ready {
+  const label = `${step.scope} ${step.kernel.name}`;
+  const standIn = Object.values(step.read).find((tensor) => tensor !== null);
+  const entries = pipeline.reflection.bindings.map(({ name, index }) => {
+    const tensor = step.read[name] ?? step.write[name] ?? standIn!;
+    return { binding: index, resource: resource(device, label, tensor, memory) };
+  });
+  return device.guard(label, () => ({
+    step,
+    pipeline,
+    tensors: device.gpu.createBindGroup({ layout: pipeline.tensors, entries }),
+    params:
+      params && device.gpu.createBindGroup({ layout: pipeline.params!, entries: [{ binding: 0, resource: params }] }),
+  }));
+}
+
+function resource(device: Device, label: string, tensor: Tensor, memory: Memory): GPUBufferBinding {
+  const own = memory.storages.get(rootOf(tensor));
+  const storage = tensor.storage ?? own;
+  if (!storage)
+    throw new DaybreakError(`${label}: ${tensor.name}: expected a tensor that an earlier step wrote, got none`);
+  const size = roundUp(Math.max(tensorBytes(tensor), 16), 16) + (own ? memory.guardBytes : 0);
+  if (size > device.limits.maxStorageBufferBindingSize) {
+    throw new DaybreakError(
+      `${label}: ${tensor.name}: expected at most ${device.limits.maxStorageBufferBindingSize} bytes in one binding, got ${size}`,
+    );
+  }
+  return { buffer: storage.buffer, offset: storage.offset, size };
+}
+
+function record(pass: GPUComputePassEncoder, { step, pipeline, tensors, params }: Ready): void {
+  pass.setPipeline(pipeline.gpu);
+  pass.setBindGroup(0, tensors);
+  if (params) pass.setBindGroup(1, params);
+  pass.dispatchWorkgroups(...(step.workgroups as [number, number?, number?]));
+}

@@ -1,0 +1,163 @@
+// Runs the test files, each in its own process: `npm test -- --help`.
+import { spawn } from 'node:child_process';
+import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { cpus, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+const USAGE = `usage: npm test -- [--quick] [--adapter NAME] [pattern...]
+
+Runs every test/*.test.ts whose name contains one of the patterns (all without a pattern).
+  --quick         leave out the cases that are slow on a software adapter (DAYBREAK_QUICK=1)
+  --adapter NAME  run on the adapter whose name contains NAME (DAYBREAK_ADAPTER)
+REQUIRE_GPU=1 in the environment turns every skip into a failure.`;
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const TIMEOUT_MILLIS = 10 * 60_000;
+
+interface Counts {
+  passed: number;
+  failed: number;
+  skipped: number;
+}
+
+interface Ended {
+  output: string;
+  code: number | null;
+  signal: NodeJS.Signals | null;
+  seconds: number;
+}
+
+/** Runs one test file to its end, or kills it after ten minutes. */
+function runFile(file: string, env: NodeJS.ProcessEnv): Promise<Ended> {
+  const folder = mkdtempSync(join(tmpdir(), 'daybreak-test-'));
+  const log = join(folder, 'log');
+  const fd = openSync(log, 'w'); // a file: a killed test's own children cannot hold it open as they would a pipe
+  const started = performance.now();
+  const child = spawn(process.execPath, ['--import', 'tsx', '--import', './tools/software_vulkan.ts', file], {
+    cwd: ROOT,
+    env,
+    stdio: ['ignore', fd, fd],
+    timeout: TIMEOUT_MILLIS,
+    killSignal: 'SIGKILL',
+  });
+  closeSync(fd);
+  return new Promise((done, failed) => {
+    child.on('error', failed);
+    child.on('exit', (code, signal) => {
+      const output = readFileSync(log, 'utf8');
+      rmSync(folder, { recursive: true });
+      done({ output, code, signal, seconds: (performance.now() - started) / 1000 });
+    });
+  });
+}
+
+/** The skips a test printed: `SKIP why`, on its own line or behind uvu's marks. */
+function printedSkips(output: string): string[] {
+  return [...output.matchAll(/(?:^|\s)SKIP (.+)$/gm)].map((match) => match[1]!);
+}
+
+/** What a file's output says, with a crash or a file without any test as one failure. */
+function count({ output, code }: Ended): Counts {
+  const sum = (word: string) =>
+    [...output.matchAll(new RegExp(`^  ${word}: +(\\d+)$`, 'gm'))].reduce(
+      (total, match) => total + Number(match[1]),
+      0,
+    );
+  const passed = sum('Passed');
+  let failed = sum('Total') - passed;
+  let skipped = sum('Skipped') + printedSkips(output).length;
+  if (process.env.REQUIRE_GPU === '1') {
+    failed += skipped;
+    skipped = 0;
+  }
+  if (failed === 0 && (code !== 0 || passed + skipped === 0)) failed = 1;
+  return { passed, failed, skipped };
+}
+
+/** `N passed, N failed`, and the skips if there are any. */
+function show({ passed, failed, skipped }: Counts): string {
+  return `${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`;
+}
+
+/** Prints a file's line, its skips, and everything it wrote if it failed. */
+function report(file: string, ended: Ended, counts: Counts): void {
+  const killed = ended.signal === 'SIGKILL' && ended.seconds * 1000 >= TIMEOUT_MILLIS;
+  const end = killed
+    ? ', timed out'
+    : ended.signal
+      ? `, ${ended.signal}`
+      : ended.code
+        ? `, exit code ${ended.code}`
+        : '';
+  console.log(`${counts.failed ? 'FAIL' : 'ok  '} ${file}: ${show(counts)}${end} (${ended.seconds.toFixed(1)} s)`);
+  for (const skip of printedSkips(ended.output)) console.log(`     SKIP ${skip}`);
+  if (counts.failed) console.log(ended.output.trimEnd().replace(/^/gm, '     | '));
+}
+
+/** Runs the files, at most `width` at once, and returns their counts. */
+async function runAll(files: string[], width: number, env: NodeJS.ProcessEnv): Promise<Counts[]> {
+  const queue = files.values();
+  const all: Counts[] = [];
+  const work = async () => {
+    for (const file of queue) {
+      const ended = await runFile(file, env);
+      const counts = count(ended);
+      report(file, ended, counts);
+      all.push(counts);
+    }
+  };
+  await Promise.all(Array.from({ length: width }, work));
+  return all;
+}
+
+/** The parsed command line; an unknown option ends the process with one line. */
+function parseCommandLine() {
+  try {
+    return parseArgs({
+      allowPositionals: true,
+      options: { quick: { type: 'boolean' }, adapter: { type: 'string' }, help: { type: 'boolean' } },
+    });
+  } catch (error) {
+    console.error(`${(error as Error).message.split(/[.\n]/)[0]}; npm test -- --help lists the options`);
+    process.exit(2);
+  }
+}
+
+const { values, positionals } = parseCommandLine();
+if (values.help) {
+  console.log(USAGE);
+  process.exit(0);
+}
+
+const env: NodeJS.ProcessEnv = { ...process.env, NO_COLOR: '1', FORCE_COLOR: undefined };
+if (values.adapter) env.DAYBREAK_ADAPTER = values.adapter;
+if (values.quick) env.DAYBREAK_QUICK = '1';
+
+const files = readdirSync(join(ROOT, 'test'))
+  .filter((name) => name.endsWith('.test.ts'))
+  .map((name) => `test/${name}`)
+  .filter((file) => positionals.length === 0 || positionals.some((pattern) => file.includes(pattern)))
+  .sort();
+const needsGpu = (file: string) => /^\/\/ tier: gpu/m.test(readFileSync(join(ROOT, file), 'utf8').slice(0, 500));
+
+const all = [
+  ...(await runAll(
+    files.filter((file) => !needsGpu(file)),
+    cpus().length,
+    env,
+  )),
+  ...(await runAll(files.filter(needsGpu), 1, env)),
+];
+const total = all.reduce(
+  (sum, counts) => ({
+    passed: sum.passed + counts.passed,
+    failed: sum.failed + counts.failed,
+    skipped: sum.skipped + counts.skipped,
+  }),
+  { passed: 0, failed: 0, skipped: 0 },
+);
+if (files.length === 0) console.log(`no file of test/ matches ${positionals.join(' ')}`);
+console.log(show(total));
+process.exitCode = total.failed > 0 || total.passed === 0 ? 1 : 0;
