@@ -83,10 +83,14 @@ export class Random {
     return Math.sqrt(-2 * Math.log(1 - this.uniform())) * Math.cos(2 * Math.PI * this.uniform());
   }
 
-  /** Normal values of the given scale, rounded to a floating point dtype. */
+  /** Normal values of the given scale, rounded to a floating point dtype; large tensors repeat a block of 65537. */
   tensor(shape: Shape, dtype: 'f32' | 'f16' | 'bf16' = 'f32', scale = 1): HostTensor {
-    const values = Float32Array.from({ length: elements(shape) }, () => this.normal() * scale);
-    return { shape, dtype, data: narrow(dtype, values) };
+    const count = elements(shape);
+    const block = Float32Array.from({ length: Math.min(count, 65537) }, () => this.normal() * scale);
+    const narrowed = narrow(dtype, block);
+    const data = hostArray(dtype, count);
+    for (let at = 0; at < count; at += block.length) data.set(narrowed.subarray(0, count - at), at);
+    return { shape, dtype, data };
   }
 
   /** Uniform integers in [0, below). */

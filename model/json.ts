@@ -12,13 +12,13 @@ const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** A CheckpointError `<file>: <what>: expected ..., got ...; <hint>` of bounded length, free of control characters. */
 export function checkpointError(file: string, what: string, expected: string, got: string, hint: string) {
-  const message = `${file}: ${clip(what)}: expected ${clip(expected)}, got ${clip(got)}; ${hint}`;
+  const message = `${file}: ${clip(what)}: expected ${clip(expected)}, got ${clip(got)}; ${clip(hint)}`;
   return new CheckpointError(message.replace(/\p{Cc}/gu, '?'));
 }
 
-/** A JSON value as text for a message; an absent one is 'nothing'. */
+/** A JSON value as text for a message; an absent one is 'nothing', a number past the range of f64 is Infinity. */
 export function show(value: unknown): string {
-  return JSON.stringify(value) ?? 'nothing';
+  return typeof value === 'number' ? `${value}` : (JSON.stringify(value) ?? 'nothing');
 }
 
 /** Whether a JSON value is an object and not an array. */
@@ -102,5 +102,5 @@ function isColonNext(text: string, start: number): boolean {
 }
 
 function clip(text: string): string {
-  return text.length > 200 ? `${text.slice(0, 200)}...` : text;
+  return text.length > 400 ? `${text.slice(0, 400)}...` : text;
 }

@@ -1,6 +1,6 @@
 import { closeSync, existsSync, fstatSync, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
-import { type DType, hostArray } from '../runtime/dtype.ts';
+import { BYTES, type DType, hostArray } from '../runtime/dtype.ts';
 import { elements, type Shape } from '../runtime/shape.ts';
 import type { HostTensor } from '../runtime/tensor.ts';
 import {
@@ -29,22 +29,17 @@ const INDEX = 'model.safetensors.index.json';
 const LENGTH_BYTES = 8;
 const READ_BYTES = 2 ** 30;
 
-/** Bits per element of every dtype of the format, and ours where there is one. */
-const FORMATS = new Map<string, { bits: number; dtype?: DType }>([
-  ['F32', { bits: 32, dtype: 'f32' }],
-  ['F16', { bits: 16, dtype: 'f16' }],
-  ['BF16', { bits: 16, dtype: 'bf16' }],
-  ['I8', { bits: 8, dtype: 'i8' }],
-  ['I32', { bits: 32, dtype: 'i32' }],
-  ['U32', { bits: 32, dtype: 'u32' }],
-  ...['F4'].map((name) => [name, { bits: 4 }] as const),
-  ...['F6_E2M3', 'F6_E3M2'].map((name) => [name, { bits: 6 }] as const),
-  ...['BOOL', 'U8', 'F8_E5M2', 'F8_E4M3', 'F8_E8M0', 'F8_E4M3FNUZ', 'F8_E5M2FNUZ'].map(
-    (name) => [name, { bits: 8 }] as const,
-  ),
-  ...['I16', 'U16'].map((name) => [name, { bits: 16 }] as const),
-  ...['I64', 'U64', 'F64', 'C64'].map((name) => [name, { bits: 64 }] as const),
-]);
+/** Bits per element of every dtype of the format. */
+const BITS = new Map(
+  Object.entries({
+    4: 'F4',
+    6: 'F6_E2M3 F6_E3M2',
+    8: 'BOOL U8 I8 F8_E5M2 F8_E4M3 F8_E8M0 F8_E4M3FNUZ F8_E5M2FNUZ',
+    16: 'I16 U16 F16 BF16',
+    32: 'I32 U32 F32',
+    64: 'I64 U64 F64 C64',
+  }).flatMap(([bits, names]) => names.split(' ').map((name) => [name, Number(bits)] as const)),
+);
 
 /** Named tensors on disk; nothing but headers is held in memory. */
 abstract class TensorSource {
@@ -79,9 +74,10 @@ abstract class TensorSource {
 
   /** A whole tensor as an aligned copy on the host; meant for small ones. */
   read(name: string): HostTensor {
-    const { dtype, shape, bytes } = this.info(name);
-    const buffer = new ArrayBuffer(bytes);
-    this.readInto(this.info(name), 0, new Uint8Array(buffer));
+    const info = this.info(name);
+    const buffer = new ArrayBuffer(info.bytes);
+    this.readInto(info, 0, new Uint8Array(buffer));
+    const { dtype, shape } = info;
     return { dtype, shape, data: hostArray(dtype, elements(shape), buffer) };
   }
 }
@@ -118,7 +114,7 @@ export class SafetensorsFile extends TensorSource {
   readInto(info: TensorInfo, byteOffset: number, target: Uint8Array): void {
     const end = byteOffset + target.byteLength;
     if (this.tensors.get(info.name) !== info || !isCount(byteOffset) || end > info.bytes) {
-      const expected = `a range within its ${info.bytes} bytes in ${info.file}`;
+      const expected = `a range within its ${info.bytes} bytes`;
       throw checkpointError(this.path, info.name, expected, `${byteOffset} to ${end}`, 'ask for a part of it');
     }
     readAt(this.path, info.name, this.#fd, info.offset + byteOffset, target);
@@ -187,7 +183,6 @@ interface Header {
 interface Entry {
   name: string;
   stored: string;
-  dtype: DType | undefined;
   shape: number[];
   begin: number;
   end: number;
@@ -207,21 +202,19 @@ function readHeader(path: string, fd: number): Header {
   }
   const bytes = new Uint8Array(Number(stated));
   readAt(path, 'header', fd, LENGTH_BYTES, bytes);
-  const { __metadata__: metadata = {}, ...rest } = parseObject(path, 'header', bytes);
+  const { __metadata__: metadata, ...rest } = parseObject(path, 'header', bytes);
   const dataStart = LENGTH_BYTES + bytes.length;
   const entries = Object.entries(rest).map(([name, value]) => readEntry(path, name, value));
   checkCoverage(path, entries, size - dataStart);
-  return {
-    tensors: new Map(
-      entries.flatMap(({ name, dtype, shape, begin, end }) =>
-        dtype
-          ? [[name, { name, dtype, shape, offset: dataStart + begin, bytes: end - begin, file: path }] as const]
-          : [],
-      ),
-    ),
-    unsupported: new Map(entries.filter(({ dtype }) => !dtype).map(({ name, stored }) => [name, stored])),
-    metadata: readMetadata(path, metadata),
-  };
+  const tensors = new Map<string, TensorInfo>();
+  const unsupported = new Map<string, string>();
+  for (const { name, stored, shape, begin, end } of entries) {
+    const dtype = stored.toLowerCase();
+    if (isDType(dtype))
+      tensors.set(name, { name, dtype, shape, offset: dataStart + begin, bytes: end - begin, file: path });
+    else unsupported.set(name, stored);
+  }
+  return { tensors, unsupported, metadata: readMetadata(path, metadata ?? {}) };
 }
 
 function readEntry(file: string, name: string, value: unknown): Entry {
@@ -229,18 +222,19 @@ function readEntry(file: string, name: string, value: unknown): Entry {
     if (!condition) throw checkpointError(file, name, expected, got, DAMAGED);
   };
   const { dtype: stored, shape, data_offsets: offsets } = isObject(value) ? value : ({} as JsonObject);
-  const format = FORMATS.get(stored as string);
-  check(format !== undefined, 'a dtype of the safetensors format', show(stored));
+  const bits = BITS.get(stored as string)!;
+  check(bits !== undefined, 'a dtype of the safetensors format', show(stored));
   check(Array.isArray(shape) && shape.every(isCount), 'a shape of non-negative integers', show(shape));
-  const isRange = Array.isArray(offsets) && offsets.length === 2 && offsets.every(isCount) && offsets[0] <= offsets[1];
+  const isRange =
+    Array.isArray(offsets) && offsets.length === 2 && offsets.every(isCount) && offsets[0]! <= offsets[1]!;
   check(isRange, 'data_offsets [begin, end] with begin <= end', show(offsets));
   const sizes = shape as number[];
   const [begin, end] = offsets as [number, number];
   const count = sizes.reduce((product, size) => (Number.isSafeInteger(product) ? product * size : product), 1);
   check(Number.isSafeInteger(count), 'fewer than 2^53 elements', show(shape));
-  const bytes = (count * format!.bits) / 8;
+  const bytes = (count * bits) / 8;
   check(bytes === end - begin, `${bytes} bytes for ${stored} ${show(shape)}`, `${end - begin}`);
-  return { name, stored: stored as string, dtype: format!.dtype, shape: sizes, begin, end };
+  return { name, stored: stored as string, shape: sizes, begin, end };
 }
 
 /** Tensors sorted by offset must follow one another from the first byte of the data section to the last. */
@@ -327,6 +321,10 @@ function attempt<T>(file: string, what: string, expected: string, body: () => T)
   } catch (error) {
     throw checkpointError(file, what, expected, (error as Error).message, 'check the folder and its permissions');
   }
+}
+
+function isDType(name: string): name is DType {
+  return Object.hasOwn(BYTES, name);
 }
 
 function isCount(value: unknown): value is number {

@@ -3,7 +3,7 @@ import type { DType } from './dtype.ts';
 import { DaybreakError, WgslError } from './errors.ts';
 import { chooseVariant, type ForcedVariants, type Grid, type Kernel, loadKernel } from './kernel.ts';
 import { type Shape, showShape } from './shape.ts';
-import type { Tensor } from './tensor.ts';
+import type { Storage, Tensor } from './tensor.ts';
 import { type Binding, type Constants, resolveScalar } from './wgsl.ts';
 
 /** Arithmetic operations and bytes moved to and from memory at least, as the op declares them. */
@@ -54,7 +54,7 @@ export class Graph {
   readonly device: Device;
   readonly steps: Step[] = [];
   readonly inputs = new Map<string, Tensor>();
-  readonly outputs = new Map<string, Tensor>();
+  readonly outputs = new Map<string, { tensor: Tensor; storage?: Storage }>();
   readonly taps = new Map<string, Tensor>();
   #options: GraphOptions;
   #scopes: string[] = [];
@@ -89,9 +89,9 @@ export class Graph {
     return view;
   }
 
-  /** Keeps a tensor as a result of every run. */
-  output(name: string, tensor: Tensor): void {
-    this.outputs.set(name, tensor);
+  /** Keeps a tensor as a result of every run; in the given memory, where it shall outlive the plan. */
+  output(name: string, tensor: Tensor, storage?: Storage): void {
+    this.outputs.set(name, { tensor, storage });
   }
 
   /** Keeps a copy of a tensor as it is at this point, where the graph was made with taps. */

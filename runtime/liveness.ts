@@ -22,7 +22,8 @@ export function touched(step: Step): Tensor[] {
 
 /** When each temporary of a graph is first and last touched, by first use. */
 export function lifetimes(graph: Graph): Lifetime[] {
-  const kept = new Set([...graph.inputs.values(), ...graph.outputs.values()].map(rootOf));
+  const outputs = [...graph.outputs.values()].map(({ tensor }) => tensor);
+  const kept = new Set([...graph.inputs.values(), ...outputs].map(rootOf));
   const found = new Map<Tensor, Lifetime>();
   graph.steps.forEach((step, index) => {
     for (const tensor of touched(step).map(rootOf)) {

@@ -49,8 +49,11 @@ export class Plan {
     this.#owned = owned;
     this.#guardBytes = memory.guardBytes;
     this.memory = memory.report;
-    this.outputs = bindAll(graph.outputs, memory.storages);
-    this.taps = bindAll(graph.taps, memory.storages);
+    this.outputs = bindAll(
+      [...graph.outputs].map(([name, { tensor }]) => [name, tensor]),
+      memory.storages,
+    );
+    this.taps = bindAll([...graph.taps], memory.storages);
   }
 
   /** Assigns memory, compiles all pipelines at once and builds every bind group once. */
@@ -192,8 +195,10 @@ function allocate(graph: Graph, guardBytes: number): Memory {
     for (const tensor of tensors) storages.set(tensor, storage);
     return bytes;
   };
-  const kept = [...graph.inputs.values(), ...graph.outputs.values(), ...graph.taps.values()];
-  const persistent = [...new Set(kept.map(rootOf))].filter((tensor) => !tensor.storage);
+  for (const { tensor, storage } of graph.outputs.values()) if (storage) storages.set(rootOf(tensor), storage);
+  const outputs = [...graph.outputs.values()].map(({ tensor }) => tensor);
+  const kept = [...graph.inputs.values(), ...outputs, ...graph.taps.values()];
+  const persistent = [...new Set(kept.map(rootOf))].filter((tensor) => !tensor.storage && !storages.has(tensor));
   const temporaries = lifetimes(graph);
   const slots = guardBytes > 0 ? temporaries.map(alone) : assignSlots(temporaries);
   const sum = (sizes: number[]) => sizes.reduce((a, b) => a + b, 0);
@@ -211,12 +216,9 @@ function alone({ tensor }: { tensor: Tensor }) {
   return { bytes: tensorBytes(tensor), tensors: [tensor] };
 }
 
-function bindAll(tensors: ReadonlyMap<string, Tensor>, storages: Map<Tensor, Storage>): Record<string, Tensor> {
+function bindAll(tensors: [string, Tensor][], storages: Map<Tensor, Storage>): Record<string, Tensor> {
   return Object.fromEntries(
-    [...tensors].map(([name, tensor]) => [
-      name,
-      { ...tensor, storage: tensor.storage ?? storages.get(rootOf(tensor))! },
-    ]),
+    tensors.map(([name, tensor]) => [name, { ...tensor, storage: tensor.storage ?? storages.get(rootOf(tensor))! }]),
   );
 }
 

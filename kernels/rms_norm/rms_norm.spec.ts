@@ -2,7 +2,7 @@ import { widen } from '../../runtime/index.ts';
 import { type OpSpec, roundoff } from '../spec.ts';
 import { rmsNorm, variants } from './rms_norm.ts';
 
-type RmsNormCase = { rows: number; cols: number; as: 'f32' | 'f16'; quick?: boolean };
+type RmsNormCase = { rows: number; cols: number; as: 'f32' | 'f16'; from?: number; quick?: boolean };
 
 const EPS = 1e-5;
 
@@ -16,15 +16,19 @@ export const spec: OpSpec<RmsNormCase> = {
     ...[1, 63, 64, 65, 101, 5120].map((cols) => ({ rows: 3, cols, as: 'f32' as const })),
     { rows: 257, cols: 128, as: 'f32' },
     { rows: 5, cols: 320, as: 'f16' },
+    { rows: 1, cols: 64, as: 'f32', from: 6, quick: true },
   ],
   bench: [
     { rows: 1, cols: 5120, as: 'f32' },
     { rows: 512, cols: 5120, as: 'f32' },
   ],
-  inputs: ({ rows, cols }, random) => ({ x: random.tensor([rows, cols], 'f32', 3), w: random.tensor([cols]) }),
-  record: (g, { x, w }, { as }) => rmsNorm(g, x!, w!, EPS, as),
-  reference({ x, w }, { rows, cols }) {
-    const [xs, ws] = [widen(x!.dtype, x!.data), widen(w!.dtype, w!.data)];
+  inputs: ({ rows, cols, from = 0 }, random) => ({
+    x: random.tensor([from + rows, cols], 'f32', 3),
+    w: random.tensor([cols]),
+  }),
+  record: (g, { x, w }, { as, from }) => rmsNorm(g, x!, w!, EPS, { as, from }),
+  reference({ x, w }, { rows, cols, from = 0 }) {
+    const [xs, ws] = [widen(x!.dtype, x!.data).subarray(from * cols), widen(w!.dtype, w!.data)];
     const y = new Float64Array(rows * cols);
     for (let r = 0; r < rows; r++) {
       let sum = 0;

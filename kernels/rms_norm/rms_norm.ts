@@ -1,4 +1,5 @@
 import {
+  BYTES,
   type DType,
   expect,
   type Graph,
@@ -15,28 +16,25 @@ const PLAIN: Kernel = { name: 'rms_norm/rms_norm', source: new URL('./rms_norm.w
 export const variants = [PLAIN];
 
 /**
- * y[r, i] = w[i] * x[r, i] / sqrt(mean_i(x[r, i]^2) + eps) for x f32 [rows, cols] and w f32 [cols], mean in f32;
- * y has the dtype `as`. Throws ShapeError.
+ * y[r, i] = w[i] * x[r, i] / sqrt(mean_i(x[r, i]^2) + eps) for x f32 [rows, cols] and w f32 [cols], mean in f32; only
+ * the rows of x from `from` on where it is given; y has the dtype `as`. Throws ShapeError.
  */
-export function rmsNorm(g: Graph, x: Tensor, w: Tensor, eps: number, as: DType = 'f32'): Tensor {
-  const [rows = 0, cols = 0] = x.shape;
-  expect(
-    x.shape.length === 2 && x.dtype === 'f32',
-    'rms_norm',
-    'x',
-    'f32 [rows, cols]',
-    `${x.dtype} ${showShape(x.shape)}`,
-  );
+export function rmsNorm(g: Graph, x: Tensor, w: Tensor, eps: number, o: { as?: DType; from?: number } = {}): Tensor {
+  const { as = 'f32', from = 0 } = o;
+  const [all = 0, cols = 0] = x.shape;
+  const rows = all - from;
+  const is2d = x.shape.length === 2 && x.dtype === 'f32';
+  expect(is2d && rows > 0, 'rms_norm', 'x', `f32 [more than ${from}, cols]`, `${x.dtype} ${showShape(x.shape)}`);
   expect(sameShape(w.shape, [cols]), 'rms_norm', 'w', showShape([cols]), showShape(w.shape));
-  const y = g.temp('rms_norm', x.shape, as);
+  const y = g.temp('rms_norm', [rows, cols], as);
   g.dispatch({
     kernel: g.variant('rms_norm', variants),
     constants: { elem: as, COLS: cols, EPS: eps },
     read: { x, w },
     write: { y },
-    params: { rows },
+    params: { rows, start: from },
     workgroups: linearGrid(rows),
-    cost: { flops: 4 * rows * cols, bytes: 8 * rows * cols },
+    cost: { flops: 4 * rows * cols, bytes: (4 + BYTES[as]) * rows * cols },
   });
   return y;
 }

@@ -1,5 +1,5 @@
-// y[r, i] = w[i] * x[r, i] / sqrt(mean_i(x[r, i]^2) + EPS)
-// x [rows, COLS] f32 read; w [COLS] f32 read; y [rows, COLS] elem written
+// y[r, i] = w[i] * x[s, i] / sqrt(mean_i(x[s, i]^2) + EPS), s = start + r
+// x [start + rows, COLS] f32 read; w [COLS] f32 read; y [rows, COLS] elem written
 // Grid: one workgroup per row, folded over x and y. Workgroup memory: WG * 4 bytes.
 // Source: Zhang and Sennrich 2019, arXiv 1910.07467.
 alias elem = f32;
@@ -8,6 +8,7 @@ const EPS: f32 = 1e-5f;
 const WG: u32 = 64u;
 struct Params {
   rows: u32,
+  start: u32,
 }
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read> w: array<f32>;
@@ -25,10 +26,11 @@ fn main(
   if (row >= params.rows) {
     return;
   }
+  let source = (params.start + row) * COLS;
   let base = row * COLS;
   var sum = 0.0;
   for (var i = lane; i < COLS; i += WG) {
-    let v = x[base + i];
+    let v = x[source + i];
     sum += v * v;
   }
   partial[lane] = sum;
@@ -41,6 +43,6 @@ fn main(
   workgroupBarrier();
   let scale = inverseSqrt(partial[0] / f32(COLS) + EPS);
   for (var i = lane; i < COLS; i += WG) {
-    y[base + i] = elem(w[i] * (x[base + i] * scale));
+    y[base + i] = elem(w[i] * (x[source + i] * scale));
   }
 }

@@ -1,0 +1,110 @@
+import { execFileSync } from 'node:child_process';
+import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpus } from 'node:os';
+import { SingleBar } from 'cli-progress';
+import { DaybreakError, type Device, UsageError } from '../runtime/index.ts';
+
+/** What a row of results needs to be compared later: code, device and versions. */
+export function environment(device: Device): Record<string, string | boolean> {
+  return {
+    adapter: device.name,
+    driver: device.driver,
+    software: device.fallback,
+    commit: commit(),
+    node: process.version,
+    webgpu: webgpuVersion(),
+    cpu: `${cpus().length} x ${cpus()[0]?.model ?? 'unknown'}`,
+    date: new Date().toISOString(),
+  };
+}
+
+function commit(): string {
+  try {
+    const cwd = new URL('.', import.meta.url);
+    return execFileSync('git', ['describe', '--always', '--dirty'], { cwd, encoding: 'utf8', stdio: 'pipe' }).trim();
+  } catch {
+    return 'unknown';
+  }
+}
+
+function webgpuVersion(): string {
+  const url = new URL('../node_modules/webgpu/package.json', import.meta.url);
+  return JSON.parse(readFileSync(url, 'utf8')).version;
+}
+
+/** The line that says which adapter runs and why. */
+export function printDevice(device: Device): void {
+  console.log(`adapter: ${device.name} (${device.driver}): ${device.reason}`);
+}
+
+/** Appends results to a JSON lines file, or does nothing without one. */
+export class JsonLines {
+  #file: string | undefined;
+
+  constructor(file: string | undefined) {
+    this.#file = file;
+    if (!file) return;
+    try {
+      writeFileSync(file, '');
+    } catch (error) {
+      throw new UsageError(
+        `--json: expected a file that can be written, got ${(error as Error).message}; choose another path`,
+      );
+    }
+  }
+
+  write(row: object): void {
+    if (this.#file) appendFileSync(this.#file, `${JSON.stringify(row)}\n`);
+  }
+}
+
+/** A table with one header and rows printed as they come; columns are as wide as told. */
+export class Table {
+  #widths: number[];
+
+  constructor(columns: Record<string, number>) {
+    this.#widths = Object.values(columns);
+    this.row(Object.keys(columns));
+  }
+
+  row(cells: readonly (string | number)[]): void {
+    const padded = cells.map((cell, i) =>
+      i === 0 ? String(cell).padEnd(this.#widths[i]!) : String(cell).padStart(this.#widths[i]!),
+    );
+    console.log(padded.join('  ').trimEnd());
+  }
+}
+
+/** A progress bar on the terminal; silent where the output is no terminal. */
+export function progressBar(label: string): { update(done: number, total: number): void; stop(): void } {
+  if (!process.stderr.isTTY) return { update() {}, stop() {} };
+  const bar = new SingleBar({
+    format: `${label} {bar} {percentage}% {eta_formatted} left`,
+    hideCursor: true,
+    clearOnComplete: true,
+  });
+  bar.start(1, 0);
+  return {
+    update(done, total) {
+      bar.setTotal(total);
+      bar.update(done);
+    },
+    stop: () => bar.stop(),
+  };
+}
+
+/** A number with three significant digits. */
+export function digits(value: number): string {
+  return Number(value.toPrecision(3)).toString();
+}
+
+/** Runs a command; an expected error becomes one line on stderr and exit code 2. */
+export async function main(body: () => Promise<number>): Promise<void> {
+  try {
+    process.exitCode = await body();
+  } catch (error) {
+    if (!(error instanceof DaybreakError)) throw error;
+    console.error(`error: ${error.message}`);
+    process.exitCode = 2;
+  }
+}

@@ -1,0 +1,355 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Shape } from '../runtime/shape.ts';
+import { checkpointError, isObject, type JsonObject, readObject, show } from './json.ts';
+
+/** What the network, the image processor and the sampler need to know of a checkpoint; sizes in elements. */
+export interface ModelConfig {
+  readonly decoder: {
+    readonly vocab: number;
+    readonly hidden: number;
+    readonly layers: number;
+    readonly heads: number;
+    readonly kvHeads: number;
+    readonly headDim: number;
+    readonly ffn: number;
+    readonly rmsNormEps: number;
+    readonly ropeTheta: number;
+    readonly maxPositions: number;
+  };
+  readonly vision: {
+    readonly hidden: number;
+    /** Layers in the checkpoint; the last one is never run. */
+    readonly layers: number;
+    readonly usedLayers: number;
+    readonly heads: number;
+    readonly headDim: number;
+    readonly ffn: number;
+    readonly layerNormEps: number;
+    /** Pixels along a side of a patch. */
+    readonly patch: number;
+    readonly channels: number;
+    /** Rows and columns of the table of position embeddings. */
+    readonly positionGrid: number;
+  };
+  readonly projector: { readonly type: 'mlp2x_gelu' };
+  readonly image: { readonly minPatches: number; readonly maxPatches: number };
+  readonly tokens: { readonly bos: number; readonly eos: readonly number[]; readonly pad: number };
+  /** Defaults of the checkpoint; topK 0 means no limit. */
+  readonly sampling: {
+    readonly temperature: number;
+    readonly topP: number;
+    readonly topK: number;
+    readonly doSample: boolean;
+  };
+  /** Longest sequence of prompt and answer, in positions: 16384, or maxPositions where that is less. */
+  readonly contextLimit: number;
+  /** Keys that this project does not know, as paths such as vision_config.foo: worth a warning. */
+  readonly unknownKeys: readonly string[];
+}
+
+const CONTEXT_LIMIT = 16384;
+const MAX_LAYERS = 1024;
+const MAX_SIZE = 2 ** 31;
+const VISION = 'model.vision_tower.vision_tower.vision_model.';
+
+/** Keys without influence on inference: provenance, training, and defaults of other programs. */
+const BOOKKEEPING = new Set([
+  ...['_name_or_path', '_from_model_config', 'transformers_version', 'auto_map', 'dtype', 'torch_dtype', 'use_cache'],
+  ...['initializer_range', 'attention_dropout', 'embd_pdrop', 'resid_pdrop', 'original_max_position_embeddings'],
+  ...['mm_vision_tower', 'mm_projector_lr', 'freeze_mm_mlp_adapter', 'tune_mm_mlp_adapter', 'unfreeze_vision_tower'],
+  ...['image_aspect_ratio', 'tokenizer_model_max_length', 'tokenizer_padding_side', 'max_length', 'max_new_tokens'],
+  ...['do_convert_rgb', 'image_processor_type', 'processor_class'],
+]);
+
+/**
+ * Reads config.json, and generation_config.json and preprocessor_config.json where they exist. CheckpointError naming
+ * file, key, expected and got when a value is missing, malformed, contradictory or not supported.
+ */
+export function loadConfig(dir: string): ModelConfig {
+  const config = Section.open(dir, 'config.json');
+  const visionConfig = config.section('vision_config');
+  const generation = Section.openOptional(dir, 'generation_config.json');
+  const preprocessor = Section.openOptional(dir, 'preprocessor_config.json');
+
+  config.require('architectures', ['Phi4ForCausalLMV']);
+  config.require('model_type', 'phi4-siglip');
+  const decoder = readDecoder(config);
+  const vision = readVision(visionConfig);
+  config.require('mm_projector_type', 'mlp2x_gelu');
+  config.allow('mm_hidden_size', vision.hidden);
+  config.allow('mm_vision_select_layer', -2);
+  config.allow('use_mm_proj', true);
+  config.allow('use_s2', false);
+  return {
+    decoder,
+    vision,
+    projector: { type: 'mlp2x_gelu' },
+    image: readImage(config, preprocessor, vision.patch),
+    tokens: readTokens(config, generation, decoder.vocab),
+    sampling: {
+      temperature: generation.number('temperature', (x) => x >= 0, 'a number >= 0', 1),
+      topP: generation.number('top_p', (x) => x > 0 && x <= 1, 'a number in (0, 1]', 1),
+      topK: generation.integer('top_k', 0, MAX_SIZE, 50),
+      doSample: generation.boolean('do_sample', false),
+    },
+    contextLimit: Math.min(CONTEXT_LIMIT, decoder.maxPositions),
+    unknownKeys: [
+      ...config.unknownKeys(''),
+      ...visionConfig.unknownKeys('vision_config.'),
+      ...generation.unknownKeys('generation_config.'),
+      ...preprocessor.unknownKeys('preprocessor_config.'),
+    ],
+  };
+}
+
+/** The name and shape of every tensor of the official checkpoint layout; 695 for the 15B model. */
+export function expectedTensors(config: ModelConfig): Map<string, Shape> {
+  return new Map<string, Shape>([
+    ...decoderTensors(config.decoder),
+    ...linearTensors('model.mm_projector.0', config.decoder.hidden, config.vision.hidden),
+    ...linearTensors('model.mm_projector.2', config.decoder.hidden, config.decoder.hidden),
+    ...visionTensors(config.vision),
+  ]);
+}
+
+/** Whether inference never reads a tensor: the last vision layer, the norm after it and the pooling head. */
+export function isUnused(name: string, config: ModelConfig): boolean {
+  const unused = [`encoder.layers.${config.vision.usedLayers}.`, 'post_layernorm.', 'head.'];
+  return unused.some((part) => name.startsWith(VISION + part));
+}
+
+function readDecoder(config: Section): ModelConfig['decoder'] {
+  const hidden = config.integer('hidden_size');
+  const heads = config.integer('num_attention_heads');
+  const kvHeads = config.integer('num_key_value_heads', 1, MAX_SIZE, heads);
+  const headDim = config.headDim(hidden, heads);
+  config.check(heads % kvHeads === 0, 'num_key_value_heads', `a divisor of num_attention_heads ${heads}`);
+  config.allow('head_dim', headDim);
+  config.allow('hidden_act', 'silu');
+  config.allow('attention_bias', false);
+  config.allow('rope_scaling', null);
+  config.allow('rope_parameters', null);
+  config.allow('partial_rotary_factor', 1);
+  config.allow('sliding_window', null);
+  config.allow('tie_word_embeddings', false);
+  config.allow('quantization_config', null);
+  return {
+    vocab: config.integer('vocab_size'),
+    hidden,
+    layers: config.integer('num_hidden_layers', 1, MAX_LAYERS),
+    heads,
+    kvHeads,
+    headDim,
+    ffn: config.integer('intermediate_size'),
+    rmsNormEps: config.positive('rms_norm_eps'),
+    ropeTheta: config.positive('rope_theta'),
+    maxPositions: config.integer('max_position_embeddings'),
+  };
+}
+
+function readVision(config: Section): ModelConfig['vision'] {
+  config.require('model_type', 'siglip2_vision_model');
+  config.allow('hidden_act', 'gelu_pytorch_tanh');
+  config.allow('patch_size', 16);
+  config.allow('num_channels', 3);
+  config.allow('num_patches', 256);
+  const hidden = config.integer('hidden_size');
+  const heads = config.integer('num_attention_heads');
+  const layers = config.integer('num_hidden_layers', 1, MAX_LAYERS);
+  return {
+    hidden,
+    layers,
+    usedLayers: layers - 1,
+    heads,
+    headDim: config.headDim(hidden, heads),
+    ffn: config.integer('intermediate_size'),
+    layerNormEps: config.positive('layer_norm_eps', 1e-6),
+    patch: 16,
+    channels: 3,
+    positionGrid: 16,
+  };
+}
+
+/** config.json decides, as in the reference; preprocessor_config.json may only repeat it. */
+function readImage(config: Section, preprocessor: Section, patch: number): ModelConfig['image'] {
+  const minPatches = config.integer('min_num_patches', 1, MAX_SIZE, 256);
+  const maxPatches = config.integer('max_num_patches', 1, MAX_SIZE, 3600);
+  config.check(minPatches <= maxPatches, 'min_num_patches', `at most max_num_patches ${maxPatches}`);
+  preprocessor.allow('min_num_patches', minPatches);
+  preprocessor.allow('max_num_patches', maxPatches);
+  preprocessor.allow('patch_size', patch);
+  for (const step of ['do_resize', 'do_rescale', 'do_normalize']) preprocessor.allow(step, true);
+  preprocessor.allow('resample', 2);
+  preprocessor.allow('rescale_factor', 1 / 255);
+  preprocessor.allow('image_mean', [0.5, 0.5, 0.5]);
+  preprocessor.allow('image_std', [0.5, 0.5, 0.5]);
+  return { minPatches, maxPatches };
+}
+
+/** generation_config.json decides; config.json fills in what it lacks. Both are asked, so that both know the key. */
+function readTokens(config: Section, generation: Section, vocab: number): ModelConfig['tokens'] {
+  const source = (key: string) => [generation, config].filter((section) => section.has(key))[0] ?? config;
+  const id = (key: string) => source(key).integer(key, 0, vocab - 1);
+  return {
+    bos: id('bos_token_id'),
+    eos: source('eos_token_id').tokenIds('eos_token_id', vocab),
+    pad: id('pad_token_id'),
+  };
+}
+
+function linearTensors(name: string, out: number, inner: number): [string, Shape][] {
+  return [
+    [`${name}.weight`, [out, inner]],
+    [`${name}.bias`, [out]],
+  ];
+}
+
+function normTensors(name: string, size: number): [string, Shape][] {
+  return [
+    [`${name}.weight`, [size]],
+    [`${name}.bias`, [size]],
+  ];
+}
+
+function decoderTensors(config: ModelConfig['decoder']): [string, Shape][] {
+  const { vocab, hidden, layers, heads, kvHeads, headDim, ffn } = config;
+  const layer = (l: number): [string, Shape][] => [
+    [`model.layers.${l}.input_layernorm.weight`, [hidden]],
+    [`model.layers.${l}.self_attn.qkv_proj.weight`, [(heads + 2 * kvHeads) * headDim, hidden]],
+    [`model.layers.${l}.self_attn.o_proj.weight`, [hidden, hidden]],
+    [`model.layers.${l}.post_attention_layernorm.weight`, [hidden]],
+    [`model.layers.${l}.mlp.gate_up_proj.weight`, [2 * ffn, hidden]],
+    [`model.layers.${l}.mlp.down_proj.weight`, [hidden, ffn]],
+  ];
+  return [
+    ['model.embed_tokens.weight', [vocab, hidden]],
+    ...Array.from({ length: layers }, (_, l) => layer(l)).flat(),
+    ['model.norm.weight', [hidden]],
+    ['lm_head.weight', [vocab, hidden]],
+  ];
+}
+
+function visionTensors(config: ModelConfig['vision']): [string, Shape][] {
+  const { hidden, layers, ffn, patch, channels, positionGrid } = config;
+  const mlp = (name: string) => [
+    ...linearTensors(`${name}.fc1`, ffn, hidden),
+    ...linearTensors(`${name}.fc2`, hidden, ffn),
+  ];
+  const layer = (name: string) => [
+    ...normTensors(`${name}.layer_norm1`, hidden),
+    ...['q', 'k', 'v', 'out'].flatMap((part) => linearTensors(`${name}.self_attn.${part}_proj`, hidden, hidden)),
+    ...normTensors(`${name}.layer_norm2`, hidden),
+    ...mlp(`${name}.mlp`),
+  ];
+  const head = `${VISION}head`;
+  return [
+    ...linearTensors(`${VISION}embeddings.patch_embedding`, hidden, patch * patch * channels),
+    [`${VISION}embeddings.position_embedding.weight`, [positionGrid * positionGrid, hidden]],
+    ...Array.from({ length: layers }, (_, l) => layer(`${VISION}encoder.layers.${l}`)).flat(),
+    ...normTensors(`${VISION}post_layernorm`, hidden),
+    [`${head}.probe`, [1, 1, hidden]],
+    [`${head}.attention.in_proj_weight`, [3 * hidden, hidden]],
+    [`${head}.attention.in_proj_bias`, [3 * hidden]],
+    ...linearTensors(`${head}.attention.out_proj`, hidden, hidden),
+    ...normTensors(`${head}.layernorm`, hidden),
+    ...mlp(`${head}.mlp`),
+  ];
+}
+
+/** The keys of one JSON object, each read once with its check; null counts as absent, as it does in the reference. */
+class Section {
+  readonly #file: string;
+  readonly #values: JsonObject;
+  readonly #prefix: string;
+  readonly #known = new Set(BOOKKEEPING);
+
+  constructor(file: string, values: JsonObject, prefix = '') {
+    this.#file = file;
+    this.#values = values;
+    this.#prefix = prefix;
+  }
+
+  static open(dir: string, name: string): Section {
+    const path = join(dir, name);
+    return new Section(path, readObject(path));
+  }
+
+  static openOptional(dir: string, name: string): Section {
+    const path = join(dir, name);
+    return new Section(path, existsSync(path) ? readObject(path) : {});
+  }
+
+  section(key: string): Section {
+    const values = this.#get(key);
+    this.check(isObject(values), key, 'an object');
+    return new Section(this.#file, values as JsonObject, `${key}.`);
+  }
+
+  check(condition: boolean, key: string, expected: string): void {
+    if (condition) return;
+    const hint = 'use a Phi-4-reasoning-vision checkpoint, as published';
+    throw checkpointError(this.#file, this.#prefix + key, expected, show(this.#values[key]), hint);
+  }
+
+  /** The key must hold this value. */
+  require(key: string, supported: unknown): void {
+    this.check(show(this.#get(key)) === show(supported), key, show(supported));
+  }
+
+  /** The key may be absent, and otherwise must hold this value. */
+  allow(key: string, supported: unknown): void {
+    if (this.#get(key) !== undefined) this.require(key, supported);
+  }
+
+  number(key: string, valid: (value: number) => boolean, expected: string, fallback?: number): number {
+    const value = this.#get(key) ?? fallback;
+    this.check(typeof value === 'number' && Number.isFinite(value) && valid(value), key, expected);
+    return value as number;
+  }
+
+  positive(key: string, fallback?: number): number {
+    return this.number(key, (x) => x > 0, 'a positive number', fallback);
+  }
+
+  integer(key: string, min = 1, max = MAX_SIZE, fallback?: number): number {
+    const valid = (x: number) => Number.isInteger(x) && x >= min && x <= max;
+    return this.number(key, valid, `an integer from ${min} to ${max}`, fallback);
+  }
+
+  boolean(key: string, fallback: boolean): boolean {
+    const value = this.#get(key) ?? fallback;
+    this.check(typeof value === 'boolean', key, 'true or false');
+    return value as boolean;
+  }
+
+  /** hidden / heads, which the attention kernels need to be a multiple of 8. */
+  headDim(hidden: number, heads: number): number {
+    this.check(hidden % (8 * heads) === 0, 'hidden_size', `a multiple of 8 x num_attention_heads ${heads}`);
+    return hidden / heads;
+  }
+
+  /** One id or a list of ids, each below `vocab`. */
+  tokenIds(key: string, vocab: number): number[] {
+    const value = this.#get(key);
+    const ids = Array.isArray(value) ? value : [value];
+    const valid = ids.length > 0 && ids.every((id) => Number.isInteger(id) && id >= 0 && id < vocab);
+    this.check(valid, key, `a token id below vocab_size ${vocab}, or a list of such`);
+    return ids;
+  }
+
+  has(key: string): boolean {
+    return this.#get(key) !== undefined;
+  }
+
+  unknownKeys(prefix: string): string[] {
+    return Object.keys(this.#values)
+      .filter((key) => !this.#known.has(key))
+      .map((key) => prefix + key);
+  }
+
+  #get(key: string): unknown {
+    this.#known.add(key);
+    return this.#values[key] ?? undefined;
+  }
+}

@@ -1,0 +1,124 @@
+import { attention, embed, kvAppend, linear, rmsNorm, rope } from '../kernels/index.ts';
+import type { DType, Graph, Matrix, Tensor } from '../runtime/index.ts';
+import type { ModelConfig } from './config.ts';
+import type { KvCache } from './kv_cache.ts';
+import { interleaved, plain, type WeightStore } from './weights.ts';
+
+interface Layer {
+  inputNorm: Tensor;
+  qkv: Matrix;
+  out: Matrix;
+  postNorm: Tensor;
+  gateUp: Matrix;
+  down: Matrix;
+}
+
+/** What the decoder layers read beside their input: cache, RoPE table and the position of the first row. */
+export interface DecoderState {
+  cache: KvCache;
+  ropeTable: Tensor;
+  /** u32 [1] on the device. */
+  position: Tensor;
+}
+
+/** The Phi-3 decoder: RMSNorm, grouped-query attention with RoPE, SwiGLU (MODEL.md 8). */
+export class Phi3 {
+  #config: ModelConfig['decoder'];
+  #as: DType;
+  #embedding: Matrix;
+  #layers: Layer[];
+  #norm: Tensor;
+  #lmHead: Matrix;
+
+  private constructor(
+    config: ModelConfig['decoder'],
+    as: DType,
+    embedding: Matrix,
+    layers: Layer[],
+    norm: Tensor,
+    lmHead: Matrix,
+  ) {
+    this.#config = config;
+    this.#as = as;
+    this.#embedding = embedding;
+    this.#layers = layers;
+    this.#norm = norm;
+    this.#lmHead = lmHead;
+  }
+
+  /** Loads the decoder; activations between norms and matmuls are stored as `as`, the residual stream as f32. */
+  static async load(store: WeightStore, config: ModelConfig['decoder'], as: DType): Promise<Phi3> {
+    const { vocab, hidden, layers: count } = config;
+    const embedding = await store.matrix(plain('model.embed_tokens.weight', vocab, hidden));
+    const layers: Layer[] = [];
+    for (let i = 0; i < count; i++) layers.push(await loadLayer(store, config, `model.layers.${i}`));
+    const norm = await store.vector('model.norm.weight', [hidden]);
+    const lmHead = await store.matrix(plain('lm_head.weight', vocab, hidden));
+    return new Phi3(config, as, embedding, layers, norm, lmHead);
+  }
+
+  /** Records the embedding of ids u32 [tokens]: below vocab a text token, from vocab on a row of `features`. */
+  embed(g: Graph, ids: Tensor, features?: Matrix): Tensor {
+    const tables = [{ matrix: this.#embedding, firstId: 0 }];
+    if (features) tables.push({ matrix: features, firstId: this.#config.vocab });
+    return g.scope('embed', () => embed(g, ids, tables));
+  }
+
+  /** Records all layers for x f32 [tokens, hidden]; appends to the cache and returns the residual stream. */
+  layers(g: Graph, x: Tensor, state: DecoderState): Tensor {
+    return this.#layers.reduce(
+      (stream, layer, i) =>
+        g.scope(`layers.${i}`, () =>
+          g.tap(`layers.${i}`, this.#layer(g, stream, layer, state.cache.layers[i]!, state)),
+        ),
+      x,
+    );
+  }
+
+  /** Records the final norm of the last row of x f32 [tokens, hidden]; returns [1, hidden]. */
+  finalNorm(g: Graph, x: Tensor): Tensor {
+    const from = x.shape[0]! - 1;
+    return g.scope('head', () => rmsNorm(g, x, this.#norm, this.#config.rmsNormEps, { as: this.#as, from }));
+  }
+
+  /** Records lm_head for one normed row; returns logits f32 [1, vocab]. */
+  logits(g: Graph, normed: Tensor): Tensor {
+    return g.scope('head', () => linear(g, normed, this.#lmHead));
+  }
+
+  #layer(g: Graph, x: Tensor, layer: Layer, cache: { k: Tensor; v: Tensor }, state: DecoderState): Tensor {
+    const { heads, kvHeads, headDim, rmsNormEps } = this.#config;
+    const { position, ropeTable } = state;
+    const { capacity } = state.cache;
+    const as = this.#as;
+    const tokens = x.shape[0]!;
+    const mixed = g.scope('attn', () => {
+      const normed = rmsNorm(g, x, layer.inputNorm, rmsNormEps, { as });
+      const qkv = linear(g, normed, layer.qkv);
+      const rotated = rope(g, qkv, ropeTable, position, { heads: heads + kvHeads, headDim });
+      kvAppend(g, rotated, heads * headDim, qkv, (heads + kvHeads) * headDim, position, cache);
+      const q = { tensor: rotated, offset: 0, headStride: headDim, rowStride: (heads + kvHeads) * headDim };
+      const cached = (tensor: Tensor) => ({ tensor, offset: 0, headStride: capacity * headDim, rowStride: headDim });
+      const views = { q, k: cached(cache.k), v: cached(cache.v), kv: { position, capacity } };
+      const values = attention(g, { ...views, tokens, heads, kvHeads, headDim, as });
+      return linear(g, values, layer.out, { residual: x });
+    });
+    return g.scope('mlp', () => {
+      const normed = rmsNorm(g, mixed, layer.postNorm, rmsNormEps, { as });
+      const gated = linear(g, normed, layer.gateUp, { activation: 'silu_gate', as });
+      return linear(g, gated, layer.down, { residual: mixed });
+    });
+  }
+}
+
+async function loadLayer(store: WeightStore, config: ModelConfig['decoder'], prefix: string): Promise<Layer> {
+  const { hidden, heads, kvHeads, headDim, ffn } = config;
+  return {
+    inputNorm: await store.vector(`${prefix}.input_layernorm.weight`, [hidden]),
+    qkv: await store.matrix(plain(`${prefix}.self_attn.qkv_proj.weight`, (heads + 2 * kvHeads) * headDim, hidden)),
+    out: await store.matrix(plain(`${prefix}.self_attn.o_proj.weight`, hidden, heads * headDim)),
+    postNorm: await store.vector(`${prefix}.post_attention_layernorm.weight`, [hidden]),
+    gateUp: await store.matrix(interleaved(`${prefix}.mlp.gate_up_proj.weight`, ffn, hidden)),
+    down: await store.matrix(plain(`${prefix}.mlp.down_proj.weight`, hidden, ffn)),
+  };
+}

@@ -1,0 +1,132 @@
+import { CapabilityError, type Device, type DType, Graph, type Matrix, Plan, type Tensor } from '../runtime/index.ts';
+import { expectedTensors, loadConfig, type ModelConfig } from './config.ts';
+import type { Patches } from './image.ts';
+import { Phi3 } from './phi3.ts';
+import { Projector } from './projector.ts';
+import { Checkpoint } from './safetensors.ts';
+import { Session } from './session.ts';
+import { Siglip2 } from './siglip2.ts';
+import { WeightStore } from './weights.ts';
+
+/** How to load a model; every field is optional. */
+export interface LoadOptions {
+  /** What activations between norms and matmuls and the KV cache are stored as; sums are f32 either way. */
+  dtype?: 'f32' | 'f16';
+  /** Told the checkpoint bytes loaded so far and in all. */
+  progress?: (loaded: number, total: number) => void;
+}
+
+/** One picture in the decoder's space, on the device. */
+export interface ImageFeatures {
+  grid: Patches['grid'];
+  /** f32 [rows * cols, hidden]. */
+  features: Tensor;
+  /** What the encoder's and projector's taps hold, where they were asked for. */
+  taps: Readonly<Record<string, Tensor>>;
+  dispose(): void;
+}
+
+/** Phi-4-reasoning-vision on one device: encoder, projector and decoder of one model folder. */
+export class Phi4Vision {
+  readonly device: Device;
+  readonly config: ModelConfig;
+  readonly decoder: Phi3;
+  readonly dtype: DType;
+  /** Names in the checkpoint that this model neither uses nor knows as unused. */
+  readonly unknownTensors: readonly string[];
+  #vision: Siglip2;
+  #projector: Projector;
+
+  private constructor(device: Device, config: ModelConfig, dtype: DType, parts: Parts, unknownTensors: string[]) {
+    this.device = device;
+    this.config = config;
+    this.dtype = dtype;
+    this.decoder = parts.decoder;
+    this.#vision = parts.vision;
+    this.#projector = parts.projector;
+    this.unknownTensors = unknownTensors;
+  }
+
+  /** Loads a model folder; throws CheckpointError, CapabilityError or OutOfMemoryError. */
+  static async load(device: Device, dir: string, { dtype = 'f32', progress }: LoadOptions = {}): Promise<Phi4Vision> {
+    if (dtype === 'f16' && !device.features.has('shader-f16')) {
+      throw new CapabilityError(
+        `model: dtype: expected an adapter with shader-f16 for f16, got '${device.name}'; use f32`,
+      );
+    }
+    const config = loadConfig(dir);
+    const checkpoint = Checkpoint.open(dir);
+    try {
+      const store = new WeightStore(device, checkpoint, reporter(checkpoint, config, progress));
+      const parts = {
+        vision: await Siglip2.load(store, config.vision, dtype),
+        projector: await Projector.load(store, config.vision.hidden, config.decoder.hidden, dtype),
+        decoder: await Phi3.load(store, config.decoder, dtype),
+      };
+      await device.idle();
+      const official = expectedTensors(config);
+      return new Phi4Vision(
+        device,
+        config,
+        dtype,
+        parts,
+        store.unused().filter((name) => !official.has(name)),
+      );
+    } finally {
+      checkpoint.close();
+    }
+  }
+
+  /** Encodes and projects one picture; the features stay on the device until disposed of. */
+  async encodeImage(patches: Patches, { taps = false } = {}): Promise<ImageFeatures> {
+    const { grid } = patches;
+    const features = this.device.tensor('features', [grid.rows * grid.cols, this.config.decoder.hidden], 'f32');
+    const graph = new Graph(this.device, { taps });
+    const encoded = graph.tap('vis_sel', this.#vision.record(graph, grid));
+    graph.output('features', this.#projector.record(graph, encoded), features.storage);
+    const plan = await Plan.create(graph);
+    plan.run(this.#vision.inputs(patches));
+    await this.device.idle();
+    if (!taps) plan.dispose();
+    const dispose = () => {
+      plan.dispose();
+      this.device.free(features.storage);
+    };
+    return { grid, features, taps: plan.taps, dispose };
+  }
+
+  /** A sequence of at most `capacity` positions with a KV cache of its own. */
+  session(capacity: number): Promise<Session> {
+    return Session.create(this.device, this.config, this.decoder, this.dtype, capacity);
+  }
+}
+
+interface Parts {
+  vision: Siglip2;
+  projector: Projector;
+  decoder: Phi3;
+}
+
+function reporter(checkpoint: Checkpoint, config: ModelConfig, progress: LoadOptions['progress']) {
+  const official = expectedTensors(config);
+  const used = [...checkpoint.tensors.values()].filter(({ name }) => official.has(name));
+  const total = used.reduce((sum, { bytes }) => sum + bytes, 0);
+  let loaded = 0;
+  return (bytes: number) => {
+    loaded += bytes;
+    progress?.(loaded, total);
+  };
+}
+
+/** The pictures' features as one matrix, in order, without copying; undefined where there are none. */
+export function joinFeatures(images: readonly ImageFeatures[]): Matrix | undefined {
+  const first = images[0];
+  if (!first) return undefined;
+  let rows = 0;
+  const blocks = images.map(({ features }) => {
+    const block = { tensor: features, row: rows };
+    rows += features.shape[0]!;
+    return block;
+  });
+  return { name: 'image features', rows, cols: first.features.shape[1]!, dtype: 'f32', blocks };
+}

@@ -1,0 +1,197 @@
+import { advance, argmax, ropeTable } from '../kernels/index.ts';
+import {
+  type Device,
+  type DType,
+  Graph,
+  type Matrix,
+  Plan,
+  PromptError,
+  type Storage,
+  type Tensor,
+} from '../runtime/index.ts';
+import type { ModelConfig } from './config.ts';
+import { KvCache } from './kv_cache.ts';
+import type { DecoderState, Phi3 } from './phi3.ts';
+
+/** Prompt tokens that one prefill plan takes; longer prompts run in chunks, which bounds temporaries. */
+const PREFILL_CHUNK = 1024;
+
+type DeviceTensor = Tensor & { storage: Storage };
+
+/** What one step of decoding reads and updates on the device, so that the commands of every token are the same. */
+interface DecodeState extends DecoderState {
+  position: DeviceTensor;
+  /** The token to embed next, u32 [1]. */
+  token: DeviceTensor;
+  /** Tokens chosen so far, u32 [1]. */
+  step: DeviceTensor;
+  /** The model's own choice at each step, u32 [capacity]. */
+  history: DeviceTensor;
+  /** Tokens to go on with in place of the model's choices, u32 [capacity], and how many of them count, u32 [1]. */
+  forced: DeviceTensor;
+  forcedCount: DeviceTensor;
+}
+
+/** One sequence: prefill fills the KV cache, then every step yields a token; all buffers and plans made beforehand. */
+export class Session {
+  readonly capacity: number;
+  readonly device: Device;
+  /** Logits of the latest step, f32 [1, vocab]. */
+  readonly logits: DeviceTensor;
+  /** The model's own choice at each step, u32 [capacity]. */
+  readonly history: DeviceTensor;
+  readonly vocab: number;
+  #decoder: Phi3;
+  #state: DecodeState;
+  /** The final norm of the prompt's last row, [1, hidden]. */
+  #normed: DeviceTensor;
+  #head: Plan;
+  #step: Plan;
+  #promptLength = 0;
+
+  private constructor(
+    device: Device,
+    decoder: Phi3,
+    state: DecodeState,
+    io: SessionIo,
+    plans: { head: Plan; step: Plan },
+  ) {
+    this.device = device;
+    this.#decoder = decoder;
+    this.#state = state;
+    this.#normed = io.normed;
+    this.#head = plans.head;
+    this.#step = plans.step;
+    this.capacity = state.cache.capacity;
+    this.logits = io.logits;
+    this.vocab = io.logits.shape[1]!;
+    this.history = state.history;
+  }
+
+  /** Allocates cache and state and plans one decode step; throws CapabilityError or OutOfMemoryError. */
+  static async create(
+    device: Device,
+    config: ModelConfig,
+    decoder: Phi3,
+    dtype: DType,
+    capacity: number,
+  ): Promise<Session> {
+    const state = createState(device, config.decoder, dtype, capacity);
+    const io = {
+      normed: device.tensor('normed', [1, config.decoder.hidden], dtype),
+      logits: device.tensor('logits', [1, config.decoder.vocab], 'f32'),
+    };
+    const head = new Graph(device);
+    recordHead(head, decoder, io.normed, state, io.logits);
+    const step = new Graph(device);
+    const x = decoder.layers(step, decoder.embed(step, state.token), state);
+    recordHead(step, decoder, decoder.finalNorm(step, x), state, io.logits);
+    return new Session(device, decoder, state, io, { head: await Plan.create(head), step: await Plan.create(step) });
+  }
+
+  /**
+   * Runs the prompt's ids u32 (from vocab on: rows of `features`) through the decoder, chunk by chunk, leaving the
+   * last row for start(). Throws PromptError where it is empty or does not fit the capacity.
+   */
+  async prefill(ids: Uint32Array, features?: Matrix): Promise<void> {
+    if (ids.length < 1 || ids.length > this.capacity) {
+      throw new PromptError(
+        `session: prompt: expected 1 to ${this.capacity} positions, got ${ids.length}; allow a longer context`,
+      );
+    }
+    const plans = new Map<number, Plan>();
+    for (let start = 0; start < ids.length; start += PREFILL_CHUNK) {
+      const chunk = ids.subarray(start, start + PREFILL_CHUNK);
+      const plan = plans.get(chunk.length) ?? (await this.#planChunk(chunk.length, features));
+      plans.set(chunk.length, plan);
+      this.device.write(this.#state.position.storage, Uint32Array.of(start));
+      plan.run({ ids: { shape: [chunk.length], dtype: 'u32', data: chunk } });
+      await this.device.idle();
+    }
+    for (const plan of plans.values()) plan.dispose();
+    this.#promptLength = ids.length;
+  }
+
+  /**
+   * Chooses the first token after the prompt; from here the tokens of `forced` are taken in place of the model's
+   * choices, which history records all the same. May be called again after steps: the answer starts anew.
+   */
+  start(forced: Uint32Array = new Uint32Array()): GPUCommandEncoder {
+    const { position, step, forcedCount } = this.#state;
+    this.device.write(position.storage, Uint32Array.of(this.#promptLength - 1));
+    this.device.write(step.storage, Uint32Array.of(0));
+    this.device.write(forcedCount.storage, Uint32Array.of(forced.length));
+    this.device.write(this.#state.forced.storage, forced);
+    return this.#encode(this.#head);
+  }
+
+  /** Positions of the prompt. */
+  get promptLength(): number {
+    return this.#promptLength;
+  }
+
+  /** The commands of one further token. */
+  step(): GPUCommandEncoder {
+    return this.#encode(this.#step);
+  }
+
+  /** Timed passes of one decode step. */
+  profileStep(): ReturnType<Plan['profile']> {
+    return this.#step.profile();
+  }
+
+  /** Frees the cache, the state and the plans. */
+  dispose(): void {
+    this.#head.dispose();
+    this.#step.dispose();
+    const { cache, ropeTable, position, token, step, history, forced, forcedCount } = this.#state;
+    cache.dispose();
+    for (const tensor of [ropeTable, position, token, step, history, forced, forcedCount, this.#normed, this.logits]) {
+      this.device.free(tensor.storage!);
+    }
+  }
+
+  #encode(plan: Plan): GPUCommandEncoder {
+    this.device.assertAlive();
+    const encoder = this.device.gpu.createCommandEncoder();
+    plan.encode(encoder);
+    return encoder;
+  }
+
+  async #planChunk(tokens: number, features?: Matrix): Promise<Plan> {
+    const graph = new Graph(this.device);
+    const ids = graph.input('ids', [tokens], 'u32');
+    const x = this.#decoder.layers(graph, this.#decoder.embed(graph, ids, features), this.#state);
+    graph.output('normed', this.#decoder.finalNorm(graph, x), this.#normed.storage);
+    return Plan.create(graph);
+  }
+}
+
+interface SessionIo {
+  normed: DeviceTensor;
+  logits: DeviceTensor;
+}
+
+function createState(device: Device, config: ModelConfig['decoder'], dtype: DType, capacity: number): DecodeState {
+  const { headDim, ropeTheta } = config;
+  return {
+    cache: new KvCache(device, config, capacity, dtype),
+    ropeTable: device.upload(ropeTable(capacity, headDim, ropeTheta), 'rope_table'),
+    position: device.tensor('position', [1], 'u32'),
+    token: device.tensor('token', [1], 'u32'),
+    step: device.tensor('step', [1], 'u32'),
+    history: device.tensor('history', [capacity], 'u32'),
+    forced: device.tensor('forced', [capacity], 'u32'),
+    forcedCount: device.tensor('forced_count', [1], 'u32'),
+  };
+}
+
+/** lm_head, argmax, and the step to the next position. */
+function recordHead(g: Graph, decoder: Phi3, normed: Tensor, state: DecodeState, logits: DeviceTensor): void {
+  const result = decoder.logits(g, normed);
+  g.output('logits', result, logits.storage);
+  g.scope('head', () => {
+    const { forced, forcedCount, history, token, position, step } = state;
+    advance(g, { choice: argmax(g, result), forced, forcedCount, history, token, position, step });
+  });
+}

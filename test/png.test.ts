@@ -1,0 +1,227 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { crc32, deflateSync } from 'node:zlib';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { RgbImage } from '../model/image.ts';
+import { decodePng, readImage } from '../model/png.ts';
+import { ImageError } from '../runtime/errors.ts';
+
+const folder = new URL('fixtures/png/', import.meta.url);
+const read = (name: string) => readFileSync(new URL(name, folder));
+
+/** What Pillow's Image.open(...).convert("RGB") gives for each file. */
+const expected = JSON.parse(read('expected.json').toString()) as Record<
+  string,
+  { width: number; height: number; rgb: string }
+>;
+
+const SIGNATURE = Buffer.from('\x89PNG\r\n\x1a\n', 'latin1');
+
+function chunk(type: string, body: Uint8Array = Buffer.alloc(0)): Buffer {
+  const part = Buffer.alloc(body.length + 12);
+  part.writeUInt32BE(body.length);
+  part.write(type, 4, 'latin1');
+  part.set(body, 8);
+  part.writeUInt32BE(crc32(part.subarray(4, -4)), body.length + 8);
+  return part;
+}
+
+/** A header chunk; `rest` is depth, colour type, compression, filter, interlace. */
+function header(width: number, height: number, ...rest: number[]): Buffer {
+  const body = Buffer.alloc(13);
+  body.writeUInt32BE(width);
+  body.writeUInt32BE(height, 4);
+  body.set(rest, 8);
+  return chunk('IHDR', body);
+}
+
+const png = (...chunks: Buffer[]) => Buffer.concat([SIGNATURE, ...chunks, chunk('IEND')]);
+
+const RGB8 = [8, 2, 0, 0, 0];
+const GREY8 = [8, 0, 0, 0, 0];
+const data = (bytes: Uint8Array) => chunk('IDAT', deflateSync(bytes));
+
+/** Decodes within a second; undefined when the file was refused as it should be. */
+function attempt(bytes: Uint8Array, name = 'some.png'): RgbImage | undefined {
+  const started = performance.now();
+  try {
+    const image = decodePng(bytes, name);
+    assert.is(image.data.length, image.width * image.height * 3);
+    return image;
+  } catch (error) {
+    if (!(error instanceof ImageError)) throw error;
+    assert.match(error.message, /^some\.png: expected .+, got .+; .+/s);
+  } finally {
+    assert.ok(performance.now() - started < 1000);
+  }
+}
+
+function refuses(bytes: Uint8Array, message: RegExp): void {
+  assert.throws(
+    () => decodePng(bytes, 'some.png'),
+    (error: Error) =>
+      error instanceof ImageError && error.message.startsWith('some.png: ') && message.test(error.message),
+  );
+  attempt(bytes);
+}
+
+test('the pixels of Pillow: every colour type and depth, interlaced and with transparency', () => {
+  assert.is(Object.keys(expected).length, 52);
+  for (const [name, { width, height, rgb }] of Object.entries(expected)) {
+    const image = decodePng(read(name), name);
+    assert.equal([image.width, image.height], [width, height], name);
+    assert.is(Buffer.from(image.data).toString('hex'), rgb, name);
+  }
+});
+
+test('a view into a larger buffer', () => {
+  const bytes = read('rgb8.png');
+  const view = Buffer.concat([Buffer.alloc(5), bytes, Buffer.alloc(3)]).subarray(5, 5 + bytes.length);
+  assert.is(Buffer.from(decodePng(new Uint8Array(view), 'view').data).toString('hex'), expected['rgb8.png']!.rgb);
+  assert.is(Buffer.from(decodePng(view, 'view').data).toString('hex'), expected['rgb8.png']!.rgb);
+});
+
+test('truncated at every length', () => {
+  for (const name of ['rgb8.png', 'palette4_trns_interlaced.png', 'grey16.png']) {
+    const bytes = read(name);
+    for (let length = 0; length < bytes.length; length++)
+      assert.is(attempt(bytes.subarray(0, length)), undefined, name);
+  }
+});
+
+test('a flipped byte or bit at every position is refused', () => {
+  for (const name of ['rgb8.png', 'palette4_trns_interlaced.png', 'grey16.png']) {
+    const bytes = read(name);
+    for (let at = 0; at < bytes.length; at++) {
+      for (const mask of [0xff, 0x20, 0x01]) {
+        const flipped = Buffer.from(bytes);
+        flipped[at]! ^= mask;
+        assert.is(attempt(flipped), undefined, `${name}, byte ${at}`);
+      }
+    }
+  }
+});
+
+/** Makes every chunk's checksum right again, as far as the lengths lead. */
+function resign(bytes: Buffer): Buffer {
+  for (let at = SIGNATURE.length; at + 12 <= bytes.length; ) {
+    const end = at + 12 + bytes.readUInt32BE(at);
+    if (end > bytes.length) break;
+    bytes.writeUInt32BE(crc32(bytes.subarray(at + 4, end - 4)), end - 4);
+    at = end;
+  }
+  return bytes;
+}
+
+test('a flipped byte under a valid checksum: an ImageError or a picture', () => {
+  let pictures = 0;
+  for (const name of Object.keys(expected)) {
+    const bytes = read(name);
+    for (let at = 0; at < bytes.length; at++) {
+      for (const mask of [0xff, 0x01]) {
+        const flipped = Buffer.from(bytes);
+        flipped[at]! ^= mask;
+        if (attempt(resign(flipped))) pictures++;
+      }
+    }
+  }
+  assert.ok(pictures > 0);
+});
+
+test('a header that lies about the size', () => {
+  const two = data(Buffer.alloc(2 * 7));
+  assert.ok(attempt(png(header(2, 2, ...RGB8), two)));
+  refuses(png(header(2, 3, ...RGB8), two), /expected 21 bytes of pixel data/);
+  refuses(png(header(2, 1, ...RGB8), two), /expected 7 bytes of pixel data/);
+  refuses(png(header(2, 2, 16, 2, 0, 0, 0), two), /expected 26 bytes of pixel data/);
+  refuses(png(header(8000, 8000, ...RGB8), two), /expected 192008000 bytes of pixel data/);
+  assert.is(attempt(png(header(2, 2, ...RGB8), header(3, 1, ...RGB8), two))?.width, 2);
+});
+
+test('sizes that are empty or too large, without taking memory', () => {
+  const before = process.memoryUsage().rss;
+  for (const [width, height] of [
+    [0, 1],
+    [1, 0],
+    [32_768, 32_768],
+    [65_535, 65_535],
+    [65_536, 1],
+    [0xffffffff, 0xffffffff],
+  ] as const) {
+    refuses(png(header(width, height, ...RGB8), data(Buffer.alloc(4))), new RegExp(`got ${width} x ${height}`));
+  }
+  assert.ok(process.memoryUsage().rss - before < 2 ** 27);
+});
+
+test('a bomb: a small picture whose data inflates to 256 MB', () => {
+  const before = process.memoryUsage().rss;
+  const bomb = data(Buffer.alloc(2 ** 28));
+  const made = process.memoryUsage().rss;
+  refuses(png(header(2, 2, ...RGB8), bomb), /expected 14 bytes of pixel data/);
+  assert.ok(process.memoryUsage().rss - Math.max(before, made) < 2 ** 26);
+});
+
+test('headers outside the standard', () => {
+  const pixel = data(Buffer.alloc(4));
+  refuses(png(header(1, 1, 3, 0, 0, 0, 0), pixel), /type 0 with 3 bits/);
+  refuses(png(header(1, 1, 4, 2, 0, 0, 0), pixel), /type 2 with 4 bits/);
+  refuses(png(header(1, 1, 16, 3, 0, 0, 0), pixel), /type 3 with 16 bits/);
+  refuses(png(header(1, 1, 8, 5, 0, 0, 0), pixel), /type 5 with 8 bits/);
+  refuses(png(header(1, 1, 8, 2, 1, 0, 0), pixel), /got 1, 0, 0/);
+  refuses(png(header(1, 1, 8, 2, 0, 1, 0), pixel), /got 0, 1, 0/);
+  refuses(png(header(1, 1, 8, 2, 0, 0, 2), pixel), /got 0, 0, 2/);
+  refuses(png(chunk('IHDR', Buffer.alloc(12)), pixel), /of 13 bytes/);
+  refuses(png(pixel), /first a chunk IHDR/);
+});
+
+test('missing or wrong parts', () => {
+  const head = header(1, 1, ...GREY8);
+  refuses(png(head), /expected 2 bytes of pixel data/);
+  refuses(png(head, chunk('IDAT', Buffer.from('not zlib'))), /expected 2 bytes of pixel data/);
+  refuses(png(head, chunk('IDAT', deflateSync(Buffer.alloc(2)).subarray(0, -5))), /expected 2 bytes of pixel data/);
+  refuses(png(head, data(Buffer.of(9, 0))), /[Ff]ilter type/);
+  refuses(Buffer.concat([SIGNATURE, head, data(Buffer.alloc(2))]), /expected a PNG chunk/);
+  refuses(png(header(1, 1, 8, 3, 0, 0, 0), data(Buffer.alloc(2))), /palette/);
+  refuses(png(header(1, 1, 8, 3, 0, 0, 0), chunk('PLTE', Buffer.alloc(3)), data(Buffer.of(0, 1))), /not in palette/);
+  refuses(png(head, Buffer.concat(Array<Buffer>(2 ** 18).fill(chunk('IDAT')))), /at most 262144 chunks/);
+});
+
+test('chunks that do not matter, split and empty pixel data, bytes after the end', () => {
+  const zipped = deflateSync(Buffer.of(0, 77));
+  const parts = [...zipped].map((byte) => chunk('IDAT', Buffer.of(byte)));
+  const odd = png(header(1, 1, ...GREY8), chunk('tRNS'), chunk('gAMA'), chunk('ABCD'), ...parts, chunk('IDAT'));
+  const image = decodePng(Buffer.concat([odd, Buffer.from('tail')]), 'some.png');
+  assert.equal([...image.data], [77, 77, 77]);
+});
+
+test('a file: read by its content, refused with its path', async () => {
+  const image = await readImage(new URL('rgba16.png', folder).pathname);
+  assert.is(Buffer.from(image.data).toString('hex'), expected['rgba16.png']!.rgb);
+  const temporary = mkdtempSync(join(tmpdir(), 'daybreak-'));
+  const file = (name: string, bytes: Uint8Array) => {
+    const path = join(temporary, name);
+    writeFileSync(path, bytes);
+    return path;
+  };
+  const cases: [string, RegExp][] = [
+    [join(temporary, 'missing.png'), /ENOENT/],
+    [temporary, /EISDIR/],
+    [file('photo.png', Buffer.from([0xff, 0xd8, 0xff, 0xe0])), /expected a PNG picture, got a JPEG/],
+    [file('text.png', Buffer.from('GIF89a...')), /expected a PNG signature, got bytes 4749463839612e2e/],
+    [file('empty.png', Buffer.alloc(0)), /got an empty file/],
+  ];
+  for (const [path, message] of cases) {
+    const error = await readImage(path).then(
+      () => undefined,
+      (reason: Error) => reason,
+    );
+    assert.instance(error, ImageError);
+    assert.ok(error!.message.startsWith(`${path}: expected`), error!.message);
+    assert.match(error!.message, message);
+  }
+  rmSync(temporary, { recursive: true });
+});
+
+test.run();
