@@ -90,7 +90,7 @@ export class WeightStore {
     }
     const padded = roundUp(cols, COLUMN_MULTIPLE);
     const name = sources.join('+');
-    const fitting = Math.floor(this.device.limits.maxStorageBufferBindingSize / (padded * BYTES[dtype]));
+    const fitting = Math.floor(this.device.maxBindingBytes / (padded * BYTES[dtype]));
     const blockRows = Math.floor(fitting / BLOCK_MULTIPLE) * BLOCK_MULTIPLE;
     const blocks: { tensor: Tensor; row: number }[] = [];
     for (let row = 0; row < rows; row += blockRows) {

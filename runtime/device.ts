@@ -20,6 +20,8 @@ export type Feature =
 export interface DeviceOptions {
   /** Part of the adapter's name, any case; 'null' opens Dawn's null backend, which compiles but computes nothing. */
   adapter?: string;
+  /** Binds at most this many bytes at once, as if the adapter could do no more. */
+  maxBindingBytes?: number;
 }
 
 const FEATURES: Feature[] = [
@@ -87,7 +89,7 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   const requiredFeatures = FEATURES.filter((f) => adapter.features.has(f)) as GPUFeatureName[];
   const requiredLimits = Object.fromEntries(LIMITS.map((name) => [name, adapter.limits[name]]));
   const gpu = await adapter.requestDevice({ requiredFeatures, requiredLimits });
-  return new Device(gpu, adapter, choice);
+  return new Device(gpu, adapter, choice, options);
 }
 
 async function requestAdapter(choice: AdapterChoice): Promise<GPUAdapter> {
@@ -110,6 +112,8 @@ export class Device {
   readonly reason: string;
   readonly features: ReadonlySet<Feature>;
   readonly limits: GPUSupportedLimits;
+  /** Bytes that one binding can show; larger weights are cut into blocks. */
+  readonly maxBindingBytes: number;
   /** Whether the adapter runs on the CPU. */
   readonly fallback: boolean;
   /** Device bytes in use now and at most so far. */
@@ -119,13 +123,17 @@ export class Device {
   #fault: GPUError | undefined;
   #lost: GPUDeviceLostInfo | undefined;
 
-  constructor(gpu: GPUDevice, adapter: GPUAdapter, choice: AdapterChoice) {
+  constructor(gpu: GPUDevice, adapter: GPUAdapter, choice: AdapterChoice, options: DeviceOptions) {
     this.gpu = gpu;
     this.name = choice.name;
     this.driver = adapter.info.description;
     this.reason = choice.reason;
     this.features = new Set(FEATURES.filter((f) => gpu.features.has(f)));
     this.limits = gpu.limits;
+    this.maxBindingBytes = Math.min(
+      options.maxBindingBytes ?? Number.POSITIVE_INFINITY,
+      gpu.limits.maxStorageBufferBindingSize,
+    );
     this.fallback = adapter.info.isFallbackAdapter;
     gpu.lost.then((info) => {
       this.#lost = info;

@@ -1,0 +1,140 @@
+// tier: gpu
+import { spawnSync } from 'node:child_process';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { rmsNorm } from '../kernels/index.ts';
+import { Random } from '../kernels/spec.ts';
+import {
+  CapabilityError,
+  chooseAdapter,
+  DeviceLostError,
+  Graph,
+  NoDeviceError,
+  openDevice,
+  Plan,
+  ShapeError,
+  WgslError,
+} from '../runtime/index.ts';
+import { testDevice } from './gpu.ts';
+
+const list = (...names: string[]) => names.map((name) => ({ backend: 'vulkan', name }));
+
+test('prefers a GPU, then lavapipe, then SwiftShader, and says why', () => {
+  const all = list('SwiftShader Device (LLVM 10.0.0)', 'llvmpipe (LLVM 15.0.6, 256 bits)', 'NVIDIA H200');
+  assert.is(chooseAdapter(all).name, 'NVIDIA H200');
+  assert.is(chooseAdapter(all.slice(0, 2)).name, 'llvmpipe (LLVM 15.0.6, 256 bits)');
+  assert.is(chooseAdapter(all.slice(0, 1)).name, 'SwiftShader Device (LLVM 10.0.0)');
+  assert.is(chooseAdapter(all, 'swiftshader').name, 'SwiftShader Device (LLVM 10.0.0)');
+  assert.match(chooseAdapter(all, 'swiftshader').reason, /contains 'swiftshader'/);
+  assert.throws(() => chooseAdapter(all, 'radeon'), /expected a name containing 'radeon', got 'SwiftShader/);
+  assert.throws(
+    () => chooseAdapter([]),
+    (error: Error) => error instanceof NoDeviceError && /install/.test(error.message),
+  );
+});
+
+const device = await testDevice();
+if (device) {
+  test('uploads and downloads any length of any dtype', async () => {
+    const random = new Random(1);
+    for (const length of [1, 2, 3, 5, 63, 1000003]) {
+      for (const host of [
+        random.tensor([length]),
+        random.tensor([length], 'bf16'),
+        random.integers([length], 2 ** 31),
+      ]) {
+        const tensor = device.upload(host, 'x');
+        const back = await device.download(tensor);
+        device.free(tensor.storage);
+        assert.is(back.dtype, host.dtype);
+        assert.is(
+          Buffer.compare(Buffer.from(back.data.buffer), Buffer.from(host.data.buffer, 0, host.data.byteLength)),
+          0,
+        );
+      }
+    }
+  });
+
+  test('counts bytes in use and at most', () => {
+    const before = device.memory.current;
+    const storage = device.alloc(1000, 'x');
+    assert.is(device.memory.current, before + 1008);
+    device.free(storage);
+    assert.is(device.memory.current, before);
+    assert.ok(device.memory.peak >= before + 1008);
+  });
+
+  test('refuses a buffer past the limit by name', () => {
+    const tooLarge = device.limits.maxBufferSize + 1;
+    assert.throws(
+      () => device.alloc(tooLarge, 'weights'),
+      (error: Error) => error instanceof CapabilityError && /weights/.test(error.message),
+    );
+  });
+
+  test('plans run again and again, keep taps, and reuse memory', async () => {
+    const random = new Random(2);
+    const w = device.upload(random.tensor([64]), 'w');
+    const graph = new Graph(device, { taps: true });
+    let x = graph.input('x', [3, 64], 'f32');
+    for (let i = 0; i < 6; i++)
+      x = graph.scope(`layers.${i}`, () => graph.tap(`layers.${i}`, rmsNorm(graph, x, w, 1e-5)));
+    graph.output('y', x);
+    const plan = await Plan.create(graph);
+    const host = random.tensor([3, 64]);
+    const first = await device.download(plan.run({ x: host }).y!);
+    const second = await device.download(plan.run({ x: host }).y!);
+    assert.equal(first.data, second.data);
+    assert.equal((await device.download(plan.taps['layers.5']!)).data, first.data);
+    assert.not.equal((await device.download(plan.taps['layers.0']!)).data, first.data);
+    assert.is(plan.memory.slots, 2);
+    assert.match(plan.describe(), /layers\.3 rms_norm\/rms_norm 3x1 x=f32\[3, 64\]/);
+    assert.throws(() => plan.run(), /input x: expected f32 \[3, 64\], got nothing/);
+    plan.dispose();
+  });
+
+  test('errors name the op, the scope and both sides', () => {
+    const graph = new Graph(device);
+    const x = graph.temp('x', [2, 8], 'f32');
+    const w = graph.temp('w', [9], 'f32');
+    const record = () => graph.scope('layers.3', () => graph.scope('attn', () => rmsNorm(graph, x, w, 1e-5)));
+    assert.throws(
+      record,
+      (error: Error) =>
+        error instanceof ShapeError && error.message === '[layers.3.attn] rms_norm: w: expected [8], got [9]',
+    );
+    const kernel = { name: 'rms_norm/rms_norm', source: new URL('../kernels/rms_norm/rms_norm.wgsl', import.meta.url) };
+    const call = { kernel, read: { x }, write: { y: x }, workgroups: [1] as const, cost: { flops: 0, bytes: 0 } };
+    assert.throws(
+      () => graph.dispatch(call),
+      (error: Error) => error instanceof WgslError && /read tensors: expected w, x, got x/.test(error.message),
+    );
+  });
+
+  test('a device that is gone says so', async () => {
+    const gone = await openDevice();
+    const tensor = gone.tensor('x', [4], 'f32');
+    gone.dispose();
+    await gone.gpu.lost;
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    assert.throws(
+      () => gone.alloc(4, 'y'),
+      (error: Error) => error instanceof DeviceLostError,
+    );
+    try {
+      await gone.download(tensor);
+      assert.unreachable();
+    } catch (error) {
+      assert.instance(error, DeviceLostError);
+    }
+  });
+
+  test('opening and closing 20 devices under garbage collection does not crash', () => {
+    const child = ['--expose-gc', ...process.execArgv, new URL('./fixtures/open_close.ts', import.meta.url).pathname];
+    const { status, stdout, stderr } = spawnSync(process.execPath, child, { encoding: 'utf8' });
+    assert.is(status, 0, stderr);
+    assert.match(stdout, /20 devices/);
+  });
+}
+
+test.run();
