@@ -81,17 +81,18 @@ function show({ passed, failed, skipped }: Counts): string {
   return `${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`;
 }
 
+/** How a file ended where its counts do not say it. */
+function ending({ signal, code, seconds }: Ended, { passed, skipped }: Counts): string {
+  if (signal === 'SIGKILL' && seconds * 1000 >= TIMEOUT_MILLIS) return ', timed out';
+  if (signal) return `, ${signal}`;
+  if (code) return `, exit code ${code}`;
+  return passed + skipped === 0 ? ', no test ran' : '';
+}
+
 /** Prints a file's line, its skips, and everything it wrote if it failed. */
 function report(file: string, ended: Ended, counts: Counts): void {
-  const killed = ended.signal === 'SIGKILL' && ended.seconds * 1000 >= TIMEOUT_MILLIS;
-  const end = killed
-    ? ', timed out'
-    : ended.signal
-      ? `, ${ended.signal}`
-      : ended.code
-        ? `, exit code ${ended.code}`
-        : '';
-  console.log(`${counts.failed ? 'FAIL' : 'ok  '} ${file}: ${show(counts)}${end} (${ended.seconds.toFixed(1)} s)`);
+  const word = counts.failed ? 'FAIL' : 'ok  ';
+  console.log(`${word} ${file}: ${show(counts)}${ending(ended, counts)} (${ended.seconds.toFixed(1)} s)`);
   for (const skip of printedSkips(ended.output)) console.log(`     SKIP ${skip}`);
   if (counts.failed) console.log(ended.output.trimEnd().replace(/^/gm, '     | '));
 }

@@ -1,0 +1,136 @@
+// tier: gpu
+import { copyFileSync, cpSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { SafetensorsFile } from '../model/index.ts';
+import type { HostTensor } from '../runtime/index.ts';
+import { runBench, TINY } from './bench.ts';
+import { writeSafetensors } from './fixtures/safetensors.ts';
+import { testDevice } from './gpu.ts';
+
+/** Runs `body` with a temporary folder. */
+function inFolder(body: (dir: string) => void): void {
+  const dir = mkdtempSync(join(tmpdir(), 'daybreak-e2e-'));
+  try {
+    body(dir);
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
+}
+
+/** Expects one line on stderr that matches, exit code 2 and no stack trace. */
+function fails(pattern: RegExp, ...args: string[]): void {
+  const { status, stderr } = runBench(...args);
+  const lines = stderr.split('\n').filter((line) => line && !/^Warning: max|XDG_RUNTIME_DIR/.test(line));
+  assert.is(lines.length, 1, stderr);
+  assert.match(lines[0]!, pattern);
+  assert.is(status, 2);
+}
+
+/** The tiny reference with some tensors changed. */
+function writeReference(path: string, change: (tensors: Record<string, HostTensor>) => void): void {
+  const file = SafetensorsFile.open(join(TINY, 'expected.safetensors'));
+  const tensors = Object.fromEntries([...file.tensors.keys()].map((name) => [name, file.read(name)]));
+  file.close();
+  change(tensors);
+  writeSafetensors(path, tensors);
+}
+
+const device = await testDevice();
+if (device) {
+  const f16 = device.features.has('shader-f16');
+  device.dispose();
+
+  test('text and pictures match the reference, with the samples in the JSON file', () => {
+    inFolder((dir) => {
+      const json = join(dir, 'rows.jsonl');
+      const { status, stdout, stderr } = runBench('e2e', '--prompts', 'text,two', '--json', json);
+      assert.is(status, 0, stdout + stderr);
+      assert.match(stdout.split('\n')[0]!, /^adapter: .*: /);
+      assert.match(stdout, /all 2 prompts match/);
+      const rows = readFileSync(json, 'utf8')
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line));
+      assert.equal(
+        rows.map(({ prompt, positions }) => [prompt, positions]),
+        [
+          ['text', 40],
+          ['two', 566],
+        ],
+      );
+      assert.equal(
+        rows.map(({ tokens }) => tokens.total),
+        [40, 24],
+      );
+      assert.equal(
+        rows.map(({ stepMillis }) => stepMillis.length),
+        [38, 22],
+      );
+      assert.ok(
+        rows.every(({ tokens, adapter, commit }) => tokens.matched + tokens.ties === tokens.total && adapter && commit),
+      );
+      assert.ok(
+        rows[1].stages.some(
+          ({ stage, relative }: { stage: string; relative: number }) => stage === 'img1.pixel_values' && relative === 0,
+        ),
+      );
+    });
+  });
+
+  test('a wrong reference is found, named, and shows no time', () => {
+    inFolder((dir) => {
+      const reference = join(dir, 'expected.safetensors');
+      writeReference(reference, (tensors) => {
+        tensors['text.forced_logits']!.data[700]! += 0.01;
+        tensors['img0.vis_sel']!.data[5]! += 0.01;
+      });
+      const { status, stdout } = runBench('--reference', reference, '--prompts', 'text,one');
+      assert.is(status, 1);
+      assert.match(stdout, /^text .* WRONG from forced: relative logit error .*$/m);
+      assert.match(stdout, /^one .* WRONG from img0\.vis_sel: relative error/m);
+      assert.match(stdout, /2 of 2 prompts do not match/);
+    });
+  });
+
+  test('a differing token is a tie only where the reference margin is small', () => {
+    inFolder((dir) => {
+      const reference = join(dir, 'expected.safetensors');
+      const swap = (margin: number) => (tensors: Record<string, HostTensor>) => {
+        const { data } = tensors['text.step_logits']!;
+        const first = [...data.subarray(0, 512)];
+        const [best, second] = [...first.keys()].sort((a, b) => first[b]! - first[a]!);
+        data[second!] = data[best!]! + margin;
+      };
+      writeReference(reference, swap(1e-5));
+      const tied = runBench('--reference', reference, '--prompts', 'text').stdout;
+      assert.match(tied, /39\/40 1 tie/);
+      writeReference(reference, swap(1));
+      const wrong = runBench('--reference', reference, '--prompts', 'text');
+      assert.match(wrong.stdout, /WRONG from greedy: .* wrong tokens at steps 0/);
+      assert.is(wrong.status, 1);
+    });
+  });
+
+  test('bad folders, files and arguments end in one clear line and exit code 2', () => {
+    fails(/no_such_folder.*expected/, '--model', '/no_such_folder');
+    fails(/expected a name containing 'voodoo', got '/, '--adapter', 'voodoo');
+    fails(/--prompts: expected some of text, .*, got 'many'/, '--prompts', 'many');
+    fails(/unknown option '--modell'/, '--modell', 'x');
+    fails(/ops: expected one of .*, got 'sort'/, 'ops', 'sort');
+    if (!f16) fails(/shader-f16/, '--dtype', 'f16');
+    inFolder((dir) => {
+      cpSync(TINY, dir, { recursive: true });
+      const config = JSON.parse(readFileSync(join(TINY, 'config.json'), 'utf8'));
+      writeFileSync(join(dir, 'config.json'), JSON.stringify({ ...config, architectures: ['LlamaForCausalLM'] }));
+      fails(/config\.json: architectures: expected .*Phi4ForCausalLMV.*, got .*Llama/, '--model', dir);
+      copyFileSync(join(TINY, 'config.json'), join(dir, 'config.json'));
+      renameSync(join(dir, 'model-00002-of-00002.safetensors'), join(dir, 'gone'));
+      fails(/model-00002-of-00002\.safetensors/, '--model', dir);
+    });
+  });
+}
+
+test.run();
