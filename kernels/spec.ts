@@ -28,6 +28,8 @@ export interface OpSpec<C extends Case = Case> {
   variants: readonly Kernel[];
   /** Whether a variant takes part in a case; without it every variant does. */
   applies?(kernel: Kernel, c: C): boolean;
+  /** Whether a case needs shader-f16; without it, where a value of the case is 'f16'. */
+  needsF16?(c: C): boolean;
   /** Sweep: 1, tile - 1, tile, tile + 1, a prime and the model's own size in each tiled dimension, each dtype. */
   cases: readonly C[];
   /** The model's own shapes, for timing. */

@@ -1,5 +1,23 @@
+import { spec as advance } from './advance/advance.spec.ts';
+import { spec as argmax } from './argmax/argmax.spec.ts';
+import { spec as cast } from './cast/cast.spec.ts';
+import { spec as embed } from './embed/embed.spec.ts';
+import { spec as kvAppend } from './kv_append/kv_append.spec.ts';
+import { spec as layerNorm } from './layer_norm/layer_norm.spec.ts';
+import { spec as resizePosition } from './resize_position/resize_position.spec.ts';
 import { spec as rmsNorm } from './rms_norm/rms_norm.spec.ts';
+import { spec as rope } from './rope/rope.spec.ts';
 import type { OpSpec } from './spec.ts';
 
 /** Every op's spec. */
-export const specs = [rmsNorm] as unknown as readonly OpSpec[];
+export const specs = [
+  advance,
+  argmax,
+  cast,
+  embed,
+  kvAppend,
+  layerNorm,
+  resizePosition,
+  rmsNorm,
+  rope,
+] as unknown as readonly OpSpec[];

@@ -17,8 +17,10 @@ export interface Verdict {
 /** The variants of a spec that a device can run in a case. */
 export function runnable(device: Device, spec: OpSpec, c: Case): Kernel[] {
   const able = spec.variants.filter((kernel) => (kernel.needs ?? []).every((f) => device.features.has(f)));
-  const needsF16 = Object.values(c).includes('f16') && !device.features.has('shader-f16');
-  return needsF16 ? [] : able.filter((kernel) => spec.applies?.(kernel, c) ?? true);
+  const needsF16 = spec.needsF16?.(c) ?? Object.values(c).includes('f16');
+  return needsF16 && !device.features.has('shader-f16')
+    ? []
+    : able.filter((kernel) => spec.applies?.(kernel, c) ?? true);
 }
 
 /** A plan of one case with one variant forced by name, and the device tensors that it reads. */

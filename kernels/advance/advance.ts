@@ -1,0 +1,43 @@
+import { expect, type Graph, type Kernel, sameShape, showShape, type Tensor } from '../../runtime/index.ts';
+
+const PLAIN: Kernel = { name: 'advance/advance', source: new URL('./advance.wgsl', import.meta.url) };
+
+/** The variants of this op, best first. */
+export const variants = [PLAIN];
+
+/** The state of a decode loop, all u32: history, token, position and step are device tensors that advance() updates. */
+export interface DecodeState {
+  /** [1], the token that was chosen after this step. */
+  choice: Tensor;
+  /** [capacity], tokens to go on with instead of the chosen ones, and [1], how many of them there are. */
+  forced: Tensor;
+  forcedCount: Tensor;
+  /** [capacity], the chosen token of every step. */
+  history: Tensor;
+  /** [1] each: the token to go on with, its position, and the number of the step. */
+  token: Tensor;
+  position: Tensor;
+  step: Tensor;
+}
+
+/**
+ * The tail of the decode loop, in place, with s = step: history[s] = choice, token = forced[s] where s < forcedCount and
+ * choice elsewhere, step = s + 1, position = position + 1. From s = capacity on nothing is kept or forced. Throws ShapeError.
+ */
+export function advance(g: Graph, o: DecodeState): void {
+  const capacity = o.history.shape[0] ?? 0;
+  for (const [what, { dtype, shape }] of Object.entries(o)) {
+    const expected = what === 'forced' || what === 'history' ? [capacity] : [1];
+    const got = `${dtype} ${showShape(shape)}`;
+    expect(dtype === 'u32' && sameShape(shape, expected), 'advance', what, `u32 ${showShape(expected)}`, got);
+  }
+  const { choice, forced, forcedCount, history, token, position, step } = o;
+  g.dispatch({
+    kernel: g.variant('advance', variants),
+    read: { choice, forced, forced_count: forcedCount },
+    write: { history, token, position, step },
+    params: { capacity },
+    workgroups: [1],
+    cost: { flops: 2, bytes: 40 },
+  });
+}

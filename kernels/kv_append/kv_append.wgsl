@@ -1,0 +1,44 @@
+// k_cache[h, position + t, i] = k[t, K_COLUMN + h * HEAD_DIM + i] and v_cache likewise; rows past the capacity are dropped
+// k [tokens, K_COLS] k_elem read; v [tokens, V_COLS] v_elem read; position [1] u32 read;
+// k_cache, v_cache [KV_HEADS, capacity, HEAD_DIM] elem written
+// Grid: one invocation per 4 columns of k and of v, folded over x and y. Workgroup memory: none. Source: own.
+alias elem = f32;
+alias k_elem = f32;
+alias v_elem = f32;
+const K_COLS: u32 = 128u;
+const K_COLUMN: u32 = 0u;
+const V_COLS: u32 = 128u;
+const V_COLUMN: u32 = 0u;
+const KV_HEADS: u32 = 1u;
+const HEAD_DIM: u32 = 128u;
+const WG: u32 = 64u;
+struct Params {
+  tokens: u32,
+  capacity: u32,
+}
+@group(0) @binding(0) var<storage, read> k: array<vec4<k_elem>>;
+@group(0) @binding(1) var<storage, read> v: array<vec4<v_elem>>;
+@group(0) @binding(2) var<storage, read> position: array<u32>;
+@group(0) @binding(3) var<storage, read_write> k_cache: array<vec4<elem>>;
+@group(0) @binding(4) var<storage, read_write> v_cache: array<vec4<elem>>;
+@group(1) @binding(0) var<uniform> params: Params;
+
+const CHUNKS = HEAD_DIM / 4u; // vec4s in a head
+
+@compute @workgroup_size(WG)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let index = (group.x + group.y * groups.x) * WG + lane;
+  let token = index / (KV_HEADS * CHUNKS);
+  let row = position[0] + token;
+  if (token >= params.tokens || row >= params.capacity) {
+    return;
+  }
+  let column = index % (KV_HEADS * CHUNKS);
+  let slot = (column / CHUNKS * params.capacity + row) * CHUNKS + column % CHUNKS;
+  k_cache[slot] = vec4<elem>(vec4f(k[token * (K_COLS / 4u) + K_COLUMN / 4u + column]));
+  v_cache[slot] = vec4<elem>(vec4f(v[token * (V_COLS / 4u) + V_COLUMN / 4u + column]));
+}

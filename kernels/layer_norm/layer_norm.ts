@@ -1,0 +1,44 @@
+import {
+  BYTES,
+  type DType,
+  expect,
+  type Graph,
+  type Kernel,
+  linearGrid,
+  sameShape,
+  showShape,
+  type Tensor,
+} from '../../runtime/index.ts';
+
+const PLAIN: Kernel = { name: 'layer_norm/layer_norm', source: new URL('./layer_norm.wgsl', import.meta.url) };
+
+/** The variants of this op, best first. */
+export const variants = [PLAIN];
+
+/**
+ * y[r, i] = w[i] * (x[r, i] - mean) / sqrt(var + eps) + b[i] for x f32 [rows, cols], w and b f32 [cols], with mean and
+ * biased variance of each row in f32; cols is a multiple of 4, y has the dtype `as`. Throws ShapeError.
+ */
+export function layerNorm(g: Graph, x: Tensor, w: Tensor, b: Tensor, eps: number, as: DType = 'f32'): Tensor {
+  const [rows = 0, cols = 0] = x.shape;
+  expect(
+    x.shape.length === 2 && x.dtype === 'f32' && cols % 4 === 0,
+    'layer_norm',
+    'x',
+    'f32 [rows, a multiple of 4]',
+    `${x.dtype} ${showShape(x.shape)}`,
+  );
+  expect(sameShape(w.shape, [cols]), 'layer_norm', 'w', showShape([cols]), showShape(w.shape));
+  expect(sameShape(b.shape, [cols]), 'layer_norm', 'b', showShape([cols]), showShape(b.shape));
+  const y = g.temp('layer_norm', x.shape, as);
+  g.dispatch({
+    kernel: g.variant('layer_norm', variants),
+    constants: { elem: as, COLS: cols, EPS: eps },
+    read: { x, w, b },
+    write: { y },
+    params: { rows },
+    workgroups: linearGrid(rows),
+    cost: { flops: 9 * rows * cols, bytes: (4 + BYTES[as]) * rows * cols },
+  });
+  return y;
+}

@@ -1,0 +1,75 @@
+import { type HostTensor, narrow, widen } from '../../runtime/index.ts';
+import type { OpSpec, Random } from '../spec.ts';
+import { resizePosition, variants } from './resize_position.ts';
+
+type ResizePositionCase = {
+  rows: number;
+  columns: number;
+  grid: number;
+  cols: number;
+  /** Triangle weights as the vision encoder has them, or dense ones. */
+  weights: 'triangle' | 'dense';
+  quick?: boolean;
+};
+
+const base = { grid: 16, cols: 8, weights: 'triangle' } as const;
+
+/** Resizing of the position table against float64. */
+export const spec: OpSpec<ResizePositionCase> = {
+  name: 'resize_position',
+  formula: 'y[r columns + c] = sum_ij rowWeights[r, i] columnWeights[c, j] table[i grid + j]',
+  variants,
+  cases: [
+    { ...base, rows: 1, columns: 1, quick: true },
+    { ...base, rows: 7, columns: 33, cols: 260, quick: true },
+    { ...base, rows: 3, columns: 5, weights: 'dense', quick: true },
+    { ...base, rows: 16, columns: 16, cols: 1152 },
+    { ...base, rows: 33, columns: 59, cols: 4 },
+    { ...base, rows: 6, columns: 133, cols: 252 },
+    { ...base, rows: 2, columns: 3, cols: 256 },
+    { rows: 1, columns: 17, grid: 1, cols: 404, weights: 'dense' },
+    { rows: 300, columns: 300, grid: 3, cols: 4, weights: 'triangle' },
+  ],
+  bench: [{ ...base, rows: 45, columns: 80, cols: 1152 }],
+  inputs({ rows, columns, grid, cols, weights }, random) {
+    const table = random.tensor([grid * grid, cols]);
+    const make = weights === 'triangle' ? triangle : dense;
+    return { table, rowWeights: make(rows, grid, random), columnWeights: make(columns, grid, random) };
+  },
+  record: (g, { table, rowWeights, columnWeights }) => resizePosition(g, table!, rowWeights!, columnWeights!),
+  reference(inputs, { rows, columns, grid, cols }) {
+    const [table, rowWeights, columnWeights] = [inputs.table!, inputs.rowWeights!, inputs.columnWeights!].map((t) =>
+      widen(t.dtype, t.data),
+    ) as [Float32Array, Float32Array, Float32Array];
+    const y = new Float64Array(rows * columns * cols);
+    for (let patch = 0; patch < rows * columns; patch++) {
+      for (let cell = 0; cell < grid * grid; cell++) {
+        const rowWeight = rowWeights[Math.floor(patch / columns) * grid + Math.floor(cell / grid)]!;
+        const weight = rowWeight * columnWeights[(patch % columns) * grid + (cell % grid)]!;
+        for (let k = 0; weight !== 0 && k < cols; k++) y[patch * cols + k]! += weight * table[cell * cols + k]!;
+      }
+    }
+    return y;
+  },
+  tolerance: ({ weights, grid }) => ({ atol: weights === 'dense' ? grid * 1e-6 : 1e-6, rtol: 1e-6 }),
+};
+
+/** Bilinear weights [out, size] of an axis: a triangle as wide as one step of the coarser side, each row of sum 1. */
+function triangle(out: number, size: number): HostTensor {
+  const data = new Float32Array(out * size);
+  const reach = Math.max(size / out, 1);
+  for (let i = 0; i < out; i++) {
+    const centre = (size / out) * (i + 0.5);
+    const row = Array.from({ length: size }, (_, j) => Math.max(0, 1 - Math.abs(j - centre + 0.5) / reach));
+    const sum = row.reduce((a, b) => a + b);
+    data.set(
+      row.map((weight) => weight / sum),
+      i * size,
+    );
+  }
+  return { shape: [out, size], dtype: 'f32', data: narrow('f32', data) };
+}
+
+function dense(out: number, size: number, random: Random): HostTensor {
+  return random.tensor([out, size]);
+}

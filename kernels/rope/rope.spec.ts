@@ -1,0 +1,65 @@
+import { widen } from '../../runtime/index.ts';
+import { type OpSpec, roundoff } from '../spec.ts';
+import { rope, ropeTable, variants } from './rope.ts';
+
+type RopeCase = {
+  tokens: number;
+  heads: number;
+  headDim: number;
+  /** Columns of x behind the rotated ones. */
+  rest: number;
+  position: number;
+  from: 'f32' | 'f16';
+  as: 'f32' | 'f16';
+  quick?: boolean;
+};
+
+const THETA = 500000;
+const base = { heads: 3, headDim: 16, rest: 8, position: 5, from: 'f32', as: 'f32' } as const;
+const model = { heads: 50, headDim: 128, rest: 1280, from: 'f32', as: 'f32' } as const;
+
+/** Rotary position embedding against float64 with the same table. */
+export const spec: OpSpec<RopeCase> = {
+  name: 'rope',
+  formula: 'y_i = x_i cos(p f_i) - x_{i+half} sin(p f_i); y_{i+half} = x_{i+half} cos(p f_i) + x_i sin(p f_i)',
+  variants,
+  cases: [
+    { ...base, tokens: 1, heads: 1, headDim: 8, rest: 0, position: 0, quick: true },
+    { ...base, tokens: 11, quick: true },
+    { ...model, tokens: 2, position: 8190, quick: true },
+    ...[1, 10, 21, 32].map((tokens) => ({ ...base, tokens })),
+    ...[8, 24, 64, 72, 128].map((headDim) => ({ ...base, tokens: 7, headDim })),
+    ...[0, 1, 101].map((position) => ({ ...model, tokens: 1, position })),
+    { ...base, tokens: 13, from: 'f16' },
+    { ...base, tokens: 13, as: 'f16' },
+    { ...model, tokens: 3, position: 1000, from: 'f16', as: 'f16' },
+  ],
+  bench: [
+    { ...model, tokens: 1, position: 1000 },
+    { ...model, tokens: 256, position: 0 },
+  ],
+  inputs: ({ tokens, heads, headDim, rest, position, from }, random) => ({
+    x: random.tensor([tokens, heads * headDim + rest], from),
+    table: ropeTable(position + tokens, headDim, THETA),
+    position: { shape: [1], dtype: 'u32', data: Uint32Array.of(position) },
+  }),
+  record: (g, { x, table, position }, { heads, headDim, as }) => rope(g, x!, table!, position!, { heads, headDim, as }),
+  reference({ x, table }, { tokens, heads, headDim, rest, position }) {
+    const xs = widen(x!.dtype, x!.data);
+    const [half, width] = [headDim / 2, heads * headDim];
+    const y = new Float64Array(tokens * width);
+    for (let t = 0; t < tokens; t++) {
+      for (let column = 0; column < width; column++) {
+        const i = column % half;
+        const second = column % headDim >= half;
+        const row = (position + t) * headDim;
+        const [cos, sin] = [table!.data[row + i]!, table!.data[row + half + i]!];
+        const own = xs[t * (width + rest) + column]!;
+        const other = xs[t * (width + rest) + column + (second ? -half : half)]!;
+        y[t * width + column] = own * cos + (second ? 1 : -1) * other * sin;
+      }
+    }
+    return y;
+  },
+  tolerance: ({ as }) => ({ atol: 1e-6, rtol: 2 * roundoff(as) }),
+};

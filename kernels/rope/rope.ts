@@ -1,0 +1,98 @@
+import {
+  BYTES,
+  ceilDiv,
+  type DType,
+  expect,
+  type Graph,
+  type HostTensor,
+  type Kernel,
+  linearGrid,
+  sameShape,
+  showShape,
+  type Tensor,
+} from '../../runtime/index.ts';
+
+const PLAIN: Kernel = { name: 'rope/rope', source: new URL('./rope.wgsl', import.meta.url) };
+const WG = 64;
+
+/** The variants of this op, best first. */
+export const variants = [PLAIN];
+
+/** Which columns rope() rotates, and the dtype of the result. */
+export interface RopeOptions {
+  heads: number;
+  headDim: number;
+  as?: DType;
+}
+
+/**
+ * Rotates pairs (i, i + headDim/2) of each head: y_i = x_i cos - x_{i+half} sin, y_{i+half} = x_{i+half} cos + x_i sin, for
+ * the first heads * headDim columns of x f32 or f16 [tokens, cols] and the angles of rows position[0] + t of `table` (see
+ * ropeTable); y is [tokens, heads * headDim] of dtype `as`. position[0] + tokens must not pass the table's capacity: it is
+ * read on the device, where nothing checks it and rows past the end have undefined angles. Throws ShapeError.
+ */
+export function rope(
+  g: Graph,
+  x: Tensor,
+  table: Tensor,
+  position: Tensor,
+  { heads, headDim, as = 'f32' }: RopeOptions,
+): Tensor {
+  const [tokens = 0, cols = 0] = x.shape;
+  const got = `${x.dtype} ${showShape(x.shape)}`;
+  expect(headDim > 0 && headDim % 8 === 0, 'rope', 'headDim', 'a multiple of 8', headDim);
+  expect(x.shape.length === 2 && ['f32', 'f16'].includes(x.dtype), 'rope', 'x', 'f32 or f16 [tokens, cols]', got);
+  expect(
+    cols >= heads * headDim && cols % 4 === 0,
+    'rope',
+    'cols of x',
+    `a multiple of 4, at least ${heads * headDim}`,
+    cols,
+  );
+  expect(
+    table.dtype === 'f32' && table.shape[1] === headDim && table.shape[0]! >= tokens,
+    'rope',
+    'table',
+    `f32 [at least ${tokens}, ${headDim}]`,
+    `${table.dtype} ${showShape(table.shape)}`,
+    'make it with ropeTable',
+  );
+  expect(
+    position.dtype === 'u32' && sameShape(position.shape, [1]),
+    'rope',
+    'position',
+    'u32 [1]',
+    `${position.dtype} ${showShape(position.shape)}`,
+  );
+  const y = g.temp('rope', [tokens, heads * headDim], as);
+  const count = tokens * heads * headDim;
+  g.dispatch({
+    kernel: g.variant('rope', variants),
+    constants: { elem: x.dtype, out_elem: as, COLS: cols, HEADS: heads, HEAD_DIM: headDim, WG },
+    read: { x, table, position },
+    write: { y },
+    params: { tokens },
+    workgroups: linearGrid(ceilDiv(count / 8, WG)),
+    cost: { flops: 3 * count, bytes: (BYTES[x.dtype] + BYTES[as]) * count + 4 * tokens * headDim },
+  });
+  return y;
+}
+
+/**
+ * The table [capacity, headDim] of rope(): row p holds cos(p f_i) for i < headDim/2, then sin(p f_i), with
+ * f_i = 1 / theta^(2i / headDim); every step is rounded to f32, as PyTorch does it.
+ */
+export function ropeTable(capacity: number, headDim: number, theta: number): HostTensor {
+  const half = headDim / 2;
+  const { fround } = Math;
+  const frequencies = Array.from({ length: half }, (_, i) => fround(1 / fround(theta ** fround((2 * i) / headDim))));
+  const data = new Float32Array(capacity * headDim);
+  for (let p = 0; p < capacity; p++) {
+    frequencies.forEach((frequency, i) => {
+      const angle = fround(p * frequency);
+      data[p * headDim + i] = Math.cos(angle);
+      data[p * headDim + half + i] = Math.sin(angle);
+    });
+  }
+  return { shape: [capacity, headDim], dtype: 'f32', data };
+}
