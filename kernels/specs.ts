@@ -1,9 +1,11 @@
 import { spec as advance } from './advance/advance.spec.ts';
 import { spec as argmax } from './argmax/argmax.spec.ts';
+import { spec as attention } from './attention/attention.spec.ts';
 import { spec as cast } from './cast/cast.spec.ts';
 import { spec as embed } from './embed/embed.spec.ts';
 import { spec as kvAppend } from './kv_append/kv_append.spec.ts';
 import { spec as layerNorm } from './layer_norm/layer_norm.spec.ts';
+import { spec as matmul } from './matmul/matmul.spec.ts';
 import { spec as resizePosition } from './resize_position/resize_position.spec.ts';
 import { spec as rmsNorm } from './rms_norm/rms_norm.spec.ts';
 import { spec as rope } from './rope/rope.spec.ts';
@@ -13,10 +15,12 @@ import type { OpSpec } from './spec.ts';
 export const specs = [
   advance,
   argmax,
+  attention,
   cast,
   embed,
   kvAppend,
   layerNorm,
+  matmul,
   resizePosition,
   rmsNorm,
   rope,

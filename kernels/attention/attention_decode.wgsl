@@ -1,0 +1,135 @@
+// One query row over one block of BLOCK keys: top = max_j s_j, weight = sum_j 2^(s_j - top), part = sum_j 2^(s_j - top) v[j, :],
+// s_j = q . k[j, :] SCALE, for all GROUP query heads of a kv head at once; attention_merge.wgsl joins the blocks.
+// Keys are 0 .. len - 1 or, where CAUSAL, 0 .. position; blocks past them return at once and are never read.
+// q, k, v as in attention.wgsl; parts [blocks, heads, QUADS * 4] f32 written; stats [blocks, heads, 2] f32 (top, weight) written.
+// Grid: x blocks, y kv heads. Workgroup memory: GROUP * (16 * QUADS + 4 * BLOCK + 20 * WG) bytes (9.5 KiB at 4 x 128).
+// A lane has every WG-th key of the block for the scores, then one quad of every SLICES-th value row.
+// Source: Dao et al. 2023, "Flash-Decoding for long-context inference".
+alias q_elem = f32;
+alias k_elem = f32;
+alias v_elem = f32;
+const GROUP: u32 = 4u;
+const QUADS: u32 = 32u;
+const CAUSAL: bool = true;
+const SCALE: f32 = 0.12751743f;
+const BLOCK: u32 = 128u;
+const WG: u32 = 64u;
+const SLICES: u32 = WG / QUADS;
+const HIDDEN: f32 = -1e30f;
+struct Params {
+  len: u32,
+  quads: u32,
+  q_offset: u32,
+  q_head: u32,
+  k_offset: u32,
+  k_head: u32,
+  k_row: u32,
+  v_offset: u32,
+  v_head: u32,
+  v_row: u32,
+}
+@group(0) @binding(0) var<storage, read> q: array<vec4<q_elem>>;
+@group(0) @binding(1) var<storage, read> k: array<vec4<k_elem>>;
+@group(0) @binding(2) var<storage, read> v: array<vec4<v_elem>>;
+@group(0) @binding(3) var<storage, read> position: array<u32>;
+@group(0) @binding(4) var<storage, read_write> parts: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> stats: array<vec2<f32>>;
+@group(1) @binding(0) var<uniform> params: Params;
+var<workgroup> query: array<vec4f, GROUP * QUADS>;
+var<workgroup> probs: array<f32, GROUP * BLOCK>;
+var<workgroup> scalars: array<f32, GROUP * WG>;
+var<workgroup> sums: array<vec4f, GROUP * WG>;
+
+@compute @workgroup_size(WG)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  var len = params.len;
+  if (CAUSAL) {
+    len = min(len, position[0] + 1u);
+  }
+  let first = group.x * BLOCK;
+  if (first >= len) {
+    return;
+  }
+  let count = min(BLOCK, len - first);
+  let head = group.y * GROUP;
+  let k_base = params.k_offset + group.y * params.k_head + first * params.k_row;
+  let v_base = params.v_offset + group.y * params.v_head + first * params.v_row;
+  for (var i = lane; i < GROUP * QUADS; i += WG) {
+    query[i] = vec4f(q[params.q_offset + (head + i / QUADS) * params.q_head + i % QUADS]) * SCALE;
+  }
+  workgroupBarrier();
+
+  var top: array<f32, GROUP>;
+  for (var g = 0u; g < GROUP; g++) {
+    top[g] = HIDDEN;
+  }
+  for (var key = lane; key < count; key += WG) {
+    var score = array<f32, GROUP>();
+    for (var d = 0u; d < params.quads; d++) {
+      let row = vec4f(k[k_base + key * params.k_row + d]);
+      for (var g = 0u; g < GROUP; g++) {
+        score[g] += dot(query[g * QUADS + d], row);
+      }
+    }
+    for (var g = 0u; g < GROUP; g++) {
+      probs[g * BLOCK + key] = score[g];
+      top[g] = max(top[g], score[g]);
+    }
+  }
+  for (var g = 0u; g < GROUP; g++) {
+    scalars[g * WG + lane] = top[g];
+  }
+  for (var step = WG / 2u; step > 0u; step /= 2u) {
+    workgroupBarrier();
+    for (var i = lane; i < GROUP * step; i += WG) {
+      let at = i / step * WG + i % step;
+      scalars[at] = max(scalars[at], scalars[at + step]);
+    }
+  }
+  workgroupBarrier();
+  for (var g = 0u; g < GROUP; g++) {
+    top[g] = scalars[g * WG];
+    for (var key = lane; key < count; key += WG) {
+      probs[g * BLOCK + key] = exp2(probs[g * BLOCK + key] - top[g]);
+    }
+  }
+  workgroupBarrier();
+
+  let slice = lane / QUADS;
+  let quad = lane % QUADS;
+  var sum: array<vec4f, GROUP>;
+  var weight: array<f32, GROUP>;
+  if (slice < SLICES) {
+    for (var key = slice; key < count; key += SLICES) {
+      let row = vec4f(v[v_base + key * params.v_row + quad]);
+      for (var g = 0u; g < GROUP; g++) {
+        let p = probs[g * BLOCK + key];
+        sum[g] += p * row;
+        weight[g] += p;
+      }
+    }
+  }
+  for (var g = 0u; g < GROUP; g++) {
+    sums[g * WG + lane] = sum[g];
+    scalars[g * WG + lane] = weight[g];
+  }
+  workgroupBarrier();
+  if (lane < QUADS) {
+    for (var g = 0u; g < GROUP; g++) {
+      for (var s = 1u; s < SLICES; s++) {
+        let at = g * WG + s * QUADS + lane;
+        sum[g] += sums[at];
+        weight[g] += scalars[at];
+      }
+      let at = group.x * groups.y * GROUP + head + g;
+      parts[at * QUADS + lane] = sum[g];
+      if (lane == 0u) {
+        stats[at] = vec2f(top[g], weight[g]);
+      }
+    }
+  }
+}

@@ -1,0 +1,78 @@
+// Shared by the kernels of matmul: reading a weight word, and what follows the sum. They declare the names used here.
+
+const F32: u32 = 0u;
+const F16: u32 = 2u;
+const GELU_TANH: u32 = 1u;
+const GELU_ERF: u32 = 2u;
+const SILU_GATE: u32 = 3u;
+const UPPER: u32 = 0xffff0000u;
+// Groups of four elements in one 16-byte word of w.
+const QUADS: u32 = select(2u, 1u, FORMAT == F32);
+
+/// The first four elements of a word of w.
+fn low(p: vec4u) -> vec4f {
+  if (FORMAT == F32) {
+    return bitcast<vec4f>(p);
+  }
+  return quad(p.xy);
+}
+
+/// The last four elements of a word of w that has eight.
+fn high(p: vec4u) -> vec4f {
+  return quad(p.zw);
+}
+
+fn quad(p: vec2u) -> vec4f {
+  if (FORMAT == F16) {
+    return vec4f(unpack2x16float(p.x), unpack2x16float(p.y));
+  }
+  return bitcast<vec4f>(vec4u(p.x << 16u, p.x & UPPER, p.y << 16u, p.y & UPPER));
+}
+
+/// Finishes the sums of columns col to col + 3 of the block (col % 4 == 0) and stores those inside the matrix.
+fn finish(row: u32, col: u32, sums: vec4f) {
+  if (row >= params.rows) {
+    return;
+  }
+  var v = sums;
+  for (var i = 0u; BIAS && i < 4u; i++) {
+    v[i] += bias[params.first + min(col + i, params.outs - 1u)];
+  }
+  if (ACTIVATION == SILU_GATE) {
+    let gated = v.yw * sigmoid(vec4f(v.xz, 0.0, 0.0)).xy * v.xz;
+    for (var i = 0u; i < 2u && col + 2u * i < params.outs; i++) {
+      put(row, (params.first + col) / 2u + i, gated[i]);
+    }
+    return;
+  }
+  if (ACTIVATION == GELU_TANH) {
+    v *= sigmoid(1.5957691216057308 * (v + 0.044715 * v * v * v));
+  } else if (ACTIVATION == GELU_ERF) {
+    v *= normal_cdf(v);
+  }
+  for (var i = 0u; i < 4u && col + i < params.outs; i++) {
+    put(row, params.first + col + i, v[i]);
+  }
+}
+
+fn put(row: u32, col: u32, value: f32) {
+  let at = row * params.width + col;
+  if (RESIDUAL) {
+    y[at] = out_elem(value + residual[at]);
+  } else {
+    y[at] = out_elem(value);
+  }
+}
+
+fn sigmoid(v: vec4f) -> vec4f {
+  return 1.0 / (1.0 + exp(clamp(-v, vec4f(-80.0), vec4f(80.0))));
+}
+
+/// (1 + erf(v / sqrt 2)) / 2 by Abramowitz and Stegun 7.1.26, whose error is below 7.5e-8; relative in the left tail.
+fn normal_cdf(v: vec4f) -> vec4f {
+  let z = min(abs(v) * 0.7071067811865476, vec4f(9.0));
+  let t = 1.0 / (1.0 + 0.3275911 * z);
+  let series = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))));
+  let tail = 0.5 * series * exp(-z * z);
+  return select(1.0 - tail, tail, v < vec4f());
+}

@@ -1,0 +1,58 @@
+// y[n] = act(sum_k x[k] w[n, k] + bias[n]) + residual[n], for one row; see lib/linear.wgsl for act
+// x [1, inner] elem read; w [outs, inner] bf16, f16 or f32 in 16-byte words read; bias [all outs] f32 read;
+// residual [1, width] f32 read; y [1, width] out_elem written from column `first` on
+// Grid: one workgroup per 4 LANES columns, folded over x and y. Workgroup memory: none.
+// For adapters that run on the CPU: a lane owns 4 columns, so that every element of x it loads serves four.
+// Source: own.
+// Versions: Gelem/s of weights per 2 cores of CPU time on lavapipe (Mesa 25.0), 1 x 5120 x 7680 bf16
+//   1 column  2.6
+//   2 columns  3.7; workgroups of 32 or 64 lanes  3.6
+//   4 columns  4.2 (kept)
+//   8 columns  3.0 to 4.0
+//   4 columns, x in workgroup memory  2.5
+alias elem = f32;
+alias out_elem = f32;
+// FORMAT of w: 0 f32, 1 bf16, 2 f16. ACTIVATION: 0 none, 1 gelu_tanh, 2 gelu_erf, 3 silu_gate.
+const FORMAT: u32 = 1u;
+const ACTIVATION: u32 = 0u;
+const BIAS: bool = false;
+const RESIDUAL: bool = false;
+const LANES: u32 = 8u;
+struct Params {
+  rows: u32,
+  words: u32,
+  outs: u32,
+  first: u32,
+  width: u32,
+}
+@group(0) @binding(0) var<storage, read> x: array<vec4<elem>>;
+@group(0) @binding(1) var<storage, read> w: array<vec4<u32>>;
+@group(0) @binding(2) var<storage, read> bias: array<f32>;
+@group(0) @binding(3) var<storage, read> residual: array<f32>;
+@group(0) @binding(4) var<storage, read_write> y: array<out_elem>;
+@group(1) @binding(0) var<uniform> params: Params;
+
+@compute @workgroup_size(LANES)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let col = ((group.x + group.y * groups.x) * LANES + lane) * 4u;
+  if (col >= params.outs) {
+    return;
+  }
+  let base = min(vec4u(col, col + 1u, col + 2u, col + 3u), vec4u(params.outs - 1u)) * params.words;
+  var sums = vec4f();
+  for (var k = 0u; k < params.words; k++) {
+    let a = w[base.x + k];
+    let b = w[base.y + k];
+    let c = w[base.z + k];
+    let d = w[base.w + k];
+    sums += vec4f(x[k * QUADS]) * mat4x4f(low(a), low(b), low(c), low(d));
+    if (FORMAT != F32) {
+      sums += vec4f(x[k * QUADS + 1u]) * mat4x4f(high(a), high(b), high(c), high(d));
+    }
+  }
+  finish(0u, col, sums);
+}
