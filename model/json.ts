@@ -7,6 +7,7 @@ export type JsonObject = Record<string, unknown>;
 /** Largest JSON text that is parsed, in bytes; the limit of the safetensors reference. */
 export const MAX_JSON_BYTES = 100_000_000;
 const MAX_DEPTH = 64;
+const MAX_NODES = 2 ** 20;
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
@@ -28,7 +29,8 @@ export function isObject(value: unknown): value is JsonObject {
 
 /**
  * The object that UTF-8 JSON bytes hold. CheckpointError for bad UTF-8 or JSON, another kind of value, more than 64
- * levels of nesting, and a key that an object repeats (JSON.parse would keep the last one silently).
+ * levels of nesting, more than 2^20 keys, arrays and objects (which would take minutes and gigabytes to parse), and a
+ * key that an object repeats (JSON.parse would keep the last one silently).
  */
 export function parseObject(file: string, what: string, bytes: Uint8Array): JsonObject {
   let value: unknown;
@@ -68,19 +70,22 @@ export function statFile(path: string): { size: number } {
 /** Scans JSON before it is parsed: in valid JSON a string is a key exactly when a colon follows it. */
 function checkStructure(file: string, text: string): void {
   const open: (Set<string> | undefined)[] = [];
+  let nodes = 0;
+  const limit = (what: string, count: number, most: number) => {
+    if (count > most) throw checkpointError(file, what, `at most ${most}`, 'more', 'download the file again');
+  };
   for (let i = 0; i < text.length; i++) {
     const char = text[i];
     if (char === '{' || char === '[') {
-      const depth = open.push(char === '{' ? new Set() : undefined);
-      if (depth > MAX_DEPTH) {
-        throw checkpointError(file, 'nesting', `at most ${MAX_DEPTH} levels`, 'more', 'download the file again');
-      }
+      limit('levels of nesting', open.push(char === '{' ? new Set() : undefined), MAX_DEPTH);
+      limit('keys, arrays and objects', ++nodes, MAX_NODES);
     } else if (char === '}' || char === ']') {
       open.pop();
     } else if (char === '"') {
       const start = i;
       i = stringEnd(text, i);
       if (!isColonNext(text, i + 1)) continue;
+      limit('keys, arrays and objects', ++nodes, MAX_NODES);
       const key: string = JSON.parse(text.slice(start, i + 1));
       const keys = open.at(-1);
       if (keys?.has(key)) throw checkpointError(file, key, 'one entry', 'a second one', 'download the file again');

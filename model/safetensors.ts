@@ -26,6 +26,7 @@ export interface TensorInfo {
 
 const DAMAGED = 'download the file again';
 const INDEX = 'model.safetensors.index.json';
+const METADATA = '__metadata__';
 const LENGTH_BYTES = 8;
 const READ_BYTES = 2 ** 30;
 
@@ -202,9 +203,11 @@ function readHeader(path: string, fd: number): Header {
   }
   const bytes = new Uint8Array(Number(stated));
   readAt(path, 'header', fd, LENGTH_BYTES, bytes);
-  const { __metadata__: metadata, ...rest } = parseObject(path, 'header', bytes);
+  const header = parseObject(path, 'header', bytes);
   const dataStart = LENGTH_BYTES + bytes.length;
-  const entries = Object.entries(rest).map(([name, value]) => readEntry(path, name, value));
+  const entries = Object.entries(header)
+    .filter(([name]) => name !== METADATA)
+    .map(([name, value]) => readEntry(path, name, value));
   checkCoverage(path, entries, size - dataStart);
   const tensors = new Map<string, TensorInfo>();
   const unsupported = new Map<string, string>();
@@ -214,7 +217,7 @@ function readHeader(path: string, fd: number): Header {
       tensors.set(name, { name, dtype, shape, offset: dataStart + begin, bytes: end - begin, file: path });
     else unsupported.set(name, stored);
   }
-  return { tensors, unsupported, metadata: readMetadata(path, metadata ?? {}) };
+  return { tensors, unsupported, metadata: readMetadata(path, header[METADATA] ?? {}) };
 }
 
 function readEntry(file: string, name: string, value: unknown): Entry {
@@ -257,7 +260,7 @@ function checkCoverage(file: string, entries: Entry[], dataBytes: number): void 
 
 function readMetadata(file: string, value: unknown): Record<string, string> {
   if (!isObject(value) || !Object.values(value).every((text) => typeof text === 'string')) {
-    throw checkpointError(file, '__metadata__', 'an object of strings', show(value), DAMAGED);
+    throw checkpointError(file, METADATA, 'an object of strings', show(value), DAMAGED);
   }
   return value as Record<string, string>;
 }

@@ -31,6 +31,8 @@ const CONST = /^const (\w+): (u32|i32|f32|bool) = (.+);$/;
 const ALIAS = /^alias (\w+) = (\w+);$/;
 const BINDING = /^@group\(0\) @binding\((\d+)\) var<storage, (read|read_write)> (\w+): (.+);$/;
 const ARRAY = /^array<(?:atomic<)?(?:vec[234]<)?(\w+)>*$/;
+const VECTOR = /^vec[234]([fiuh])$/;
+const SCALAR_OF: Record<string, string> = { f: 'f32', i: 'i32', u: 'u32', h: 'f16' };
 const PARAM = /^\s+(\w+): (u32|i32|f32),$/;
 
 /** Reads the constants, aliases, bindings and parameters of a module; throws WgslError with file and line. */
@@ -62,7 +64,8 @@ function parseParam(text: string): Param | undefined {
 
 function parseBinding(text: string): Binding | undefined {
   const [, index, access, name, type] = BINDING.exec(text) ?? [];
-  const scalar = ARRAY.exec(type ?? '')?.[1];
+  const element = ARRAY.exec(type ?? '')?.[1];
+  const scalar = SCALAR_OF[VECTOR.exec(element ?? '')?.[1] ?? ''] ?? element;
   return name && scalar ? { name, index: Number(index), access: access as Binding['access'], scalar } : undefined;
 }
 

@@ -262,7 +262,10 @@ test('bad lengths and headers', () => {
   for (const text of ['{', '{"a":}', '{} x', '{"a', '"', '{"\\', '     '])
     refusesFile(encode(text), /expected UTF-8 JSON/);
   for (const text of ['[]', 'null', '1', '"a"']) refusesFile(encode(text), /header: expected an object, got/);
-  refusesFile(encode(`{"a":${'['.repeat(1e6)}`), /nesting: expected at most 64 levels/);
+  refusesFile(encode(`{"a":${'['.repeat(1e6)}`), /levels of nesting: expected at most 64, got more/);
+  refusesFile(encode(`{"a":[${'[],'.repeat(2 ** 20)}[]]}`), /keys, arrays and objects: expected at most 1048576/);
+  const many = Array.from({ length: 2 ** 20 }, (_, i) => `"${i}":1`);
+  refusesFile(encode(`{${many.join()}}`), /keys, arrays and objects: expected at most 1048576/);
   refusesFile(encode({ __metadata__: { format: 1 } }), /__metadata__: expected an object of strings/);
   refusesFile(encode({ __metadata__: [] }), /__metadata__/);
   refuses(() => SafetensorsFile.open(join(temp, 'absent')), /absent: file: expected a readable file, got ENOENT/);

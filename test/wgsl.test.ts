@@ -13,7 +13,7 @@ struct Params {
   shift: f32,
 }
 @group(0) @binding(0) var<storage, read> x: array<vec4<elem>>;
-@group(0) @binding(2) var<storage, read_write> y: array<u32>;
+@group(0) @binding(2) var<storage, read_write> y: array<vec2u>;
 @group(1) @binding(0) var<uniform> params: Params;
 fn main() {}
 `;
@@ -51,7 +51,7 @@ test('switches f16 on without moving a line', () => {
 
 test('names file and line of what it cannot read, and unknown or ill-typed constants', () => {
   const fails = (source: string, pattern: RegExp) => assert.throws(() => reflect(source, 'op.wgsl'), pattern);
-  fails(SOURCE.replace('array<u32>', 'u32'), /op\.wgsl:11: expected .*, got '@group\(0\)/);
+  fails(SOURCE.replace('array<vec2u>', 'vec2u'), /op\.wgsl:11: expected .*, got '@group\(0\)/);
   fails(SOURCE.replace('  shift: f32,', '  shift: vec4f,'), /op\.wgsl:8: expected/);
   const set = (values: Record<string, number | boolean>) => () =>
     specialise(SOURCE, 'op.wgsl', reflect(SOURCE, 'op.wgsl'), values);

@@ -3,7 +3,7 @@
 // residual [1, width] f32 read; y [1, width] out_elem written from column `first` on
 // Grid: one workgroup per 4 columns, folded over x and y. Workgroup memory: LANES * 16 bytes = 1 KiB.
 // For GPUs: the lanes read 16 LANES consecutive bytes of each of four columns at a time and add up at the end.
-// Source: own. Versions: not yet timed on a GPU.
+// Source: own. Versions: not yet timed on a GPU; 2.8 Gelem/s on lavapipe where gemv_register reaches 4.6.
 alias elem = f32;
 alias out_elem = f32;
 // FORMAT of w: 0 f32, 1 bf16, 2 f16. ACTIVATION: 0 none, 1 gelu_tanh, 2 gelu_erf, 3 silu_gate.

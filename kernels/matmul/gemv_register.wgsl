@@ -7,7 +7,7 @@
 // Versions: Gelem/s of weights per 2 cores of CPU time on lavapipe (Mesa 25.0), 1 x 5120 x 7680 bf16
 //   1 column  2.6
 //   2 columns  3.7; workgroups of 32 or 64 lanes  3.6
-//   4 columns  4.2 (kept)
+//   4 columns  4.2 to 4.8 (kept; 5.0 at 1 x 5120 x 35840, 5.2 at 1 x 17920 x 5120; SwiftShader 1.0)
 //   8 columns  3.0 to 4.0
 //   4 columns, x in workgroup memory  2.5
 alias elem = f32;

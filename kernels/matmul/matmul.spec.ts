@@ -32,11 +32,11 @@ export const spec: OpSpec<MatmulCase> = {
   cases: [
     sized(1, 8, 1, { quick: true }),
     sized(5, 40, 70, { activation: 'gelu_tanh', bias: true, quick: true }),
-    sized(2, 24, 38, { activation: 'silu_gate', weights: 'f32', quick: true }),
+    sized(2, 24, 38, { activation: 'silu_gate', weights: 'f32', bias: true, residual: true, quick: true }),
     sized(1, 72, 9, { weights: 'half', bias: true, residual: true, quick: true }),
     sized(1, 1160, 66, { activation: 'silu_gate', split: 34, quick: true }),
-    sized(65, 16, 65, { weights: 'half', residual: true, split: 30, quick: true }),
-    ...[1, 3, 4, 5, 63, 64, 65, 101, 300].map((rows) => sized(rows, 24, 67, { bias: true })),
+    sized(65, 16, 65, { weights: 'half', bias: true, residual: true, split: 30, quick: true }),
+    ...[1, 3, 4, 5, 63, 64, 65, 101, 300].map((rows) => sized(rows, 24, 67)),
     ...[1, 3, 4, 5, 31, 32, 33, 63, 64, 65, 101, 1031, 1152].flatMap((outs) => [
       sized(1, 64, outs),
       sized(7, 64, outs),
@@ -44,7 +44,6 @@ export const spec: OpSpec<MatmulCase> = {
     ...[8, 16, 24, 72, 520, 1152, 4304, 5120, 17920].flatMap((inner) => [sized(1, inner, 13), sized(6, inner, 13)]),
     ...[1, 9].flatMap((rows) => [
       sized(rows, 104, 50, { activation: 'gelu_erf', bias: true }),
-      sized(rows, 56, 50, { activation: 'silu_gate', weights: 'half', bias: true, residual: true, split: 22 }),
       sized(rows, 88, 51, {
         weights: 'f32',
         from: 'f16',
@@ -58,11 +57,11 @@ export const spec: OpSpec<MatmulCase> = {
   ],
   bench: [
     sized(1, 5120, 7680),
-    sized(1, 5120, 35840, { activation: 'silu_gate', split: 12800 }),
-    sized(1, 17920, 5120, { residual: true }),
-    sized(64, 5120, 7680),
+    sized(1, 5120, 5120, { residual: true }),
+    sized(1, 5120, 8960, { activation: 'silu_gate', split: 4480 }),
+    sized(64, 5120, 5120, { residual: true }),
     sized(256, 1152, 4304, { activation: 'gelu_tanh', bias: true }),
-    sized(256, 1152, 1152, { bias: true, residual: true }),
+    sized(256, 4304, 1152, { bias: true, residual: true }),
     sized(512, 128, 640, { weights: 'f32' }),
   ],
   inputs({ rows, inner, outs, weights, activation, bias, residual, from, split }, random: Random) {
