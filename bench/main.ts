@@ -11,7 +11,7 @@ const json = () => new Option('--json <file>', 'write every sample and the envir
 
 await main(async () => {
   let exitCode = 0;
-  const program = new Command('bench').description('Is it right, and how fast: benches of daybreak.').exitOverride();
+  const program = new Command('bench').description('Is it right, and how fast: benches of daybreak.');
   program
     .command('e2e', { isDefault: true })
     .description('run prompts with pictures end to end and compare with a reference')
@@ -33,7 +33,10 @@ await main(async () => {
     .action(async (name: string | undefined, options: OpsOptions) => {
       exitCode = await ops(name, options);
     });
-  for (const command of program.commands) command.exitOverride().allowExcessArguments(false);
+  const outputError = (text: string, write: (line: string) => void) => write(`${text.trim().replace(/\n/g, ' ')}\n`);
+  for (const command of [program, ...program.commands]) {
+    command.exitOverride().configureOutput({ outputError }).allowExcessArguments(false);
+  }
   try {
     await program.parseAsync();
   } catch (error) {

@@ -10,7 +10,7 @@ export class KvCache {
   /** Throws CapabilityError where one layer's keys pass what the adapter can bind. */
   constructor(device: Device, { layers, kvHeads, headDim }: ModelConfig['decoder'], capacity: number, dtype: DType) {
     const shape = [kvHeads, capacity, headDim];
-    const limit = device.maxBindingBytes;
+    const limit = device.limits.maxStorageBufferBindingSize;
     const bytes = tensorBytes({ shape, dtype });
     if (bytes > limit) {
       const most = Math.floor((limit / bytes) * capacity);

@@ -1,5 +1,14 @@
-import { CapabilityError, type Device, type DType, Graph, type Matrix, Plan, type Tensor } from '../runtime/index.ts';
-import { expectedTensors, loadConfig, type ModelConfig } from './config.ts';
+import {
+  CapabilityError,
+  type Device,
+  type DType,
+  Graph,
+  type Matrix,
+  Plan,
+  type Storage,
+  type Tensor,
+} from '../runtime/index.ts';
+import { expectedTensors, isUnused, loadConfig, type ModelConfig } from './config.ts';
 import type { Patches } from './image.ts';
 import { Phi3 } from './phi3.ts';
 import { Projector } from './projector.ts';
@@ -36,45 +45,48 @@ export class Phi4Vision {
   readonly unknownTensors: readonly string[];
   #vision: Siglip2;
   #projector: Projector;
+  #storages: readonly Storage[];
 
-  private constructor(device: Device, config: ModelConfig, dtype: DType, parts: Parts, unknownTensors: string[]) {
+  private constructor(device: Device, config: ModelConfig, dtype: DType, parts: Parts, store: WeightStore) {
+    const official = expectedTensors(config);
     this.device = device;
     this.config = config;
     this.dtype = dtype;
     this.decoder = parts.decoder;
     this.#vision = parts.vision;
     this.#projector = parts.projector;
-    this.unknownTensors = unknownTensors;
+    this.#storages = store.storages;
+    this.unknownTensors = store.unused().filter((name) => !official.has(name));
   }
 
   /** Loads a model folder; throws CheckpointError, CapabilityError or OutOfMemoryError. */
   static async load(device: Device, dir: string, { dtype = 'f32', progress }: LoadOptions = {}): Promise<Phi4Vision> {
     if (dtype === 'f16' && !device.features.has('shader-f16')) {
-      throw new CapabilityError(
-        `model: dtype: expected an adapter with shader-f16 for f16, got '${device.name}'; use f32`,
-      );
+      const expected = `expected an adapter with shader-f16 for f16, got '${device.name}'`;
+      throw new CapabilityError(`model: dtype: ${expected}; use f32`);
     }
     const config = loadConfig(dir);
     const checkpoint = Checkpoint.open(dir);
+    const store = new WeightStore(device, checkpoint, reporter(checkpoint, config, progress));
     try {
-      const store = new WeightStore(device, checkpoint, reporter(checkpoint, config, progress));
       const parts = {
         vision: await Siglip2.load(store, config.vision, dtype),
         projector: await Projector.load(store, config.vision.hidden, config.decoder.hidden, dtype),
         decoder: await Phi3.load(store, config.decoder, dtype),
       };
       await device.idle();
-      const official = expectedTensors(config);
-      return new Phi4Vision(
-        device,
-        config,
-        dtype,
-        parts,
-        store.unused().filter((name) => !official.has(name)),
-      );
+      return new Phi4Vision(device, config, dtype, parts, store);
+    } catch (error) {
+      for (const storage of store.storages) device.free(storage);
+      throw error;
     } finally {
       checkpoint.close();
     }
+  }
+
+  /** Frees the weights. */
+  dispose(): void {
+    for (const storage of this.#storages) this.device.free(storage);
   }
 
   /** Encodes and projects one picture; the features stay on the device until disposed of. */
@@ -109,7 +121,7 @@ interface Parts {
 
 function reporter(checkpoint: Checkpoint, config: ModelConfig, progress: LoadOptions['progress']) {
   const official = expectedTensors(config);
-  const used = [...checkpoint.tensors.values()].filter(({ name }) => official.has(name));
+  const used = [...checkpoint.tensors.values()].filter(({ name }) => official.has(name) && !isUnused(name, config));
   const total = used.reduce((sum, { bytes }) => sum + bytes, 0);
   let loaded = 0;
   return (bytes: number) => {

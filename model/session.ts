@@ -100,15 +100,18 @@ export class Session {
       );
     }
     const plans = new Map<number, Plan>();
-    for (let start = 0; start < ids.length; start += PREFILL_CHUNK) {
-      const chunk = ids.subarray(start, start + PREFILL_CHUNK);
-      const plan = plans.get(chunk.length) ?? (await this.#planChunk(chunk.length, features));
-      plans.set(chunk.length, plan);
-      this.device.write(this.#state.position.storage, Uint32Array.of(start));
-      plan.run({ ids: { shape: [chunk.length], dtype: 'u32', data: chunk } });
-      await this.device.idle();
+    try {
+      for (let start = 0; start < ids.length; start += PREFILL_CHUNK) {
+        const chunk = ids.subarray(start, start + PREFILL_CHUNK);
+        const plan = plans.get(chunk.length) ?? (await this.#planChunk(chunk.length, features));
+        plans.set(chunk.length, plan);
+        this.device.write(this.#state.position.storage, Uint32Array.of(start));
+        plan.run({ ids: { shape: [chunk.length], dtype: 'u32', data: chunk } });
+        await this.device.idle();
+      }
+    } finally {
+      for (const plan of plans.values()) plan.dispose();
     }
-    for (const plan of plans.values()) plan.dispose();
     this.#promptLength = ids.length;
   }
 

@@ -1,9 +1,9 @@
 import {
   BYTES,
+  CapabilityError,
   type Device,
   type DType,
   type Matrix,
-  narrow,
   roundUp,
   type Shape,
   type Storage,
@@ -40,6 +40,8 @@ export interface MatrixLayout {
 /** Hands out device tensors by their names in the checkpoint, streamed through a few MiB of host memory. */
 export class WeightStore {
   readonly device: Device;
+  /** Everything handed out so far. */
+  readonly storages: Storage[] = [];
   #checkpoint: Checkpoint;
   #asked = new Set<string>();
   #progress: (bytes: number) => void;
@@ -59,7 +61,7 @@ export class WeightStore {
     const values = new Float32Array(length);
     values.set(widen(dtype, data));
     this.#progress(info.bytes);
-    return this.device.upload({ shape: [length], dtype: 'f32', data: narrow('f32', values) }, name);
+    return this.#upload(values, name);
   }
 
   /** Several vectors of `length` elements behind each other, as f32. */
@@ -70,7 +72,7 @@ export class WeightStore {
       values.set(widen(info.dtype, this.#checkpoint.read(name).data), i * length);
       this.#progress(info.bytes);
     });
-    return this.device.upload({ shape: [values.length], dtype: 'f32', data: values }, names.join('+'));
+    return this.#upload(values, names.join('+'));
   }
 
   /** A matrix in the checkpoint's own dtype, columns padded to COLUMN_MULTIPLE, cut into blocks that can be bound. */
@@ -90,12 +92,17 @@ export class WeightStore {
     }
     const padded = roundUp(cols, COLUMN_MULTIPLE);
     const name = sources.join('+');
-    const fitting = Math.floor(this.device.maxBindingBytes / (padded * BYTES[dtype]));
+    const fitting = Math.floor(this.device.maxBlockBytes / (padded * BYTES[dtype]));
     const blockRows = Math.floor(fitting / BLOCK_MULTIPLE) * BLOCK_MULTIPLE;
+    if (blockRows === 0) {
+      const expected = `expected ${BLOCK_MULTIPLE} rows of ${cols} columns to fit ${this.device.maxBlockBytes} bytes`;
+      throw new CapabilityError(`weights: ${name}: ${expected}, got ${fitting} rows; use another adapter`);
+    }
     const blocks: { tensor: Tensor; row: number }[] = [];
     for (let row = 0; row < rows; row += blockRows) {
       const count = Math.min(blockRows, rows - row);
       const tensor = this.device.tensor(`${name}[${row}]`, [count, padded], dtype);
+      this.storages.push(tensor.storage);
       await this.#fill(tensor, row, layout, infos);
       blocks.push({ tensor, row });
     }
@@ -105,6 +112,12 @@ export class WeightStore {
   /** Names of the checkpoint that nothing asked for. */
   unused(): string[] {
     return [...this.#checkpoint.tensors.keys()].filter((name) => !this.#asked.has(name));
+  }
+
+  #upload(values: Float32Array, name: string): Tensor {
+    const tensor = this.device.upload({ shape: [values.length], dtype: 'f32', data: values }, name);
+    this.storages.push(tensor.storage);
+    return tensor;
   }
 
   #info(name: string, shape: Shape): TensorInfo {

@@ -20,8 +20,8 @@ export type Feature =
 export interface DeviceOptions {
   /** Part of the adapter's name, any case; 'null' opens Dawn's null backend, which compiles but computes nothing. */
   adapter?: string;
-  /** Binds at most this many bytes at once, as if the adapter could do no more. */
-  maxBindingBytes?: number;
+  /** Largest block of a weight in bytes; by default what the adapter can bind at once. */
+  maxBlockBytes?: number;
 }
 
 const FEATURES: Feature[] = [
@@ -112,8 +112,8 @@ export class Device {
   readonly reason: string;
   readonly features: ReadonlySet<Feature>;
   readonly limits: GPUSupportedLimits;
-  /** Bytes that one binding can show; larger weights are cut into blocks. */
-  readonly maxBindingBytes: number;
+  /** Weights larger than this many bytes are cut into blocks of rows. */
+  readonly maxBlockBytes: number;
   /** Whether the adapter runs on the CPU. */
   readonly fallback: boolean;
   /** Device bytes in use now and at most so far. */
@@ -130,8 +130,8 @@ export class Device {
     this.reason = choice.reason;
     this.features = new Set(FEATURES.filter((f) => gpu.features.has(f)));
     this.limits = gpu.limits;
-    this.maxBindingBytes = Math.min(
-      options.maxBindingBytes ?? Number.POSITIVE_INFINITY,
+    this.maxBlockBytes = Math.min(
+      options.maxBlockBytes ?? Number.POSITIVE_INFINITY,
       gpu.limits.maxStorageBufferBindingSize,
     );
     this.fallback = adapter.info.isFallbackAdapter;

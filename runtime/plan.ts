@@ -250,9 +250,9 @@ function resource(device: Device, label: string, tensor: Tensor, memory: Memory)
   if (!storage)
     throw new DaybreakError(`${label}: ${tensor.name}: expected a tensor that an earlier step wrote, got none`);
   const size = roundUp(Math.max(tensorBytes(tensor), 16), 16) + (own ? memory.guardBytes : 0);
-  if (size > device.maxBindingBytes) {
+  if (size > device.limits.maxStorageBufferBindingSize) {
     throw new DaybreakError(
-      `${label}: ${tensor.name}: expected at most ${device.maxBindingBytes} bytes in one binding, got ${size}`,
+      `${label}: ${tensor.name}: expected at most ${device.limits.maxStorageBufferBindingSize} bytes in one binding, got ${size}`,
     );
   }
   return { buffer: storage.buffer, offset: storage.offset, size };

@@ -10,6 +10,10 @@ const device = await testDevice();
 const only = process.env.DAYBREAK_OP;
 
 if (device) {
+  if (quick) {
+    const all = specs.flatMap(({ cases }) => cases);
+    console.log(`quick: ${all.filter((c) => !c.quick).length} of ${all.length} cases left out`);
+  }
   for (const spec of specs.filter(({ name }) => !only || name === only)) {
     for (const c of spec.cases.filter((candidate) => !quick || candidate.quick)) {
       for (const { name } of runnable(device, spec, c)) {

@@ -40,14 +40,14 @@ if (probe) {
     Array.from({ length: 16 }, (_, i) => (index === undefined || i >= cols ? 0 : sources[name].data[index * cols + i]));
   const range = (count: number) => Array.from({ length: count }, (_, i) => i);
 
-  for (const maxBindingBytes of [undefined, 64 * 16 * 2]) {
-    const kind = maxBindingBytes ? 'in blocks' : 'in one block';
-    const device = await openDevice({ maxBindingBytes });
+  for (const maxBlockBytes of [undefined, 64 * 16 * 2]) {
+    const kind = maxBlockBytes ? 'in blocks' : 'in one block';
+    const device = await openDevice({ maxBlockBytes });
 
     test(`columns are padded, ${kind}`, async () => {
       const { matrix, values } = await load(device, plain('a', rows, cols));
       assert.is(matrix.cols, 16);
-      assert.is(matrix.blocks.length, maxBindingBytes ? 3 : 1);
+      assert.is(matrix.blocks.length, maxBlockBytes ? 3 : 1);
       assert.equal(
         values,
         range(rows).flatMap((i) => row('a', i)),

@@ -1,0 +1,169 @@
+import { join } from 'node:path';
+import { Tokenizer as WordEncoder } from '@huggingface/tokenizers';
+import { CheckpointError, PromptError } from '../runtime/index.ts';
+import { tokenBytes } from './byte_level.ts';
+import { checkpointError } from './json.ts';
+import { withinMillis } from './time_limit.ts';
+import { type AddedToken, readTokenizerFile, type TokenizerFile } from './tokenizer_file.ts';
+
+/** Longest work on one text, for a pattern out of a file may take time that grows exponentially. */
+const MAX_MILLIS = 5000;
+const LETTER_OR_DIGIT = '[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}]';
+const WORD_START = new RegExp(`^${LETTER_OR_DIGIT}`, 'u');
+const WORD_END = new RegExp(`${LETTER_OR_DIGIT}$`, 'u');
+
+/**
+ * Byte-level BPE as the Rust library does it. Its JavaScript port splits words and merges bytes here; added tokens,
+ * decoding and case folding are done in this class, because the port differs there (see the tests named 'upstream').
+ */
+export class Tokenizer {
+  readonly #words: WordEncoder;
+  /** Added tokens in the order in which they are looked for: those that are not `normalized` come first. */
+  readonly #added: readonly AddedTokens[];
+  readonly #ids: ReadonlyMap<string, number>;
+  readonly #bytes: ReadonlyMap<number, Uint8Array>;
+  readonly #special: ReadonlySet<number>;
+
+  private constructor(file: TokenizerFile) {
+    const { added, vocab } = file;
+    this.#words = wordEncoder(file);
+    const unnormalized = added.filter((token) => !token.normalized);
+    const normalized = added.filter((token) => token.normalized);
+    this.#added = [unnormalized, normalized]
+      .filter((tokens) => tokens.length > 0)
+      .map((tokens) => new AddedTokens(tokens));
+    this.#ids = new Map([...vocab, ...added.map(({ content, id }) => [content, id] as const)]);
+    this.#bytes = new Map(Array.from(this.#ids, ([content, id]) => [id, tokenBytes(content)]));
+    this.#special = new Set(added.filter((token) => token.special).map((token) => token.id));
+  }
+
+  /** Reads the tokenizer of a model folder. CheckpointError naming file and key where readTokenizerFile throws one. */
+  static load(dir: string): Tokenizer {
+    const file = readTokenizerFile(dir);
+    const bad = (reason: string) =>
+      checkpointError(
+        join(dir, 'tokenizer.json'),
+        'pre_tokenizer',
+        'a valid pattern',
+        reason,
+        'download the file again',
+      );
+    try {
+      return withinMillis(
+        MAX_MILLIS,
+        () => new Tokenizer(file),
+        () => bad('one that takes too long'),
+      );
+    } catch (error) {
+      throw error instanceof CheckpointError ? error : bad((error as Error).message);
+    }
+  }
+
+  /** The ids of a text, none added in front or behind; PromptError where it takes more than 5 seconds. */
+  encode(text: string): number[] {
+    const fail = () =>
+      new PromptError(
+        `tokenizer: text: expected ${MAX_MILLIS} ms of work at most, got more for ${text.length} characters; shorten it`,
+      );
+    return withinMillis(MAX_MILLIS, () => this.#encode(text, 0), fail);
+  }
+
+  /** The text of some ids; an unknown id has none, and bytes that are not UTF-8 become U+FFFD. */
+  decode(ids: Iterable<number>, options: { skipSpecial?: boolean } = {}): string {
+    const stream = this.stream(options);
+    return Array.from(ids, (id) => stream.push(id)).join('') + stream.end();
+  }
+
+  /** The id of a token by its content: `<think>`, or for words the spelling of the vocabulary. */
+  idOf(content: string): number | undefined {
+    return this.#ids.get(content);
+  }
+
+  /** Decodes ids one by one; skipSpecial drops the special tokens among them. */
+  stream({ skipSpecial = false }: { skipSpecial?: boolean } = {}): TokenStream {
+    return new TokenStream((id) => (skipSpecial && this.#special.has(id) ? undefined : this.#bytes.get(id)));
+  }
+
+  #encode(text: string, stage: number): number[] {
+    const added = this.#added[stage];
+    if (!added) return this.#words.encode(text, { add_special_tokens: false }).ids;
+    return added.split(text).flatMap((part) => (typeof part === 'number' ? part : this.#encode(part, stage + 1)));
+  }
+}
+
+/** Text out of ids that come one by one: a character is given out with the last of its bytes. */
+export class TokenStream {
+  readonly #bytesOf: (id: number) => Uint8Array | undefined;
+  readonly #decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+
+  constructor(bytesOf: (id: number) => Uint8Array | undefined) {
+    this.#bytesOf = bytesOf;
+  }
+
+  /** The text that this id completes, perhaps none. */
+  push(id: number): string {
+    return this.#decoder.decode(this.#bytesOf(id), { stream: true });
+  }
+
+  /** What is held back: U+FFFD for a character that lacks bytes. */
+  end(): string {
+    return this.#decoder.decode();
+  }
+}
+
+/** Finds added tokens in text: the leftmost one, and the longest of those that start there. */
+class AddedTokens {
+  readonly #tokens: ReadonlyMap<string, AddedToken>;
+  readonly #pattern: RegExp;
+
+  constructor(tokens: readonly AddedToken[]) {
+    this.#tokens = new Map(tokens.map((token) => [token.content, token]));
+    const longestFirst = [...this.#tokens.keys()].sort((a, b) => b.length - a.length);
+    this.#pattern = new RegExp(
+      longestFirst.map((content) => content.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&')).join('|'),
+      'gu',
+    );
+  }
+
+  /** Ids of added tokens, and the text between them without the white space that they take along. */
+  split(text: string): (string | number)[] {
+    const parts: (string | number)[] = [];
+    let done = 0;
+    for (const { 0: content, index } of text.matchAll(this.#pattern)) {
+      const token = this.#tokens.get(content)!;
+      let start = index;
+      let end = index + content.length;
+      if (index < done) continue;
+      if (token.singleWord && isInWord(text, start, end)) continue;
+      if (token.lstrip) while (start > done && isWhiteSpace(text[start - 1])) start--;
+      if (token.rstrip) while (isWhiteSpace(text[end])) end++;
+      if (done < start) parts.push(text.slice(done, start));
+      parts.push(token.id);
+      done = end;
+    }
+    if (done < text.length) parts.push(text.slice(done));
+    return parts;
+  }
+}
+
+function isInWord(text: string, start: number, end: number): boolean {
+  return WORD_END.test(text.slice(Math.max(start - 2, 0), start)) || WORD_START.test(text.slice(end, end + 2));
+}
+
+/** White space as Unicode has it: with U+0085 and without U+FEFF, unlike trim() and \s. */
+function isWhiteSpace(char: string | undefined): boolean {
+  return char !== undefined && /\p{White_Space}/u.test(char);
+}
+
+function wordEncoder({ vocab, merges, ignoreMerges, pattern }: TokenizerFile): WordEncoder {
+  const model = { type: 'BPE', vocab: Object.fromEntries(vocab), merges, ignore_merges: ignoreMerges };
+  const pretokenizers = [
+    { type: 'Split', pattern: { Regex: pattern }, behavior: 'Isolated', invert: false },
+    { type: 'ByteLevel', add_prefix_space: false, use_regex: false },
+  ];
+  const pre_tokenizer = { type: 'Sequence', pretokenizers };
+  return new WordEncoder(
+    { model, pre_tokenizer, normalizer: null, decoder: null, post_processor: null, added_tokens: [] },
+    {},
+  );
+}

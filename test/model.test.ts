@@ -1,0 +1,129 @@
+// tier: gpu
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { Expected } from '../bench/expected.ts';
+import { BOUNDS, compareRun } from '../bench/verify.ts';
+import {
+  decode,
+  expandImages,
+  joinFeatures,
+  Phi4Vision,
+  processImage,
+  readImage,
+  type Session,
+} from '../model/index.ts';
+import { CapabilityError, type Device, openDevice, PromptError } from '../runtime/index.ts';
+import { TINY } from './bench.ts';
+import { testDevice } from './gpu.ts';
+
+const expected = Expected.open(join(TINY, 'expected.safetensors'));
+
+/** Decodes teacher-forced and compares every step's logits with the reference. */
+async function matches(session: Session, name: string): Promise<void> {
+  const { device, vocab } = session;
+  for (const run of expected.prompt(name).runs) {
+    const steps = run.tokens.length;
+    const logits = device.tensor('step_logits', [steps, vocab], 'f32');
+    const tokens: number[] = [];
+    for await (const { token } of decode(session, { steps, forced: run.tokens, logits })) tokens.push(token);
+    const verdict = compareRun(run, (await device.download(logits)).data as Float32Array, tokens, BOUNDS.f32);
+    device.free(logits.storage);
+    assert.ok(verdict.ok, `${name} ${run.name}: relative error ${verdict.relative}, wrong tokens at ${verdict.wrong}`);
+  }
+}
+
+async function encode(model: Phi4Vision, image: Parameters<typeof processImage>[0]) {
+  return model.encodeImage(processImage(image, { ...model.config.image, patch: model.config.vision.patch }));
+}
+
+async function ask(device: Device, model: Phi4Vision, name: string): Promise<void> {
+  const prompt = expected.prompt(name);
+  const images = [];
+  for (const index of prompt.images)
+    images.push(await encode(model, await readImage(join(TINY, `images/img${index}.png`))));
+  const session = await model.session(prompt.length + 24);
+  const patches = images.map(({ features }) => features.shape[0]!);
+  await session.prefill(expandImages(prompt.ids, patches, model.config.decoder.vocab), joinFeatures(images));
+  await matches(session, name);
+  session.dispose();
+  for (const image of images) image.dispose();
+  assert.ok(device.memory.current > 0);
+}
+
+const device = await testDevice();
+if (device) {
+  const model = await Phi4Vision.load(device, TINY);
+
+  test('nothing of the checkpoint is unknown, and loading reports its progress to the end', async () => {
+    assert.equal(model.unknownTensors, []);
+    const seen: [number, number][] = [];
+    const again = await Phi4Vision.load(device, TINY, { progress: (loaded, total) => seen.push([loaded, total]) });
+    const [loaded, total] = seen.at(-1)!;
+    assert.is(loaded, total);
+    again.dispose();
+  });
+
+  test('weights cut into many blocks give the same answer', async () => {
+    const small = await openDevice({ maxBlockBytes: 64 * 2 * 768 });
+    await ask(small, await Phi4Vision.load(small, TINY), 'two');
+    small.dispose();
+  });
+
+  test('a sequence gives all its memory back', async () => {
+    const before = device.memory.current;
+    await ask(device, model, 'one');
+    assert.is(device.memory.current, before);
+  });
+
+  test('leaving the loop early keeps the session usable', async () => {
+    const prompt = expected.prompt('text');
+    const session = await model.session(prompt.length + 24);
+    await session.prefill(expandImages(prompt.ids, [], model.config.decoder.vocab));
+    for await (const { token } of decode(session, { steps: 20 })) if (token >= 0) break;
+    await matches(session, 'text');
+    session.dispose();
+  });
+
+  test('the smallest and the thinnest picture are encoded', async () => {
+    for (const [width, height, grid] of [
+      [1, 1, [7, 7]],
+      [20000, 3, [1, 1250]],
+    ] as const) {
+      const data = Uint8Array.from({ length: width * height * 3 }, (_, i) => (i * 37) % 256);
+      const image = await encode(model, { width, height, data });
+      assert.is(image.grid.rows * image.grid.cols, image.features.shape[0]);
+      if (width === 1) assert.equal([image.grid.rows, image.grid.cols], grid);
+      const { data: values } = await device.download(image.features);
+      assert.ok(values.every((value) => Number.isFinite(value) && Math.abs(value) < 1e3));
+      image.dispose();
+    }
+  });
+
+  test('what does not fit is refused with the numbers', async () => {
+    const rejects = async (
+      promise: Promise<unknown>,
+      kind: typeof PromptError | typeof CapabilityError,
+      pattern: RegExp,
+    ) => {
+      const error = await promise.then(
+        () => undefined,
+        (e: Error) => e,
+      );
+      assert.instance(error, kind);
+      assert.match((error as Error).message, pattern);
+    };
+    const session = await model.session(8);
+    await rejects(session.prefill(new Uint32Array(9)), PromptError, /expected 1 to 8 positions, got 9/);
+    await rejects(session.prefill(new Uint32Array()), PromptError, /got 0/);
+    await session.prefill(new Uint32Array(8));
+    const steps = async () => {
+      for await (const _ of decode(session, { steps: 2 }));
+    };
+    await rejects(steps(), PromptError, /expected at most 8 positions, got 8 of prompt and 2 steps/);
+    session.dispose();
+    await rejects(model.session(2 ** 26), CapabilityError, /context: expected at most \d+ positions/);
+  });
+}
+
+test.run();

@@ -1,0 +1,147 @@
+// tier: host
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { crc32, deflateSync } from 'node:zlib';
+import { encode } from 'jpeg-js';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { decodeJpeg } from '../model/jpeg.ts';
+import { decodePng } from '../model/png.ts';
+import { decodeInWorker, readImage } from '../model/read_image.ts';
+import { ImageError } from '../runtime/errors.ts';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const PNG = join(root, 'test/fixtures/png/rgba16.png');
+const JPEG = join(root, 'test/fixtures/jpeg/420_17x33.jpg');
+
+const test = suite('readImage');
+let temporary: string;
+test.before(() => {
+  temporary = mkdtempSync(join(tmpdir(), 'daybreak-'));
+});
+test.after(() => rmSync(temporary, { recursive: true }));
+
+function write(name: string, bytes: Uint8Array): string {
+  const path = join(temporary, name);
+  writeFileSync(path, bytes);
+  return path;
+}
+
+async function refuses(picture: Promise<unknown>, start: string, message: RegExp): Promise<void> {
+  const error = await picture.then(
+    () => undefined,
+    (reason: Error) => reason,
+  );
+  assert.instance(error, ImageError);
+  assert.is(error!.name, 'ImageError');
+  assert.ok(error!.message.startsWith(`${start}: expected `), error!.message);
+  assert.match(error!.message, message);
+}
+
+/** A grey JPEG or PNG that takes the decoder about a second. */
+const large = {
+  jpeg: () => encode({ width: 3000, height: 2000, data: Buffer.alloc(3000 * 2000 * 4, 77) }).data,
+  png: () => {
+    const chunk = (type: string, body: Uint8Array) => {
+      const part = Buffer.concat([Buffer.alloc(4), Buffer.from(type), body, Buffer.alloc(4)]);
+      part.writeUInt32BE(body.length);
+      part.writeUInt32BE(crc32(part.subarray(4, -4)), part.length - 4);
+      return part;
+    };
+    const header = Buffer.from([0, 0, 16, 0, 0, 0, 16, 0, 8, 2, 0, 0, 0]);
+    const data = deflateSync(Buffer.alloc(4096 * (1 + 4096 * 3)));
+    const magic = readFileSync(PNG).subarray(0, 8);
+    return Buffer.concat([magic, chunk('IHDR', header), chunk('IDAT', data), chunk('IEND', Buffer.alloc(0))]);
+  },
+};
+
+test('the format is that of the first bytes, not of the name', async () => {
+  const png = readFileSync(PNG);
+  const jpeg = readFileSync(JPEG);
+  assert.equal(await readImage(write('picture.jpg', png)), decodePng(png, ''));
+  assert.equal(await readImage(write('picture.png', jpeg)), decodeJpeg(jpeg, ''));
+});
+
+test('many pictures at once', async () => {
+  const images = await Promise.all(Array.from({ length: 6 }, (_, i) => readImage(i % 2 ? PNG : JPEG)));
+  const expected = [decodeJpeg(readFileSync(JPEG), ''), decodePng(readFileSync(PNG), '')];
+  for (const [i, image] of images.entries()) assert.equal(image, expected[i % 2]);
+});
+
+test('what is no picture is refused with its path', async () => {
+  const missing = join(temporary, 'missing.png');
+  await refuses(readImage(missing), missing, /ENOENT.*; check the path/);
+  await refuses(readImage(temporary), temporary, /EISDIR/);
+  const text = write('text.png', Buffer.from('GIF89a...'));
+  await refuses(readImage(text), text, /expected a PNG or JPEG picture, got bytes 4749463839612e2e; convert it to PNG/);
+  const empty = write('empty.png', Buffer.alloc(0));
+  await refuses(readImage(empty), empty, /got an empty file/);
+});
+
+test('damage is refused with the path, whether seen before decoding or by the worker', async () => {
+  const jpeg = readFileSync(JPEG);
+  const short = write('short.jpg', jpeg.subarray(0, -2));
+  await refuses(readImage(short), short, /expected an end-of-image marker/);
+  const cut = write('cut.jpg', Buffer.concat([jpeg.subarray(0, -40), jpeg.subarray(-2)]));
+  await refuses(readImage(cut), cut, /expected valid JPEG data, got unexpected marker: ffd9; the picture is damaged/);
+  const png = readFileSync(PNG);
+  const header = write('header.png', Buffer.from(png).fill(0, 16, 20));
+  await refuses(readImage(header), header, /expected checksum/);
+  const broken = write('broken.png', Buffer.from(png).fill(0, -4));
+  await refuses(readImage(broken), broken, /expected checksum \d+ of chunk "IEND"/);
+});
+
+test('decoding does not hold up the caller', async () => {
+  for (const format of ['jpeg', 'png'] as const) {
+    const path = write(`large.${format}`, large[format]());
+    const started = performance.now();
+    let last = started;
+    let longest = 0;
+    const tick = () => {
+      longest = Math.max(longest, performance.now() - last);
+      last = performance.now();
+    };
+    const timer = setInterval(tick, 10);
+    await readImage(path);
+    clearInterval(timer);
+    tick();
+    assert.ok(longest < (last - started) / 2, `${format}: ${longest} ms of ${last - started} ms`);
+  }
+});
+
+test('decoding ends at the time limit', async () => {
+  for (const format of ['jpeg', 'png'] as const) {
+    const bytes = large[format]();
+    const started = performance.now();
+    await refuses(decodeInWorker({ format, bytes, file: format }, 50), format, /got none within 0\.05 s; save it anew/);
+    assert.ok(performance.now() - started < 1000, `${format}: ${performance.now() - started} ms`);
+  }
+});
+
+test('a worker that fails in another way', async () => {
+  const job = { format: 'png', bytes: undefined as unknown as Uint8Array, file: 'some.png' } as const;
+  await refuses(decodeInWorker(job, 10_000), 'some.png', /got Cannot read properties of undefined/);
+});
+
+test('compiled to JavaScript', async () => {
+  const out = join(temporary, 'compiled');
+  mkdirSync(out);
+  writeFileSync(join(out, 'package.json'), '{"type":"module"}');
+  symlinkSync(join(root, 'node_modules'), join(out, 'node_modules'), 'dir');
+  const options = '--ignoreConfig --noCheck --target ES2023 --module NodeNext --rewriteRelativeImportExtensions';
+  const sources = ['model/read_image.ts', 'model/decode_worker.ts'];
+  const tsc = join(root, 'node_modules/typescript/bin/tsc');
+  execFileSync(process.execPath, [tsc, ...options.split(' '), '--rootDir', '.', '--outDir', out, ...sources], {
+    cwd: root,
+  });
+  const module = pathToFileURL(join(out, 'model/read_image.js'));
+  const script = `import { readImage } from '${module}'; console.log(JSON.stringify(await readImage('${JPEG}')));`;
+  const printed = execFileSync(process.execPath, ['--input-type=module', '--eval', script], { cwd: temporary });
+  const { width, height, data } = decodeJpeg(readFileSync(JPEG), '');
+  assert.equal(JSON.parse(printed.toString()), { width, height, data: { ...data } });
+});
+
+test.run();
