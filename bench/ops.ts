@@ -29,21 +29,21 @@ export async function ops(name: string | undefined, options: OpsOptions): Promis
   waitGently(device);
   console.log(`Median GPU time of up to ${SAMPLES} runs after one warm-up; flops and bytes as the op declares them.`);
   const json = new JsonLines(options.json);
-  const table = new Table({ kernel: 30, shape: 58, 'median us': 10, 'GFLOP/s': 8, 'GB/s': 7 });
+  const table = new Table({ kernel: 30, 'median us': 10, 'GFLOP/s': 8, 'GB/s': 8, shape: 0 });
   let wrong = 0;
   for (const spec of chosen) {
     for (const variant of spec.variants.filter((kernel) => canRun(device, kernel))) {
       const problem = await verifyVariant(device, spec, variant);
       if (problem) {
         wrong++;
-        table.row([variant.name, `WRONG ${problem}`]);
+        table.row([variant.name, `WRONG: ${problem}`]);
         continue;
       }
       for (const c of spec.bench.filter((candidate) => runnable(device, spec, candidate).includes(variant))) {
         const samples = await time(device, spec, c, variant.name);
         const micros = median(samples.map(({ micros }) => micros));
         const rates = [samples[0]!.flops / micros / 1e3, samples[0]!.bytes / micros / 1e3];
-        table.row([variant.name, showCase(c), digits(micros), ...rates.map(digits)]);
+        table.row([variant.name, digits(micros), ...rates.map(digits), showCase(c)]);
         const row = { bench: 'ops', kernel: variant.name, shape: c, micros: samples.map((sample) => sample.micros) };
         json.write({ ...environment(device), ...row, flops: samples[0]!.flops, bytes: samples[0]!.bytes });
       }
