@@ -7,7 +7,7 @@ export class KvCache {
   readonly layers: readonly { readonly k: Tensor; readonly v: Tensor }[];
   #device: Device;
 
-  /** Throws CapabilityError where one layer's keys pass what the adapter can bind. */
+  /** Throws CapabilityError where one layer's keys pass what the adapter can bind, OutOfMemoryError where all do not fit. */
   constructor(device: Device, { layers, kvHeads, headDim }: ModelConfig['decoder'], capacity: number, dtype: DType) {
     const shape = [kvHeads, capacity, headDim];
     const limit = device.limits.maxStorageBufferBindingSize;
@@ -18,6 +18,7 @@ export class KvCache {
         `kv_cache: context: expected at most ${most} positions on '${device.name}', got ${capacity}; use a shorter context or f16`,
       );
     }
+    device.assertRoom(2 * layers * bytes, `kv_cache for ${capacity} positions`);
     this.capacity = capacity;
     this.#device = device;
     this.layers = Array.from({ length: layers }, (_, i) => ({

@@ -67,8 +67,14 @@ export class Phi4Vision {
     }
     const config = loadConfig(dir);
     const checkpoint = Checkpoint.open(dir);
-    const store = new WeightStore(device, checkpoint, reporter(checkpoint, config, progress));
+    const total = usedBytes(checkpoint, config);
+    let loaded = 0;
+    const store = new WeightStore(device, checkpoint, (bytes) => {
+      loaded += bytes;
+      progress?.(loaded, total);
+    });
     try {
+      device.assertRoom(total, 'weights');
       const parts = {
         vision: await Siglip2.load(store, config.vision, dtype),
         projector: await Projector.load(store, config.vision.hidden, config.decoder.hidden, dtype),
@@ -119,15 +125,11 @@ interface Parts {
   decoder: Phi3;
 }
 
-function reporter(checkpoint: Checkpoint, config: ModelConfig, progress: LoadOptions['progress']) {
+/** Bytes of the checkpoint's tensors that inference reads. */
+function usedBytes(checkpoint: Checkpoint, config: ModelConfig): number {
   const official = expectedTensors(config);
   const used = [...checkpoint.tensors.values()].filter(({ name }) => official.has(name) && !isUnused(name, config));
-  const total = used.reduce((sum, { bytes }) => sum + bytes, 0);
-  let loaded = 0;
-  return (bytes: number) => {
-    loaded += bytes;
-    progress?.(loaded, total);
-  };
+  return used.reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
 /** The pictures' features as one matrix, in order, without copying; undefined where there are none. */

@@ -1,3 +1,4 @@
+import { freemem } from 'node:os';
 import { create, globals } from 'webgpu';
 import { type AdapterChoice, type AdapterEntry, chooseAdapter, parseAdapterList } from './adapter.ts';
 import { hostArray } from './dtype.ts';
@@ -53,6 +54,8 @@ const { GPUBufferUsage, GPUMapMode } = globals as unknown as {
   GPUBufferUsage: Record<'STORAGE' | 'UNIFORM' | 'COPY_SRC' | 'COPY_DST' | 'MAP_READ' | 'QUERY_RESOLVE', number>;
   GPUMapMode: { READ: number };
 };
+
+const SMALLER = 'use a shorter context or smaller weights';
 
 const READBACK_CHUNK = 64 * 2 ** 20;
 
@@ -179,6 +182,18 @@ export class Device {
     return { name, shape, dtype, storage: this.alloc(tensorBytes({ shape, dtype }), name) };
   }
 
+  /**
+   * Throws OutOfMemoryError where `bytes` more cannot fit: on a software adapter device memory is the machine's own, and
+   * the driver hands it out before it is there. GPUs report for themselves, in buffer().
+   */
+  assertRoom(bytes: number, what: string): void {
+    const free = freemem();
+    if (!this.fallback || bytes <= free) return;
+    throw new OutOfMemoryError(
+      `device: ${what}: expected at most ${free} bytes free on this machine, got ${bytes}; ${SMALLER}`,
+    );
+  }
+
   /** A raw buffer with the given usage, counted in `memory`; throws OutOfMemoryError. */
   buffer(size: number, usage: number, label: string): GPUBuffer {
     this.assertAlive();
@@ -187,7 +202,7 @@ export class Device {
       const { message } = this.#fault;
       this.#fault = undefined;
       throw new OutOfMemoryError(
-        `device: ${label}: expected ${size} bytes, got none with ${this.memory.current} in use: ${message}; use a smaller context or a smaller weight format`,
+        `device: ${label}: expected ${size} bytes, got none with ${this.memory.current} in use: ${message}; ${SMALLER}`,
       );
     }
     this.memory.current += size;

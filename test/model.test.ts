@@ -13,7 +13,8 @@ import {
   readImage,
   type Session,
 } from '../model/index.ts';
-import { CapabilityError, type Device, openDevice, PromptError } from '../runtime/index.ts';
+import { KvCache } from '../model/kv_cache.ts';
+import { CapabilityError, type Device, DeviceLostError, openDevice, PromptError } from '../runtime/index.ts';
 import { TINY } from './bench.ts';
 import { testDevice } from './gpu.ts';
 
@@ -123,6 +124,27 @@ if (device) {
     await rejects(steps(), PromptError, /expected at most 8 positions, got 8 of prompt and 2 steps/);
     session.dispose();
     await rejects(model.session(2 ** 26), CapabilityError, /context: expected at most \d+ positions/);
+    const many = { ...model.config.decoder, layers: 2 ** 20 };
+    if (device.fallback)
+      assert.throws(
+        () => new KvCache(device, many, 2 ** 16, 'f32'),
+        /kv_cache for 65536 positions: expected at most \d+ bytes free/,
+      );
+  });
+
+  test('a device lost in the middle of an answer ends it with a clear error', async () => {
+    const doomed = await openDevice();
+    const session = await (await Phi4Vision.load(doomed, TINY)).session(64);
+    await session.prefill(Uint32Array.of(1, 2, 3));
+    const lose = async () => {
+      let tokens = 0;
+      for await (const _ of decode(session, { steps: 40 })) if (++tokens === 5) doomed.dispose();
+    };
+    const error = await lose().then(
+      () => undefined,
+      (e: Error) => e,
+    );
+    assert.instance(error, DeviceLostError);
   });
 }
 
