@@ -1,0 +1,45 @@
+// tier: gpu
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { decode, expandImages, joinFeatures, Phi4Vision } from '../model/index.ts';
+import { TINY } from './bench.ts';
+import { quick, testDevice } from './gpu.ts';
+
+const GENERATIONS = 200;
+const SETTLED = 20;
+
+const device = quick ? undefined : await testDevice();
+if (quick) console.log('quick: 200 generations in one process left out');
+if (device) {
+  test('memory stays flat over 200 generations with a picture', async () => {
+    const model = await Phi4Vision.load(device, TINY);
+    const shape = [16, 3 * model.config.vision.patch ** 2];
+    const pixels = { shape, dtype: 'f32', data: new Float32Array(shape[0]! * shape[1]!).fill(0.5) } as const;
+    const patches = { grid: { rows: 4, cols: 4 }, pixels };
+    const resident: number[] = [];
+    const inUse: number[] = [];
+    for (let i = 0; i < GENERATIONS; i++) {
+      const image = await model.encodeImage(patches);
+      const ids = expandImages(
+        Int32Array.of(1, -200, 2 + i, 3),
+        [image.features.shape[0]!],
+        model.config.decoder.vocab,
+      );
+      const session = await model.session(ids.length + 8);
+      await session.prefill(ids, joinFeatures([image]));
+      for await (const _ of decode(session, { steps: 8 }));
+      session.dispose();
+      image.dispose();
+      resident.push(process.memoryUsage.rss());
+      inUse.push(device.memory.current);
+    }
+    const [early, late] = [resident[SETTLED - 1]!, resident[GENERATIONS - 1]!];
+    console.log(
+      `resident MiB after ${SETTLED}: ${Math.round(early / 2 ** 20)}, after ${GENERATIONS}: ${Math.round(late / 2 ** 20)}`,
+    );
+    assert.is(inUse[GENERATIONS - 1], inUse[0]);
+    assert.ok(late <= early * 1.05, `expected at most ${early * 1.05} bytes, got ${late}`);
+  });
+}
+
+test.run();
