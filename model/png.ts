@@ -1,16 +1,12 @@
-import { readFile } from 'node:fs/promises';
 import { crc32, inflateSync } from 'node:zlib';
 import { PNG } from 'pngjs';
-import { ImageError } from '../runtime/errors.ts';
+import type { ImageError } from '../runtime/errors.ts';
 import type { RgbImage } from './image.ts';
+import { checkSize, refuse, type Size } from './image_file.ts';
 
-/** Bounds on what is decoded: pngjs takes up to 2.4 GB and 12 s for the most pixels, and one buffer for each row. */
-const MAX_PIXELS = 2 ** 26;
-const MAX_SIDE = 65_535;
 const MAX_CHUNKS = 2 ** 18;
 
 const PNG_MAGIC = Buffer.from('\x89PNG\r\n\x1a\n', 'latin1');
-const JPEG_MAGIC = Buffer.from([0xff, 0xd8, 0xff]);
 const NEEDED_CHUNKS = ['PLTE', 'IDAT', 'IEND'];
 
 /** Values per pixel and allowed bits per value of each PNG colour type. */
@@ -35,9 +31,7 @@ const ADAM7 = [
   [0, 1, 1, 2],
 ] as const;
 
-interface Header {
-  width: number;
-  height: number;
+interface Header extends Size {
   depth: number;
   colour: number;
   interlaced: boolean;
@@ -49,16 +43,10 @@ interface Chunk {
   whole: Buffer;
 }
 
-/**
- * Reads a picture as 8-bit RGB; the file's first bytes, not its name, decide its format.
- * Throws an ImageError naming the path when the file is missing, is no PNG or is damaged.
- */
-export async function readImage(path: string): Promise<RgbImage> {
-  const bytes = await readFile(path).catch((cause: Error) => {
-    throw refuse(path, 'a readable picture file', cause.message, 'check the path', cause);
-  });
-  if (startsWith(bytes, JPEG_MAGIC)) throw refuse(path, 'a PNG picture', 'a JPEG picture', 'convert it to PNG');
-  return decodePng(bytes, path);
+/** The size that a PNG claims. Throws an ImageError naming `file` when its header is damaged or the size too large. */
+export function pngSize(bytes: Uint8Array, file: string): Size {
+  const { width, height } = readHeader(readChunk(asBuffer(bytes), PNG_MAGIC.length, file), file);
+  return { width, height };
 }
 
 /**
@@ -67,7 +55,7 @@ export async function readImage(path: string): Promise<RgbImage> {
  * damaged data, and for sizes past 65535 pixels a side or 2^26 in all before memory is taken for them.
  */
 export function decodePng(bytes: Uint8Array, file: string): RgbImage {
-  const chunks = readChunks(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length), file);
+  const chunks = readChunks(asBuffer(bytes), file);
   const header = readHeader(chunks[0]!, file);
   const needed = chunks.filter(({ type }, i) => i === 0 || NEEDED_CHUNKS.includes(type));
   checkPixelData(needed, header, file);
@@ -76,7 +64,7 @@ export function decodePng(bytes: Uint8Array, file: string): RgbImage {
 
 /** The chunks from the signature to IEND, each whole and with the right checksum. */
 function readChunks(bytes: Buffer, file: string): Chunk[] {
-  if (!startsWith(bytes, PNG_MAGIC)) {
+  if (!bytes.subarray(0, PNG_MAGIC.length).equals(PNG_MAGIC)) {
     const got = bytes.length ? `bytes ${bytes.toString('hex', 0, PNG_MAGIC.length)}` : 'an empty file';
     throw refuse(file, 'a PNG signature', got, 'convert the picture to PNG');
   }
@@ -109,10 +97,7 @@ function readHeader({ type, body }: Chunk, file: string): Header {
   const width = body.readUInt32BE(0);
   const height = body.readUInt32BE(4);
   const [depth = 0, colour = 0, compression = 0, filter = 0, interlace = 0] = body.subarray(8);
-  if (width < 1 || height < 1 || width > MAX_SIDE || height > MAX_SIDE || width * height > MAX_PIXELS) {
-    const expected = `1 to ${MAX_SIDE} pixels a side and at most ${MAX_PIXELS} in all`;
-    throw refuse(file, expected, `${width} x ${height}`, 'resize the picture');
-  }
+  checkSize({ width, height }, file);
   if (!COLOUR_TYPES[colour]?.depths.includes(depth)) {
     throw damaged(file, 'a colour type and bit depth of the PNG standard', `type ${colour} with ${depth} bits`);
   }
@@ -177,14 +162,10 @@ function toLevel(depth: number, colour: number): (value: number) => number {
   return colour === GREY ? (value) => Math.min(value, 255) : (value) => value >> 8;
 }
 
-function startsWith(bytes: Buffer, magic: Buffer): boolean {
-  return bytes.subarray(0, magic.length).equals(magic);
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
 }
 
 function damaged(file: string, expected: string, got: string, cause?: unknown): ImageError {
   return refuse(file, expected, got, 'the picture is damaged: save it anew as PNG', cause);
-}
-
-function refuse(file: string, expected: string, got: string, advice: string, cause?: unknown): ImageError {
-  return new ImageError(`${file}: expected ${expected}, got ${got}; ${advice}`, { cause });
 }

@@ -86,11 +86,15 @@ test('damage is refused with the path, whether seen before decoding or by the wo
   const short = write('short.jpg', jpeg.subarray(0, -2));
   await refuses(readImage(short), short, /expected an end-of-image marker/);
   const cut = write('cut.jpg', Buffer.concat([jpeg.subarray(0, -40), jpeg.subarray(-2)]));
-  await refuses(readImage(cut), cut, /expected valid JPEG data, got unexpected marker: ffd9; the picture is damaged/);
+  await refuses(
+    readImage(cut),
+    cut,
+    /^[^:]+: expected valid JPEG data, got unexpected marker: ffd9; the picture is damaged/,
+  );
   const png = readFileSync(PNG);
   const header = write('header.png', Buffer.from(png).fill(0, 16, 20));
   await refuses(readImage(header), header, /expected checksum/);
-  const broken = write('broken.png', Buffer.from(png).fill(0, -4));
+  const broken = write('broken.png', Buffer.from(png).fill(0, png.length - 4));
   await refuses(readImage(broken), broken, /expected checksum \d+ of chunk "IEND"/);
 });
 
@@ -105,8 +109,7 @@ test('decoding does not hold up the caller', async () => {
       last = performance.now();
     };
     const timer = setInterval(tick, 10);
-    await readImage(path);
-    clearInterval(timer);
+    await readImage(path).finally(() => clearInterval(timer));
     tick();
     assert.ok(longest < (last - started) / 2, `${format}: ${longest} ms of ${last - started} ms`);
   }
@@ -130,7 +133,10 @@ test('compiled to JavaScript', async () => {
   const out = join(temporary, 'compiled');
   mkdirSync(out);
   writeFileSync(join(out, 'package.json'), '{"type":"module"}');
-  symlinkSync(join(root, 'node_modules'), join(out, 'node_modules'), 'dir');
+  mkdirSync(join(out, 'node_modules'));
+  for (const name of ['jpeg-js', 'pngjs']) {
+    symlinkSync(join(root, 'node_modules', name), join(out, 'node_modules', name), 'dir');
+  }
   const options = '--ignoreConfig --noCheck --target ES2023 --module NodeNext --rewriteRelativeImportExtensions';
   const sources = ['model/read_image.ts', 'model/decode_worker.ts'];
   const tsc = join(root, 'node_modules/typescript/bin/tsc');

@@ -1,0 +1,23 @@
+import { ImageError } from '../runtime/errors.ts';
+
+/** Bounds on what is decoded: the most pixels take up to 3 GB and half a minute. */
+export const MAX_PIXELS = 2 ** 26;
+const MAX_SIDE = 65_535;
+
+/** Width and height in pixels. */
+export interface Size {
+  readonly width: number;
+  readonly height: number;
+}
+
+/** Throws an ImageError for an empty picture and for one past 65535 pixels a side or 2^26 in all. */
+export function checkSize({ width, height }: Size, file: string): void {
+  if (width >= 1 && height >= 1 && width <= MAX_SIDE && height <= MAX_SIDE && width * height <= MAX_PIXELS) return;
+  const expected = `1 to ${MAX_SIDE} pixels a side and at most ${MAX_PIXELS} in all`;
+  throw refuse(file, expected, `${width} x ${height}`, 'resize the picture');
+}
+
+/** The ImageError for a file: what was expected, what came and what to do. */
+export function refuse(file: string, expected: string, got: string, advice: string, cause?: unknown): ImageError {
+  return new ImageError(`${file}: expected ${expected}, got ${got}; ${advice}`, { cause });
+}

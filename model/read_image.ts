@@ -1,0 +1,75 @@
+import { readFile } from 'node:fs/promises';
+import { extname } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import { ImageError } from '../runtime/errors.ts';
+import type { RgbImage } from './image.ts';
+import { refuse } from './image_file.ts';
+import { jpegSize } from './jpeg.ts';
+import { pngSize } from './png.ts';
+
+/** How a file's first bytes name its format, and how to learn its size without decoding it. */
+const FORMATS = [
+  { format: 'png', magic: Buffer.from('\x89PNG\r\n\x1a\n', 'latin1'), size: pngSize },
+  { format: 'jpeg', magic: Buffer.from([0xff, 0xd8, 0xff]), size: jpegSize },
+] as const;
+const MAGIC_BYTES = 8;
+
+/** Time for a picture, several times what a decoder needs on a slow machine. */
+const BASE_MILLIS = 10_000;
+const MILLIS_PER_PIXEL = 0.002;
+
+/** What the worker is given. */
+export interface DecodeJob {
+  readonly format: (typeof FORMATS)[number]['format'];
+  readonly bytes: Uint8Array;
+  readonly file: string;
+}
+
+/**
+ * Reads a PNG or JPEG as 8-bit RGB; the file's first bytes, not its name, decide its format. The decoder runs in a
+ * worker thread, for at most 10 s and 2 s for each million pixels. Throws an ImageError naming the path when the file is
+ * missing, is no such picture, is damaged or takes too long.
+ */
+export async function readImage(path: string): Promise<RgbImage> {
+  const bytes = await readFile(path).catch((cause: Error) => {
+    throw refuse(path, 'a readable picture file', cause.message, 'check the path', cause);
+  });
+  const found = FORMATS.find(({ magic }) => bytes.subarray(0, magic.length).equals(magic));
+  if (!found) {
+    const got = bytes.length > 0 ? `bytes ${bytes.toString('hex', 0, MAGIC_BYTES)}` : 'an empty file';
+    throw refuse(path, 'a PNG or JPEG picture', got, 'convert it to PNG');
+  }
+  const { width, height } = found.size(bytes, path);
+  return decodeInWorker({ format: found.format, bytes, file: path }, BASE_MILLIS + width * height * MILLIS_PER_PIXEL);
+}
+
+/** Decodes a picture in a worker thread, which is stopped after some milliseconds. */
+export function decodeInWorker(job: DecodeJob, millis: number): Promise<RgbImage> {
+  const worker = new Worker(workerModule(), { workerData: job, execArgv: [] });
+  return new Promise<RgbImage>((resolve, reject) => {
+    const fail = (got: string, cause?: unknown) =>
+      reject(refuse(job.file, 'a picture from the decoder', got, 'save it anew or resize it', cause));
+    const timer = setTimeout(() => {
+      fail(`none within ${millis / 1000} s`);
+      worker.terminate();
+    }, millis);
+    worker.once('message', resolve);
+    worker.once('error', (error) => {
+      if (error.name === 'ImageError') reject(new ImageError(error.message, { cause: error }));
+      else fail(error.message, error);
+    });
+    worker.once('exit', (code) => {
+      clearTimeout(timer);
+      fail(`exit code ${code}`);
+    });
+  });
+}
+
+/** The worker's module. Node gives a worker no loader for TypeScript, so from the sources tsx is registered first. */
+function workerModule(): URL {
+  const module = new URL(`decode_worker${extname(import.meta.url)}`, import.meta.url);
+  if (!module.pathname.endsWith('.ts')) return module;
+  const [tsx, source] = [import.meta.resolve('tsx/esm/api'), module.href].map((url) => JSON.stringify(url));
+  const code = `import { register } from ${tsx}; register(); await import(${source});`;
+  return new URL(`data:text/javascript,${encodeURIComponent(code)}`);
+}
