@@ -4,21 +4,24 @@ import { Worker } from 'node:worker_threads';
 import { ImageError } from '../runtime/errors.ts';
 import type { RgbImage } from './image.ts';
 import { refuse } from './image_file.ts';
-import { jpegSize } from './jpeg.ts';
-import { pngSize } from './png.ts';
+import { decodeJpeg, jpegSize } from './jpeg.ts';
+import { decodePng, pngSize } from './png.ts';
 
-/** How a file's first bytes name its format, and how to learn its size without decoding it. */
+/** How a file's first bytes name its format, how to learn its size without decoding it, and how to decode it. */
 const FORMATS = [
-  { format: 'png', magic: Buffer.from('\x89PNG\r\n\x1a\n', 'latin1'), size: pngSize },
-  { format: 'jpeg', magic: Buffer.from([0xff, 0xd8, 0xff]), size: jpegSize },
+  { format: 'png', magic: Buffer.from('\x89PNG\r\n\x1a\n', 'latin1'), size: pngSize, decode: decodePng },
+  { format: 'jpeg', magic: Buffer.from([0xff, 0xd8, 0xff]), size: jpegSize, decode: decodeJpeg },
 ] as const;
 const MAGIC_BYTES = 8;
 
-/** Time for a picture, several times what a decoder needs on a slow machine. */
+/** Pictures up to this many pixels are decoded at once: that takes less time than a worker's start. */
+const PIXELS_AT_ONCE = 2 ** 20;
+
+/** Time for a picture in the worker, several times what a decoder needs on a slow machine. */
 const BASE_MILLIS = 10_000;
 const MILLIS_PER_PIXEL = 0.002;
 
-/** What the worker is given. */
+/** A picture to decode. */
 export interface DecodeJob {
   readonly format: (typeof FORMATS)[number]['format'];
   readonly bytes: Uint8Array;
@@ -26,9 +29,9 @@ export interface DecodeJob {
 }
 
 /**
- * Reads a PNG or JPEG as 8-bit RGB; the file's first bytes, not its name, decide its format. The decoder runs in a
- * worker thread, for at most 10 s and 2 s for each million pixels. Throws an ImageError naming the path when the file is
- * missing, is no such picture, is damaged or takes too long.
+ * Reads a PNG or JPEG as 8-bit RGB; the file's first bytes, not its name, decide its format. A picture of more
+ * than a million pixels is decoded in a worker thread, for at most 10 s and 2 s for each million pixels. Throws an
+ * ImageError naming the path when the file is missing, is no such picture, is damaged or takes too long.
  */
 export async function readImage(path: string): Promise<RgbImage> {
   const bytes = await readFile(path).catch((cause: Error) => {
@@ -40,7 +43,14 @@ export async function readImage(path: string): Promise<RgbImage> {
     throw refuse(path, 'a PNG or JPEG picture', got, 'convert it to PNG');
   }
   const { width, height } = found.size(bytes, path);
-  return decodeInWorker({ format: found.format, bytes, file: path }, BASE_MILLIS + width * height * MILLIS_PER_PIXEL);
+  const job = { format: found.format, bytes, file: path };
+  if (width * height <= PIXELS_AT_ONCE) return decodePicture(job);
+  return decodeInWorker(job, BASE_MILLIS + width * height * MILLIS_PER_PIXEL);
+}
+
+/** Decodes a picture on this thread. */
+export function decodePicture({ format, bytes, file }: DecodeJob): RgbImage {
+  return FORMATS.find((known) => known.format === format)!.decode(bytes, file);
 }
 
 /** Decodes a picture in a worker thread, which is stopped after some milliseconds. */
