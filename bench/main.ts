@@ -1,8 +1,8 @@
 import { fileURLToPath } from 'node:url';
-import { Command, CommanderError, Option } from 'commander';
+import { Command, Option } from 'commander';
 import { type E2eOptions, e2e } from './e2e.ts';
 import { type OpsOptions, ops } from './ops.ts';
-import { main } from './report.ts';
+import { main, runCommands } from './report.ts';
 
 const TINY = fileURLToPath(new URL('./reference/tiny', import.meta.url));
 
@@ -33,15 +33,5 @@ await main(async () => {
     .action(async (name: string | undefined, options: OpsOptions) => {
       exitCode = await ops(name, options);
     });
-  const outputError = (text: string, write: (line: string) => void) => write(`${text.trim().replace(/\n/g, ' ')}\n`);
-  for (const command of [program, ...program.commands]) {
-    command.exitOverride().configureOutput({ outputError }).allowExcessArguments(false);
-  }
-  try {
-    await program.parseAsync();
-  } catch (error) {
-    if (!(error instanceof CommanderError)) throw error;
-    return error.exitCode === 0 ? 0 : 2;
-  }
-  return exitCode;
+  return (await runCommands(program)) || exitCode;
 });

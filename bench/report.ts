@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { SingleBar } from 'cli-progress';
+import { type Command, CommanderError } from 'commander';
 import { DaybreakError, type Device, UsageError } from '../runtime/index.ts';
 
 /** What a row of results needs to be compared later: code, device and versions. */
@@ -106,5 +107,20 @@ export async function main(body: () => Promise<number>): Promise<void> {
     if (!(error instanceof DaybreakError)) throw error;
     console.error(`error: ${error.message}`);
     process.exitCode = 2;
+  }
+}
+
+/** Parses the command line and runs what it asks for; returns 2 after a usage error, which is printed as one line. */
+export async function runCommands(program: Command): Promise<number> {
+  const outputError = (text: string, write: (line: string) => void) => write(`${text.trim().replace(/\n/g, ' ')}\n`);
+  for (const command of [program, ...program.commands]) {
+    command.exitOverride().configureOutput({ outputError }).allowExcessArguments(false);
+  }
+  try {
+    await program.parseAsync();
+    return 0;
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    return error.exitCode === 0 ? 0 : 2;
   }
 }

@@ -1,4 +1,7 @@
 import { PromptError, type Storage, type Tensor } from '../runtime/index.ts';
+import { splitAnswer } from './chat.ts';
+import { type ImageFeatures, joinFeatures, type Phi4Vision } from './phi4_vision.ts';
+import type { Processor, Prompt } from './processor.ts';
 import type { Session } from './session.ts';
 
 /** Steps submitted before the token of the first of them is awaited. */
@@ -61,4 +64,95 @@ async function readToken({ device }: Session, staging: GPUBuffer): Promise<Decod
   const token = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
   staging.unmap();
   return { token, at: performance.now() };
+}
+
+/** How to answer; every field is optional. */
+export interface GenerateOptions {
+  /** Tokens to answer with at most. */
+  maxTokens?: number;
+  /** Told each piece of text as it comes. */
+  onText?: (text: string) => void;
+}
+
+/** An answer, why it ended, and how long it took. */
+export interface Answer {
+  /** The text as generated, special tokens left out. */
+  text: string;
+  /** What stands between <think> and </think>, and what comes after. */
+  reasoning: string;
+  answer: string;
+  /** stop: the model ended it; length: maxTokens or the context did. */
+  finishReason: 'stop' | 'length';
+  promptTokens: number;
+  imageTokens: number;
+  newTokens: number;
+  /** From the call to the first token. */
+  ttftMillis: number;
+  /** After the first token; 0 where there is no second. */
+  tokensPerSecond: number;
+}
+
+const MAX_TOKENS = 4096;
+
+/**
+ * Answers a prompt: encodes its pictures, fills the KV cache, decodes until an end token, maxTokens or the context's end.
+ * Throws OutOfMemoryError or CapabilityError where the cache does not fit, DeviceLostError.
+ */
+export async function generate(
+  model: Phi4Vision,
+  processor: Processor,
+  prompt: Prompt,
+  options: GenerateOptions = {},
+): Promise<Answer> {
+  const start = performance.now();
+  const { ids, context, mode } = prompt;
+  const steps = Math.min(options.maxTokens ?? MAX_TOKENS, context - ids.length + 1);
+  const session = await model.session(ids.length + steps);
+  try {
+    await prefill(model, session, prompt);
+    const text = processor.tokenizer.stream({ skipSpecial: true });
+    const pieces: string[] = [];
+    const emit = (piece: string) => {
+      if (!piece) return;
+      pieces.push(piece);
+      options.onText?.(piece);
+    };
+    const arrivals: number[] = [];
+    let finishReason: Answer['finishReason'] = 'length';
+    for await (const { token, at } of decode(session, { steps })) {
+      arrivals.push(at);
+      if (model.config.tokens.eos.includes(token)) {
+        finishReason = 'stop';
+        break;
+      }
+      emit(text.push(token));
+    }
+    emit(text.end());
+    const whole = pieces.join('');
+    const [first = start, last = start] = [arrivals[0], arrivals.at(-1)];
+    const newTokens = arrivals.length;
+    return {
+      text: whole,
+      ...splitAnswer(whole, mode),
+      finishReason,
+      promptTokens: ids.length,
+      imageTokens: ids.filter((id) => id >= model.config.decoder.vocab).length,
+      newTokens,
+      ttftMillis: first - start,
+      tokensPerSecond: newTokens > 1 ? ((newTokens - 1) * 1000) / (last - first) : 0,
+    };
+  } finally {
+    session.dispose();
+  }
+}
+
+/** Encodes the pictures and runs the prompt; the features are freed with it. */
+async function prefill(model: Phi4Vision, session: Session, { ids, pictures }: Prompt): Promise<void> {
+  const images: ImageFeatures[] = [];
+  try {
+    for (const patches of pictures) images.push(await model.encodeImage(patches));
+    await session.prefill(ids, joinFeatures(images));
+  } finally {
+    for (const image of images) image.dispose();
+  }
 }

@@ -1,7 +1,39 @@
 import { PromptError } from '../runtime/index.ts';
+import type { ModelConfig } from './config.ts';
+import type { Tokenizer } from './tokenizer.ts';
 
 /** The id that stands for a picture among a prompt's token ids. */
 export const IMAGE_ID = -200;
+const IMAGE_MARK = '<image>';
+
+/**
+ * The ids of a rendered prompt, IMAGE_ID for each <image> in it: the texts between are encoded each on its own.
+ * PromptError where it is empty, or has not as many marks as there are pictures.
+ */
+export function encodePrompt(tokenizer: Tokenizer, rendered: string, imageCount: number): Int32Array {
+  if (rendered === '') throw new PromptError('prompt: expected text or a picture, got neither; ask something');
+  const [first, ...others] = rendered.split(IMAGE_MARK);
+  checkMarks(others.length, imageCount);
+  const ids = others.map((text) => [IMAGE_ID, ...tokenizer.encode(text)]);
+  return Int32Array.from([tokenizer.encode(first!), ...ids].flat());
+}
+
+/**
+ * Refuses a prompt of more positions than `context` (by default the config's own limit), or a context of more than the
+ * model's maxPositions, with a PromptError.
+ */
+export function checkLength(promptPositions: number, context: number | undefined, config: ModelConfig): void {
+  const { maxPositions } = config.decoder;
+  const limit = context ?? config.contextLimit;
+  if (!(limit <= maxPositions)) {
+    throw new PromptError(`context: expected at most ${maxPositions} positions, got ${limit}; ask for a shorter one`);
+  }
+  if (promptPositions > limit) {
+    throw new PromptError(
+      `prompt: expected at most ${limit} positions, got ${promptPositions}; shorten it, give fewer pictures or allow a longer context (at most ${maxPositions})`,
+    );
+  }
+}
 
 /**
  * Replaces the i-th IMAGE_ID by the positions of the i-th picture: `vocab`, `vocab + 1`, ... counted through all
@@ -9,11 +41,7 @@ export const IMAGE_ID = -200;
  */
 export function expandImages(ids: Int32Array, patches: readonly number[], vocab: number): Uint32Array {
   const marks = ids.filter((id) => id === IMAGE_ID).length;
-  if (marks !== patches.length) {
-    throw new PromptError(
-      `prompt: pictures: expected ${marks}, one per <image>, got ${patches.length}; give as many pictures as marks`,
-    );
-  }
+  checkMarks(marks, patches.length);
   const expanded: number[] = [];
   let picture = 0;
   let row = 0;
@@ -26,4 +54,11 @@ export function expandImages(ids: Int32Array, patches: readonly number[], vocab:
     } else expanded.push(id);
   }
   return Uint32Array.from(expanded);
+}
+
+function checkMarks(marks: number, pictures: number): void {
+  if (marks === pictures) return;
+  throw new PromptError(
+    `prompt: pictures: expected ${marks}, one per <image>, got ${pictures}; give as many pictures as marks`,
+  );
 }

@@ -8,6 +8,8 @@ import { type AddedToken, readTokenizerFile, type TokenizerFile } from './tokeni
 
 /** Longest work on one text, for a pattern out of a file may take time that grows exponentially. */
 const MAX_MILLIS = 5000;
+/** Longest text: 32768 positions of 128 characters, as many as the longest word of the 15B model's vocabulary has. */
+export const MAX_CHARACTERS = 2 ** 22;
 const LETTER_OR_DIGIT = '[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}]';
 const WORD_START = new RegExp(`^${LETTER_OR_DIGIT}`, 'u');
 const WORD_END = new RegExp(`${LETTER_OR_DIGIT}$`, 'u');
@@ -59,13 +61,20 @@ export class Tokenizer {
     }
   }
 
-  /** The ids of a text, none added in front or behind; PromptError where it takes more than 5 seconds. */
+  /** The ids of a text, none put before or after it; PromptError past 4 million characters or 5 seconds of work. */
   encode(text: string): number[] {
-    const fail = () =>
-      new PromptError(
-        `tokenizer: text: expected ${MAX_MILLIS} ms of work at most, got more for ${text.length} characters; shorten it`,
+    const error = (got: string) =>
+      new PromptError(`tokenizer: text: expected ${MAX_CHARACTERS} characters at most, got ${got}; shorten it`);
+    if (text.length > MAX_CHARACTERS) throw error(`${text.length}`);
+    try {
+      return withinMillis(
+        MAX_MILLIS,
+        () => this.#encode(text, 0),
+        () => error(`${text.length} that take too long`),
       );
-    return withinMillis(MAX_MILLIS, () => this.#encode(text, 0), fail);
+    } catch (cause) {
+      throw cause instanceof PromptError ? cause : error((cause as Error).message);
+    }
   }
 
   /** The text of some ids; an unknown id has none, and bytes that are not UTF-8 become U+FFFD. */
@@ -131,14 +140,12 @@ class AddedTokens {
     let done = 0;
     for (const { 0: content, index } of text.matchAll(this.#pattern)) {
       const token = this.#tokens.get(content)!;
-      let start = index;
-      let end = index + content.length;
-      if (index < done) continue;
-      if (token.singleWord && isInWord(text, start, end)) continue;
-      if (token.lstrip) while (start > done && isWhiteSpace(text[start - 1])) start--;
-      if (token.rstrip) while (isWhiteSpace(text[end])) end++;
+      const after = index + content.length;
+      if (token.singleWord && isInWord(text, index, after)) continue;
+      const start = token.lstrip ? whiteSpaceStart(text, index, done) : index;
+      const end = token.rstrip ? whiteSpaceEnd(text, after) : after;
       if (done < start) parts.push(text.slice(done, start));
-      parts.push(token.id);
+      if (start < end) parts.push(token.id);
       done = end;
     }
     if (done < text.length) parts.push(text.slice(done));
@@ -150,6 +157,18 @@ function isInWord(text: string, start: number, end: number): boolean {
   return WORD_END.test(text.slice(Math.max(start - 2, 0), start)) || WORD_START.test(text.slice(end, end + 2));
 }
 
+function whiteSpaceStart(text: string, end: number, min: number): number {
+  let start = Math.max(end, min);
+  while (start > min && isWhiteSpace(text[start - 1])) start--;
+  return start;
+}
+
+function whiteSpaceEnd(text: string, start: number): number {
+  let end = start;
+  while (isWhiteSpace(text[end])) end++;
+  return end;
+}
+
 /** White space as Unicode has it: with U+0085 and without U+FEFF, unlike trim() and \s. */
 function isWhiteSpace(char: string | undefined): boolean {
   return char !== undefined && /\p{White_Space}/u.test(char);
@@ -158,7 +177,7 @@ function isWhiteSpace(char: string | undefined): boolean {
 function wordEncoder({ vocab, merges, ignoreMerges, pattern }: TokenizerFile): WordEncoder {
   const model = { type: 'BPE', vocab: Object.fromEntries(vocab), merges, ignore_merges: ignoreMerges };
   const pretokenizers = [
-    { type: 'Split', pattern: { Regex: pattern }, behavior: 'Isolated', invert: false },
+    { type: 'Split', pattern: { Regex: foldCase(pattern) }, behavior: 'Isolated', invert: false },
     { type: 'ByteLevel', add_prefix_space: false, use_regex: false },
   ];
   const pre_tokenizer = { type: 'Sequence', pretokenizers };
@@ -166,4 +185,10 @@ function wordEncoder({ vocab, merges, ignoreMerges, pattern }: TokenizerFile): W
     { model, pre_tokenizer, normalizer: null, decoder: null, post_processor: null, added_tokens: [] },
     {},
   );
+}
+
+/** Oniguruma's `(?i:s)` and `(?i:k)` match a long s and a Kelvin sign too; the port only tells capitals from small letters. */
+function foldCase(pattern: string): string {
+  const fold = (letter: string) => (letter.toLowerCase() === 's' ? '[sS\u017f]' : '[kK\u212a]');
+  return pattern.replace(/\(\?i:[^()\\]*\)/g, (group) => group.replace(/[sk]/gi, fold));
 }

@@ -1,0 +1,55 @@
+import { ChatTemplate, type Message, type Mode } from './chat.ts';
+import { loadConfig, type ModelConfig } from './config.ts';
+import { type Patches, processImage, type RgbImage } from './image.ts';
+import { checkLength, encodePrompt, expandImages } from './prompt.ts';
+import { Tokenizer } from './tokenizer.ts';
+
+/** How to turn a conversation into a prompt; every field is optional. */
+export interface PromptOptions {
+  mode?: Mode;
+  /** Positions that prompt and answer may take; by default the configuration's limit. */
+  context?: number;
+}
+
+/** A prompt ready for the model: its positions (from vocab on: rows of the pictures' features) and its pictures. */
+export interface Prompt {
+  ids: Uint32Array;
+  pictures: readonly Patches[];
+  mode: Mode;
+  /** Positions that prompt and answer may take together. */
+  context: number;
+}
+
+/** The text and picture side of a model folder: configuration, tokenizer, chat template, image processor. */
+export class Processor {
+  readonly config: ModelConfig;
+  readonly tokenizer: Tokenizer;
+  readonly template: ChatTemplate;
+
+  private constructor(config: ModelConfig, tokenizer: Tokenizer, template: ChatTemplate) {
+    this.config = config;
+    this.tokenizer = tokenizer;
+    this.template = template;
+  }
+
+  /** Reads a model folder's text side; throws CheckpointError. */
+  static load(dir: string): Processor {
+    const tokenizer = Tokenizer.load(dir);
+    return new Processor(loadConfig(dir), tokenizer, ChatTemplate.load(dir, tokenizer));
+  }
+
+  /**
+   * The prompt of a conversation; each <image> in it stands for one of `images`, in order. Throws PromptError where marks
+   * and pictures differ in number, or where the prompt and one token of an answer do not fit the context.
+   */
+  prepare(messages: readonly Message[], images: readonly RgbImage[], options: PromptOptions = {}): Prompt {
+    const { mode = 'hybrid', context = this.config.contextLimit } = options;
+    const { config } = this;
+    const marked = encodePrompt(this.tokenizer, this.template.render(messages, mode), images.length);
+    const pictures = images.map((image) => processImage(image, { ...config.image, patch: config.vision.patch }));
+    const patches = pictures.map(({ grid }) => grid.rows * grid.cols);
+    const ids = expandImages(marked, patches, config.decoder.vocab);
+    checkLength(ids.length, context, config);
+    return { ids, pictures, mode, context };
+  }
+}

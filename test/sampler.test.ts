@@ -1,0 +1,208 @@
+// tier: gpu
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { argmax, philox, type Sampling, sample, settingsTensor, uniform, uniformNumber } from '../kernels/index.ts';
+import { Random } from '../kernels/spec.ts';
+import { checkSampling, sampleHost } from '../model/sampler.ts';
+import { type Device, Graph, Plan, PromptError } from '../runtime/index.ts';
+import { quick, testDevice } from './gpu.ts';
+
+const SEED = Number(process.env.DAYBREAK_SEED ?? 1);
+const CASES = process.env.DAYBREAK_SLOW === '1' ? 10_000 : quick ? 100 : 400;
+const SIZES = [1, 2, 3, 17, 255, 256, 257, 1000, 1024, 4097, 32064, 100351, 100352, 131072];
+
+/** One row of logits by its index and a random source; `level` is drawn once per row. */
+const ROWS: Record<string, (random: Random, level: number) => number> = {
+  normal: (random, level) => (1 + 5 * level) * random.normal(),
+  'far from zero': (random, level) => random.normal() - 1e4 * level,
+  'few values': (random) => Math.round(2 * random.normal()),
+  'three places': (random) => Math.round(8 * random.normal()) / 8,
+  flat: (_, level) => level - 7,
+  'almost flat': (random) => 1e-6 * random.normal(),
+  tiny: (random) => 1e-30 * random.normal(),
+  huge: (random) => 1e30 * random.normal(),
+  largest: (random) => (random.below(2) === 0 ? 3.4e38 : -3.4e38),
+  masked: (random, level) => (random.uniform() < level ? -1e30 : random.normal()),
+  'all masked': () => -1e30,
+  'one above a flat tail': (random, level) => (random.below(1000) === 0 ? 0 : -5 - 27 * level),
+  'two zeros': (random) => [0, -0, -1][random.below(3)]!,
+  'powers of a half': (random) => -Math.LN2 * random.below(50),
+};
+
+interface Draw {
+  what: string;
+  logits: Float32Array;
+  sampling: Sampling;
+  u: number;
+}
+
+function drawCase(random: Random, n: number): Draw {
+  const kinds = Object.keys(ROWS);
+  const kind = kinds[random.below(kinds.length)]!;
+  const level = random.uniform();
+  const logits = Float32Array.from({ length: n }, () => ROWS[kind]!(random, level));
+  const pick = <T>(values: readonly T[]): T => values[random.below(values.length)]!;
+  const sampling = {
+    temperature: pick([0, 0.1, 0.5, 0.8, 1, 5, 0.1 * 50 ** random.uniform(), 0.1 * 50 ** random.uniform()]),
+    topK: pick([0, 0, 1, 2, 50, n, n + 7, 1 + random.below(n), 1 + random.below(n)]),
+    topP: pick([1, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.999, 0.1 + 0.9 * random.uniform()]),
+  };
+  const u = pick([0, 1 - 2 ** -53, random.below(1024) / 1024, fine(random), fine(random), fine(random)]);
+  if (random.below(5) > 0) return { what: kind, logits, sampling, u };
+  const all = { temperature: sampling.temperature || 1, topK: 0, topP: 1 };
+  return { what: `${kind}, next to a step`, logits, sampling: all, u: nextToStep(random, logits, all.temperature) };
+}
+
+/** 53 random bits in [0, 1). */
+function fine(random: Random): number {
+  return (random.below(2 ** 21) * 2 ** 32 + random.below(2 ** 32)) / 2 ** 53;
+}
+
+/** A number 2^-40 from a step of the cumulative distribution, whose weights are whole numbers of 2^-46. */
+function nextToStep(random: Random, logits: Float32Array, temperature: number): number {
+  const top = logits.reduce((a, b) => Math.max(a, b));
+  const weights = Array.from(logits, (x) => BigInt(Math.round(Math.exp((x - top) / temperature) * 2 ** 46)));
+  const sum = (values: bigint[]) => values.reduce((a, b) => a + b, 0n);
+  const part = sum(weights.slice(0, 1 + random.below(weights.length)));
+  const step = Number((part << 53n) / sum(weights)) / 2 ** 53;
+  return Math.min(Math.max(step + (random.below(2) ? 1 : -1) * 2 ** -40, 0), 1 - 2 ** -53);
+}
+
+/** The device's sampler for rows of n logits. */
+async function planSampler(device: Device, n: number) {
+  const logits = device.tensor('logits', [1, n], 'f32');
+  const settings = device.tensor('settings', [7], 'u32');
+  const u = device.tensor('u', [2], 'u32');
+  const graph = new Graph(device);
+  graph.output('token', sample(graph, logits, { largest: argmax(graph, logits), settings, u }));
+  const plan = await Plan.create(graph);
+  const choose = async (draw: Draw) => {
+    device.write(logits.storage, draw.logits);
+    device.write(settings.storage, settingsTensor({ ...draw.sampling, seed: 0 }).data);
+    device.write(u.storage, BigUint64Array.of(BigInt(draw.u * 2 ** 53) << 11n));
+    return (await device.download(plan.run().token!)).data[0]!;
+  };
+  const dispose = () => {
+    plan.dispose();
+    for (const tensor of [logits, settings, u]) device.free(tensor.storage);
+  };
+  return { choose, dispose };
+}
+
+/** Chi-square of what is drawn in `draws` steps against the probabilities. */
+function chiSquare(logits: Float32Array, sampling: Sampling, probabilities: number[], draws: number): number {
+  const counts = probabilities.map(() => 0);
+  for (let step = 0; step < draws; step++) counts[sampleHost(logits, sampling, uniformNumber(SEED, step))]!++;
+  return probabilities.reduce((sum, p, i) => {
+    if (p === 0) assert.is(counts[i], 0, `token ${i} is not kept`);
+    return p === 0 ? sum : sum + (counts[i]! - p * draws) ** 2 / (p * draws);
+  }, 0);
+}
+
+test('Philox gives the known answers of its authors', () => {
+  const hex = (words: Uint32Array) => Array.from(words, (w) => w.toString(16).padStart(8, '0')).join(' ');
+  const ones = 0xffffffff;
+  const pi = [0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344];
+  assert.is(hex(philox([0, 0, 0, 0], [0, 0])), '6627e8d5 e169c58d bc57ac4c 9b00dbd8');
+  assert.is(hex(philox([ones, ones, ones, ones], [ones, ones])), '408f276d 41c83b0e a20bc7c6 6d5451fd');
+  assert.is(hex(philox(pi, [0xa4093822, 0x299f31d0])), 'd16cfe09 94fdcceb 5001e420 24126ea1');
+});
+
+test('the host draws what the distribution says', () => {
+  const logits = Float32Array.of(1, 3, 2, 3, 0, -1, 2.5, -1e30);
+  const share = (kept: number[], temperature: number) => {
+    const p = Array.from(logits, (x, i) => (kept.includes(i) ? Math.exp(x / temperature) : 0));
+    return p.map((v) => v / p.reduce((a, b) => a + b));
+  };
+  // Beyond 40 lies less than a millionth of chi-square's distribution with up to 7 degrees of freedom.
+  const check = (sampling: Sampling, kept: number[]) => {
+    const value = chiSquare(logits, sampling, share(kept, sampling.temperature), 40_000);
+    assert.ok(value < 40, `${JSON.stringify(sampling)}: chi-square ${value}`);
+  };
+  check({ temperature: 1, topK: 0, topP: 1 }, [0, 1, 2, 3, 4, 5, 6]);
+  check({ temperature: 2.5, topK: 0, topP: 1 }, [0, 1, 2, 3, 4, 5, 6]);
+  check({ temperature: 0.5, topK: 3, topP: 1 }, [1, 3, 6]);
+  check({ temperature: 1, topK: 0, topP: 0.5 }, [1, 3]);
+  check({ temperature: 1, topK: 3, topP: 0.75 }, [1, 3]); // a share of 0.77 of the three, though 0.63 of all
+});
+
+test('ties are kept by index, and decimal shares of equal logits are what they seem', () => {
+  const flat = new Float32Array(10);
+  const tokens = (sampling: Partial<Sampling>) =>
+    Array.from({ length: 20 }, (_, i) =>
+      sampleHost(flat, { temperature: 1, topK: 0, topP: 1, ...sampling }, (i + 0.5) / 20),
+    );
+  for (let k = 1; k <= 10; k++) {
+    const first = Array.from({ length: k }, (_, i) => i);
+    assert.equal([...new Set(tokens({ topP: k / 10 }))], first);
+    assert.equal([...new Set(tokens({ topK: k }))], first);
+  }
+  assert.equal([...new Set(tokens({ temperature: 0 }))], [0]);
+});
+
+test('settings out of range are refused', () => {
+  const good = { temperature: 0.8, topK: 50, topP: 0.95, seed: 1 };
+  checkSampling(good);
+  checkSampling({ temperature: 0, topK: 0, topP: 1, seed: 2 ** 32 - 1 });
+  const bad: Partial<typeof good>[] = [
+    ...[-1, Number.NaN, Number.POSITIVE_INFINITY].map((temperature) => ({ temperature })),
+    ...[-1, 0.5, Number.NaN, 2 ** 32].map((topK) => ({ topK })),
+    ...[0, -0.5, 1.001, Number.NaN].map((topP) => ({ topP })),
+    ...[-1, 0.5, 2 ** 32].map((seed) => ({ seed })),
+  ];
+  for (const change of bad) {
+    assert.throws(
+      () => checkSampling({ ...good, ...change }),
+      (e: Error) => e instanceof PromptError,
+    );
+  }
+});
+
+const device = await testDevice();
+if (device) {
+  test('the device draws the same random numbers as the host', async () => {
+    const settings = device.tensor('settings', [7], 'u32');
+    const step = device.tensor('step', [1], 'u32');
+    const graph = new Graph(device);
+    graph.output('u', uniform(graph, settings, step));
+    const plan = await Plan.create(graph);
+    const random = new Random(SEED);
+    const pairs = Array.from({ length: 50 }, () => [random.below(2 ** 32), random.below(2 ** 32)] as const);
+    for (const [seed, at] of [[0, 0], [0, 1], [2 ** 32 - 1, 2 ** 32 - 1], ...pairs] as const) {
+      device.write(settings.storage, settingsTensor({ temperature: 1, topK: 0, topP: 1, seed }).data);
+      device.write(step.storage, Uint32Array.of(at));
+      const [low, high] = (await device.download(plan.run().u!)).data;
+      assert.is((high! * 2 ** 32 + low!) / 2 ** 64, uniformNumber(seed, at), `seed ${seed}, step ${at}`);
+      if (seed === 0 && at === 0)
+        assert.equal(
+          [high, low],
+          [0x6627e8d5, 0xe169c58d & 0xfffff800].map((w) => w >>> 0),
+        );
+    }
+    plan.dispose();
+  });
+
+  test(`the device chooses the host's token in ${CASES} cases, seed ${SEED}`, async () => {
+    const random = new Random(SEED);
+    const different: string[] = [];
+    for (const n of SIZES) {
+      const sampler = await planSampler(device, n);
+      // Each small size as often as the four large ones together.
+      const share = n > 4097 ? 1 / 4 : 1;
+      const cases = Math.ceil((CASES * share) / 11);
+      for (let i = 0; i < cases; i++) {
+        const draw = drawCase(random, n);
+        const host = sampleHost(draw.logits, draw.sampling, draw.u);
+        const got = await sampler.choose(draw);
+        if (got !== host)
+          different.push(
+            `${n} ${draw.what} ${JSON.stringify(draw.sampling)} u=${draw.u}: expected ${host}, got ${got}`,
+          );
+      }
+      sampler.dispose();
+    }
+    assert.is(different.length, 0, `${different.length} differ:\n${different.slice(0, 10).join('\n')}`);
+  });
+}
+
+test.run();
