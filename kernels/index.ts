@@ -9,3 +9,7 @@ export { type LinearOptions, linear } from './matmul/matmul.ts';
 export { resizePosition } from './resize_position/resize_position.ts';
 export { rmsNorm } from './rms_norm/rms_norm.ts';
 export { type RopeOptions, rope, ropeTable } from './rope/rope.ts';
+export { philox, uniformNumber } from './sample/philox.ts';
+export { chooseToken } from './sample/reference.ts';
+export { type SampleOptions, sample, uniform } from './sample/sample.ts';
+export { type Sampling, settingsTensor } from './sample/settings.ts';

@@ -9,6 +9,7 @@ import { spec as matmul } from './matmul/matmul.spec.ts';
 import { spec as resizePosition } from './resize_position/resize_position.spec.ts';
 import { spec as rmsNorm } from './rms_norm/rms_norm.spec.ts';
 import { spec as rope } from './rope/rope.spec.ts';
+import { spec as sample } from './sample/sample.spec.ts';
 import type { OpSpec } from './spec.ts';
 
 /** Every op's spec. */
@@ -24,4 +25,5 @@ export const specs = [
   resizePosition,
   rmsNorm,
   rope,
+  sample,
 ] as unknown as readonly OpSpec[];

@@ -54,7 +54,7 @@ export function chooseVariant(device: Device, op: string, candidates: readonly K
   if (!chosen) throw new WgslError(`${op}: variant: expected one of ${names}, got '${forced}'`);
   if (!able.includes(chosen)) {
     throw new CapabilityError(
-      `${chosen.name}: expected features ${chosen.needs?.join(', ')}, got none of them on '${device.name}'`,
+      `${chosen.name}: expected features ${chosen.needs?.join(', ')}, got not all of them on '${device.name}'`,
     );
   }
   return chosen;

@@ -33,7 +33,7 @@ export const spec: OpSpec<AttentionCase> = {
   name: 'attention',
   formula: 'y = softmax(q k^T / sqrt(headDim)) v, bidirectional or causal',
   variants,
-  applies: (kernel, { tokens }) => tokens === 1 || kernel.name === 'attention/attention',
+  applies: (kernel, { tokens }) => tokens === 1 || !kernel.name.includes('decode'),
   cases: [
     ...[31, 32, 33, 63, 64, 65, 101].map((n) => ({ ...vision, tokens: n, keys: n, quick: n === 33 })),
     { ...vision, tokens: 1, keys: 1 },

@@ -42,14 +42,21 @@ const file = (name: string): Kernel => ({
   name: `attention/${name}`,
   source: new URL(`./${name}.wgsl`, import.meta.url),
 });
-const TILED = file('attention');
-const DECODE = file('attention_decode');
+const lib = [new URL('../lib/attention_decode.wgsl', import.meta.url)];
+const STRIPS = file('attention');
+const TILE = file('attention_tile');
+const DECODE: Kernel = { ...file('attention_decode'), lib };
+const DECODE_SUBGROUP: Kernel = { ...file('attention_decode_subgroup'), lib, needs: ['subgroups'] };
 const MERGE = file('attention_merge');
 const WG = 64;
+const TILE_WG = 128;
+/** Keys that a workgroup of a decode kernel takes. */
 const BLOCK = 128;
+/** Largest headDim of TILE, whose lanes hold the sums of 4 rows in registers. */
+const TILE_DIM = 128;
 
-/** The variants of this op: one query row over blocks of keys, and strips of query rows. */
-export const variants = [DECODE, TILED];
+/** The variants of this op: the decode ones take one query row over blocks of keys, the others strips of query rows. */
+export const variants = [DECODE_SUBGROUP, DECODE, TILE, STRIPS];
 
 /**
  * y[t, h] = sum_j p[j] v[j, g] with p = softmax_j(q[t, h] . k[j, g] / sqrt(headDim)) and g = floor(h kvHeads / heads), in f32
@@ -71,29 +78,29 @@ export function attention(g: Graph, o: AttentionOptions): Tensor {
     expect(dtype === 'u32' && sameShape(shape, [1]), 'attention', 'position', 'u32 [1]', got);
     expect(tokens <= keys, 'attention', 'tokens', `at most ${keys} (capacity)`, tokens);
   }
-  const kernel = g.variant('attention', tokens === 1 && decodeFits(o) ? variants : [TILED]);
+  const kernel = g.variant('attention', candidates(g, o));
   const y = g.temp('attention', [tokens, heads * headDim], o.as ?? o.q.tensor.dtype);
-  if (kernel === DECODE) decode(g, o, keys, y);
-  else tiled(g, o, keys, y);
+  if (kernel === STRIPS || kernel === TILE) prefill(g, kernel, o, keys, y);
+  else decode(g, kernel, o, keys, y);
   return y;
 }
 
-function tiled(g: Graph, o: AttentionOptions, keys: number, y: Tensor): void {
+function prefill(g: Graph, kernel: Kernel, o: AttentionOptions, keys: number, y: Tensor): void {
   const { tokens, heads } = o;
   const quads = o.headDim / 4;
-  const cols = quads > 24 ? 16 : 8;
+  const [lanes, cols] = kernel === TILE ? [TILE_WG, 8] : [WG, quads > 24 ? 16 : 8];
   g.dispatch({
-    kernel: TILED,
-    constants: { ...constants(o), elem: y.dtype, COLS: cols, WG },
+    kernel,
+    constants: { ...constants(o), elem: y.dtype, COLS: cols, WG: lanes },
     ...operands(o),
     write: { y },
     params: { ...addresses(o), tokens, len: keys, quads, cols, q_row: o.q.rowStride / 4 },
-    workgroups: [ceilDiv(tokens, (WG / cols) * 4), heads],
+    workgroups: [ceilDiv(tokens, (lanes / cols) * 4), heads],
     cost: cost(o, keys, y),
   });
 }
 
-function decode(g: Graph, o: AttentionOptions, keys: number, y: Tensor): void {
+function decode(g: Graph, kernel: Kernel, o: AttentionOptions, keys: number, y: Tensor): void {
   const { heads, kvHeads, headDim } = o;
   const blocks = ceilDiv(keys, BLOCK);
   const parts = g.temp('attention.parts', [blocks, heads, headDim], 'f32');
@@ -101,7 +108,7 @@ function decode(g: Graph, o: AttentionOptions, keys: number, y: Tensor): void {
   const shared = constants(o);
   const { read } = operands(o);
   g.dispatch({
-    kernel: DECODE,
+    kernel,
     constants: { ...shared, BLOCK, WG },
     read,
     write: { parts, stats },
@@ -120,7 +127,14 @@ function decode(g: Graph, o: AttentionOptions, keys: number, y: Tensor): void {
   });
 }
 
-/** Whether the decode kernel's lanes and 16 KiB of workgroup memory suffice. */
+/** The variants that can run, best first: on a CPU, the plain ones, which are as fast there or faster and compile sooner. */
+function candidates(g: Graph, o: AttentionOptions): Kernel[] {
+  const decoders = o.tokens === 1 && decodeFits(o) ? [DECODE_SUBGROUP, DECODE] : [];
+  const strips = o.headDim <= TILE_DIM ? [TILE, STRIPS] : [STRIPS];
+  return g.device.fallback ? [...decoders.reverse(), ...strips.reverse()] : [...decoders, ...strips];
+}
+
+/** Whether the lanes of the decode kernels and 16 KiB of workgroup memory suffice. */
 function decodeFits({ heads, kvHeads, headDim }: AttentionOptions): boolean {
   return headDim <= 4 * WG && (heads / kvHeads) * (4 * headDim + 4 * BLOCK + 20 * WG) <= 16384;
 }

@@ -47,10 +47,7 @@ fn main(
   @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  var len = params.len;
-  if (CAUSAL) {
-    len = min(len, position[0] + 1u);
-  }
+  let len = visible();
   let first = group.x * BLOCK;
   if (first >= len) {
     return;
@@ -59,11 +56,7 @@ fn main(
   let head = group.y * GROUP;
   let k_base = params.k_offset + group.y * params.k_head + first * params.k_row;
   let v_base = params.v_offset + group.y * params.v_head + first * params.v_row;
-  for (var i = lane; i < GROUP * QUADS; i += WG) {
-    query[i] = vec4f(q[params.q_offset + (head + i / QUADS) * params.q_head + i % QUADS]) * SCALE;
-  }
-  workgroupBarrier();
-
+  load_query(lane, head);
   var top: array<f32, GROUP>;
   for (var g = 0u; g < GROUP; g++) {
     top[g] = HIDDEN;
@@ -94,43 +87,6 @@ fn main(
   workgroupBarrier();
   for (var g = 0u; g < GROUP; g++) {
     top[g] = scalars[g * WG];
-    for (var key = lane; key < count; key += WG) {
-      probs[g * BLOCK + key] = exp2(probs[g * BLOCK + key] - top[g]);
-    }
   }
-  workgroupBarrier();
-
-  let slice = lane / QUADS;
-  let quad = lane % QUADS;
-  var sum: array<vec4f, GROUP>;
-  var weight: array<f32, GROUP>;
-  if (slice < SLICES) {
-    for (var key = slice; key < count; key += SLICES) {
-      let row = vec4f(v[v_base + key * params.v_row + quad]);
-      for (var g = 0u; g < GROUP; g++) {
-        let p = probs[g * BLOCK + key];
-        sum[g] += p * row;
-        weight[g] += p;
-      }
-    }
-  }
-  for (var g = 0u; g < GROUP; g++) {
-    sums[g * WG + lane] = sum[g];
-    scalars[g * WG + lane] = weight[g];
-  }
-  workgroupBarrier();
-  if (lane < QUADS) {
-    for (var g = 0u; g < GROUP; g++) {
-      for (var s = 1u; s < SLICES; s++) {
-        let at = g * WG + s * QUADS + lane;
-        sum[g] += sums[at];
-        weight[g] += scalars[at];
-      }
-      let at = group.x * groups.y * GROUP + head + g;
-      parts[at * QUADS + lane] = sum[g];
-      if (lane == 0u) {
-        stats[at] = vec2f(top[g], weight[g]);
-      }
-    }
-  }
+  attend(lane, count, v_base, group.x * groups.y * GROUP + head, top);
 }

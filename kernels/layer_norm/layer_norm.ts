@@ -10,10 +10,21 @@ import {
   type Tensor,
 } from '../../runtime/index.ts';
 
-const PLAIN: Kernel = { name: 'layer_norm/layer_norm', source: new URL('./layer_norm.wgsl', import.meta.url) };
+const file = (name: string): URL => new URL(name, import.meta.url);
+const PLAIN: Kernel = {
+  name: 'layer_norm/layer_norm',
+  source: file('./layer_norm.wgsl'),
+  lib: [file('../lib/sum.wgsl')],
+};
+const SUBGROUP: Kernel = {
+  name: 'layer_norm/layer_norm_subgroup',
+  source: file('./layer_norm_subgroup.wgsl'),
+  lib: [file('../lib/sum_subgroup.wgsl')],
+  needs: ['subgroups'],
+};
 
 /** The variants of this op, best first. */
-export const variants = [PLAIN];
+export const variants = [SUBGROUP, PLAIN];
 
 /**
  * y[r, i] = w[i] * (x[r, i] - mean) / sqrt(var + eps) + b[i] for x f32 [rows, cols], w and b f32 [cols], with mean and

@@ -20,21 +20,8 @@ struct Params {
 @group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> y: array<vec4<elem>>;
 @group(1) @binding(0) var<uniform> params: Params;
-var<workgroup> partial: array<f32, WG>;
 
 const CHUNKS = COLS / 4u; // vec4s in a row
-
-// The sum of the elements of every lane's value, in every lane.
-fn sum_lanes(lane: u32, value: vec4f) -> f32 {
-  partial[lane] = dot(value, vec4f(1.0));
-  for (var step = WG / 2u; step > 0u; step /= 2u) {
-    workgroupBarrier();
-    if (lane < step) {
-      partial[lane] += partial[lane + step];
-    }
-  }
-  return workgroupUniformLoad(&partial[0]);
-}
 
 @compute @workgroup_size(WG)
 fn main(
@@ -52,13 +39,13 @@ fn main(
   for (var i = lane; i < CHUNKS; i += WG) {
     sum += x[base + i] - shift;
   }
-  let mean = sum_lanes(lane, sum) / f32(COLS);
+  let mean = sum_lanes(lane, dot(sum, vec4f(1.0))) / f32(COLS);
   var squares = vec4f();
   for (var i = lane; i < CHUNKS; i += WG) {
     let v = x[base + i] - shift - mean;
     squares += v * v;
   }
-  let scale = inverseSqrt(sum_lanes(lane, squares) / f32(COLS) + EPS);
+  let scale = inverseSqrt(sum_lanes(lane, dot(squares, vec4f(1.0))) / f32(COLS) + EPS);
   for (var i = lane; i < CHUNKS; i += WG) {
     y[base + i] = vec4<elem>(w[i] * ((x[base + i] - shift - mean) * scale) + b[i]);
   }

@@ -1,4 +1,4 @@
-// Shared by the kernels of matmul: reading a weight word, and what follows the sum. They declare the names used here.
+// Shared by the kernels of matmul: reading weight words, and what follows the sum. They declare the names used here.
 
 const F32: u32 = 0u;
 const F16: u32 = 2u;
@@ -27,6 +27,25 @@ fn quad(p: vec2u) -> vec4f {
     return vec4f(unpack2x16float(p.x), unpack2x16float(p.y));
   }
   return bitcast<vec4f>(vec4u(p.x << 16u, p.x & UPPER, p.y << 16u, p.y & UPPER));
+}
+
+/// One word of each of four columns, elements along the matrix columns.
+struct Block {
+  low: mat4x4f,
+  high: mat4x4f,
+}
+
+fn load(at: vec4u) -> Block {
+  let p = w[at.x];
+  let q = w[at.y];
+  let r = w[at.z];
+  let s = w[at.w];
+  return Block(mat4x4f(low(p), low(q), low(r), low(s)), mat4x4f(high(p), high(q), high(r), high(s)));
+}
+
+/// The first words of columns col to col + 3 of the block; outside it, those of its last column.
+fn columns(col: u32) -> vec4u {
+  return min(vec4u(col, col + 1u, col + 2u, col + 3u), vec4u(params.outs - 1u)) * params.words;
 }
 
 /// Finishes the sums of columns col to col + 3 of the block (col % 4 == 0) and stores those inside the matrix.

@@ -37,16 +37,13 @@ fn main(
   if (col >= params.outs) {
     return;
   }
-  let base = min(vec4u(col, col + 1u, col + 2u, col + 3u), vec4u(params.outs - 1u)) * params.words;
+  let base = columns(col);
   var sums = vec4f();
   for (var k = lane; k < params.words; k += LANES) {
-    let a = w[base.x + k];
-    let b = w[base.y + k];
-    let c = w[base.z + k];
-    let d = w[base.w + k];
-    sums += vec4f(x[k * QUADS]) * mat4x4f(low(a), low(b), low(c), low(d));
+    let block = load(base + k);
+    sums += vec4f(x[k * QUADS]) * block.low;
     if (FORMAT != F32) {
-      sums += vec4f(x[k * QUADS + 1u]) * mat4x4f(high(a), high(b), high(c), high(d));
+      sums += vec4f(x[k * QUADS + 1u]) * block.high;
     }
   }
   partial[lane] = sums;

@@ -28,7 +28,8 @@ export const spec: OpSpec<MatmulCase> = {
   name: 'matmul',
   formula: 'y = act(x w^T + bias) + residual',
   variants,
-  applies: (kernel, { rows }) => candidates(rows, false).includes(kernel),
+  applies: (kernel, { rows, from, weights }) =>
+    candidates(rows, from, weights === 'half' ? 'f16' : weights, false).includes(kernel),
   cases: [
     sized(1, 8, 1, { quick: true }),
     sized(5, 40, 70, { activation: 'gelu_tanh', bias: true, quick: true }),
@@ -54,6 +55,21 @@ export const spec: OpSpec<MatmulCase> = {
       }),
       sized(rows, 96, 50, { from: 'f16', activation: 'silu_gate' }),
     ]),
+    ...[
+      [9, 64],
+      [63, 65],
+      [64, 101],
+      [65, 67],
+    ].map(([rows, outs]) =>
+      sized(rows!, 72, outs!, {
+        weights: 'half',
+        from: 'f16',
+        as: 'f16',
+        activation: 'gelu_tanh',
+        bias: true,
+        residual: true,
+      }),
+    ),
   ],
   bench: [
     sized(1, 5120, 7680),

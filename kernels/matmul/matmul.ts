@@ -4,6 +4,7 @@ import {
   type DType,
   elements,
   expect,
+  type Feature,
   type Graph,
   type Grid,
   type Kernel,
@@ -28,31 +29,48 @@ export interface LinearOptions {
 const ACTIVATIONS = { none: 0, gelu_tanh: 1, gelu_erf: 2, silu_gate: 3 };
 const FORMATS: Partial<Record<DType, number>> = { f32: 0, bf16: 1, f16: 2 };
 
-const kernel = (name: string): Kernel => ({
+const kernel = (name: string, ...needs: Feature[]): Kernel => ({
   name: `matmul/${name}`,
   source: new URL(`./${name}.wgsl`, import.meta.url),
   lib: [new URL('../lib/linear.wgsl', import.meta.url)],
+  needs,
 });
 const TILE = kernel('matmul_tile');
 const REGISTER = kernel('matmul_register');
+const SUBGROUP = kernel('matmul_subgroup', 'subgroups');
+const SUBGROUP_MATRIX = kernel(
+  'matmul_subgroup_matrix',
+  'shader-f16',
+  'subgroups',
+  'subgroup-size-control',
+  'chromium-experimental-subgroup-matrix',
+);
 const GEMV = kernel('gemv');
 const GEMV_REGISTER = kernel('gemv_register');
+const GEMV_SUBGROUP = kernel('gemv_subgroup', 'subgroups');
 
 const GRIDS = new Map<Kernel, (rows: number, outs: number) => Grid>([
   [TILE, (rows, outs) => [ceilDiv(rows, 64), ceilDiv(outs, 64)]],
   [REGISTER, (rows, outs) => [ceilDiv(rows, 4), ceilDiv(outs, 64)]],
+  [SUBGROUP, (rows, outs) => [ceilDiv(rows, 8), ceilDiv(outs, 64)]],
+  [SUBGROUP_MATRIX, (rows, outs) => [ceilDiv(rows, 64), ceilDiv(outs, 64)]],
   [GEMV, (_, outs) => linearGrid(ceilDiv(outs, 4))],
   [GEMV_REGISTER, (_, outs) => linearGrid(ceilDiv(outs, 32))],
+  [GEMV_SUBGROUP, (_, outs) => linearGrid(ceilDiv(outs, 8))],
 ]);
 
 /** The variants of this op. */
 export const variants = [...GRIDS.keys()];
 
-/** The variants that can multiply so many rows, best first. */
-export function candidates(rows: number, fallback: boolean): Kernel[] {
-  const matrix = fallback ? [REGISTER, TILE] : [TILE, REGISTER];
-  const vector = fallback ? [GEMV_REGISTER, GEMV] : [GEMV, GEMV_REGISTER];
-  return rows === 1 ? [...vector, ...matrix] : matrix;
+/**
+ * The variants that can multiply so many rows of such operands, best first. matmul_subgroup_matrix stands last, behind
+ * variants that need no feature: it runs only where it is forced by name, because no GPU has verified it yet.
+ */
+export function candidates(rows: number, x: DType, w: DType, fallback: boolean): Kernel[] {
+  const matrix = fallback ? [SUBGROUP, REGISTER, TILE] : [TILE, REGISTER, SUBGROUP];
+  const vector = fallback ? [GEMV_REGISTER, GEMV_SUBGROUP, GEMV] : [GEMV_SUBGROUP, GEMV, GEMV_REGISTER];
+  const halves = x === 'f16' && w !== 'f32' ? [SUBGROUP_MATRIX] : [];
+  return [...(rows === 1 ? vector : []), ...matrix, ...halves];
 }
 
 /**
@@ -67,7 +85,7 @@ export function linear(g: Graph, x: Tensor, w: Matrix, options: LinearOptions = 
   const width = paired ? w.rows / 2 : w.rows;
   check(x, w, options, width);
   const y = g.temp('matmul', [rows, width], as);
-  const chosen = g.variant('matmul', candidates(rows, g.device.fallback));
+  const chosen = g.variant('matmul', candidates(rows, x.dtype, w.dtype, g.device.fallback));
   const columns = paired ? 2 : 1;
   for (const { tensor, row } of w.blocks) {
     const outs = tensor.shape[0]!;

@@ -37,28 +37,12 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> y: array<out_elem>;
 @group(1) @binding(0) var<uniform> params: Params;
 
-struct Block {
-  low: mat4x4f,
-  high: mat4x4f,
-}
-
-/// One word of each of four columns, elements along the matrix columns.
-fn load(at: vec4u) -> Block {
-  let p = w[at.x];
-  let q = w[at.y];
-  let r = w[at.z];
-  let s = w[at.w];
-  return Block(mat4x4f(low(p), low(q), low(r), low(s)), mat4x4f(high(p), high(q), high(r), high(s)));
-}
-
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
   let row = group.x * ROWS;
   let col = (group.y * LANES + lane) * 8u;
-  let columns = vec4u(col, col + 1u, col + 2u, col + 3u);
-  let last = vec4u(params.outs - 1u);
-  let left_base = min(columns, last) * params.words;
-  let right_base = min(columns + 4u, last) * params.words;
+  let left_base = columns(col);
+  let right_base = columns(col + 4u);
   var left: array<vec4f, ROWS>;
   var right: array<vec4f, ROWS>;
   for (var k = 0u; k < params.words; k++) {

@@ -11,9 +11,11 @@ export const spec: OpSpec<RmsNormCase> = {
   name: 'rms_norm',
   formula: 'y = w x / sqrt(mean(x^2) + eps)',
   variants,
+  applies: (kernel, { cols }) => kernel.name !== 'rms_norm/rms_norm_subgroup' || cols % 4 === 0,
   cases: [
     { rows: 1, cols: 8, as: 'f32', quick: true },
     ...[1, 63, 64, 65, 101, 5120].map((cols) => ({ rows: 3, cols, as: 'f32' as const })),
+    ...[63, 64].map((rows) => ({ rows, cols: 1028, as: 'f32' as const })),
     { rows: 257, cols: 128, as: 'f32' },
     { rows: 5, cols: 320, as: 'f16' },
     { rows: 1, cols: 64, as: 'f32', from: 6, quick: true },

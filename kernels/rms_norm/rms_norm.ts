@@ -10,10 +10,21 @@ import {
   type Tensor,
 } from '../../runtime/index.ts';
 
-const PLAIN: Kernel = { name: 'rms_norm/rms_norm', source: new URL('./rms_norm.wgsl', import.meta.url) };
+const file = (name: string): URL => new URL(name, import.meta.url);
+const PLAIN: Kernel = {
+  name: 'rms_norm/rms_norm',
+  source: file('./rms_norm.wgsl'),
+  lib: [file('../lib/sum.wgsl')],
+};
+const SUBGROUP: Kernel = {
+  name: 'rms_norm/rms_norm_subgroup',
+  source: file('./rms_norm_subgroup.wgsl'),
+  lib: [file('../lib/sum_subgroup.wgsl')],
+  needs: ['subgroups'],
+};
 
-/** The variants of this op, best first. */
-export const variants = [PLAIN];
+/** The variants of this op, best first; the first takes columns in fours. */
+export const variants = [SUBGROUP, PLAIN];
 
 /**
  * y[r, i] = w[i] * x[r, i] / sqrt(mean_i(x[r, i]^2) + eps) for x f32 [rows, cols] and w f32 [cols], mean in f32; only
@@ -27,9 +38,11 @@ export function rmsNorm(g: Graph, x: Tensor, w: Tensor, eps: number, o: { as?: D
   expect(is2d && rows > 0, 'rms_norm', 'x', `f32 [more than ${from}, cols]`, `${x.dtype} ${showShape(x.shape)}`);
   expect(sameShape(w.shape, [cols]), 'rms_norm', 'w', showShape([cols]), showShape(w.shape));
   const y = g.temp('rms_norm', [rows, cols], as);
+  const kernel = g.variant('rms_norm', cols % 4 === 0 ? variants : [PLAIN]);
+  const longAndFew = kernel === SUBGROUP && cols >= 1024 && rows < 64;
   g.dispatch({
-    kernel: g.variant('rms_norm', variants),
-    constants: { elem: as, COLS: cols, EPS: eps },
+    kernel,
+    constants: { elem: as, COLS: cols, EPS: eps, WG: longAndFew ? 256 : 64 },
     read: { x, w },
     write: { y },
     params: { rows, start: from },

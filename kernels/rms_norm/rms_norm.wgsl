@@ -14,7 +14,6 @@ struct Params {
 @group(0) @binding(1) var<storage, read> w: array<f32>;
 @group(0) @binding(2) var<storage, read_write> y: array<elem>;
 @group(1) @binding(0) var<uniform> params: Params;
-var<workgroup> partial: array<f32, WG>;
 
 @compute @workgroup_size(WG)
 fn main(
@@ -33,15 +32,7 @@ fn main(
     let v = x[source + i];
     sum += v * v;
   }
-  partial[lane] = sum;
-  for (var step = WG / 2u; step > 0u; step /= 2u) {
-    workgroupBarrier();
-    if (lane < step) {
-      partial[lane] += partial[lane + step];
-    }
-  }
-  workgroupBarrier();
-  let scale = inverseSqrt(partial[0] / f32(COLS) + EPS);
+  let scale = inverseSqrt(sum_lanes(lane, sum) / f32(COLS) + EPS);
   for (var i = lane; i < COLS; i += WG) {
     y[base + i] = elem(w[i] * (x[source + i] * scale));
   }

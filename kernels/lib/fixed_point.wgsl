@@ -1,0 +1,71 @@
+// Shared by the kernels of sample: unsigned 64-bit integers as vec2u(low, high), and the order of f32 bits. Declares the
+// words of the state tensor.
+
+// state[PREFIX] = (leading bits of the threshold's key found so far, elements above them), state[ABOVE] = weight above them;
+// state[NEED] = weight that the nucleus must reach. At last: state[TIES].x = elements kept of those equal to the threshold,
+// the lowest indices; state[TIE] = weight of each of them; state[TOTAL] = weight of all that is kept.
+const PREFIX: u32 = 0u;
+const ABOVE: u32 = 1u;
+const NEED: u32 = 2u;
+const TIES: u32 = 3u;
+const TIE: u32 = 4u;
+const TOTAL: u32 = 5u;
+
+/// An integer that orders as the f32 with these bits does; both zeros are one.
+fn order(bits: u32) -> u32 {
+  if (bits == 0x80000000u) {
+    return 0x80000000u;
+  }
+  return select(bits | 0x80000000u, ~bits, bits >= 0x80000000u);
+}
+
+fn plus(a: vec2u, b: vec2u) -> vec2u {
+  let low = a.x + b.x;
+  return vec2u(low, a.y + b.y + u32(low < a.x));
+}
+
+fn minus(a: vec2u, b: vec2u) -> vec2u {
+  return vec2u(a.x - b.x, a.y - b.y - u32(a.x < b.x));
+}
+
+fn less(a: vec2u, b: vec2u) -> bool {
+  return a.y < b.y || (a.y == b.y && a.x < b.x);
+}
+
+/// a << s for s < 64.
+fn shift_left(a: vec2u, s: u32) -> vec2u {
+  if (s >= 32u) {
+    return vec2u(0u, a.x << (s - 32u));
+  }
+  return vec2u(a.x << s, (a.y << s) | ((a.x >> 1u) >> (31u - s)));
+}
+
+/// a >> s for s < 64.
+fn shift_right(a: vec2u, s: u32) -> vec2u {
+  if (s >= 32u) {
+    return vec2u(a.y >> (s - 32u), 0u);
+  }
+  return vec2u((a.x >> s) | ((a.y << 1u) << (31u - s)), a.y >> s);
+}
+
+/// All 64 bits of a b.
+fn product(a: u32, b: u32) -> vec2u {
+  let x = vec2u(a & 0xffffu, a >> 16u);
+  let y = vec2u(b & 0xffffu, b >> 16u);
+  let low = x.x * y.x;
+  let first = x.y * y.x + (low >> 16u);
+  let second = x.x * y.y + (first & 0xffffu);
+  return vec2u((second << 16u) | (low & 0xffffu), x.y * y.y + (first >> 16u) + (second >> 16u));
+}
+
+/// The upper 64 bits of a b: floor(a b / 2^64).
+fn high_product(a: vec2u, b: vec2u) -> vec2u {
+  let first = plus(product(a.x, b.y), vec2u(product(a.x, b.x).y, 0u));
+  let second = plus(product(a.y, b.x), vec2u(first.x, 0u));
+  return plus(product(a.y, b.y), plus(vec2u(first.y, 0u), vec2u(second.y, 0u)));
+}
+
+/// a b, where that is below 2^64.
+fn times(a: vec2u, b: u32) -> vec2u {
+  return plus(product(a.x, b), vec2u(0u, a.y * b));
+}

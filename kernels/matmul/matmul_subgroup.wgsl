@@ -1,0 +1,83 @@
+// y[r, n] = act(sum_k x[r, k] w[n, k] + bias[n]) + residual[r, n]; see lib/linear.wgsl for act
+// x [rows, inner] elem read; w [outs, inner] bf16, f16 or f32 in 16-byte words read; bias [all outs] f32 read;
+// residual [rows, width] f32 read; y [rows, width] out_elem written from column `first` on
+// Grid: x over tiles of ROWS rows (neighbours share the weights in cache), y over tiles of 8 LANES columns.
+// Workgroup memory: none. For adapters that run on the CPU and pay for every lane of a load: matmul_register, but each of
+// four lanes loads another quarter of SHARE neighbouring vec4 of a row of x and the subgroup shuffles them. Four lanes
+// are the smallest subgroup there is; in larger ones each four load the same, so that any size is right.
+// Source: own.
+// Versions: GMAC/s per 2 cores of CPU time on lavapipe (Mesa 25.0), 64 x 1024 x 1024 bf16 (f32), matmul_register 9.8 (6.8)
+//   4 rows, 4 columns a lane  11.3
+//   4 rows, 8 columns  12.8
+//   8 rows, 4 columns  13.5
+//   8 rows, 8 columns  16.3 to 16.9 (13.5) (kept); 18.2 at 256 x 1152 x 4304, 18.8 at 256 x 4304 x 1152; compiles in 0.6 s
+//   8 rows, 8 columns, subgroupBroadcast  12.1; quadBroadcast  14.0
+//   8 rows, 8 columns, SHARE 8  18.5 (14.7), wrong in subgroups of 4
+//   8 rows, 12 or 16 columns; 16 rows, 4 or 8 columns  5.7 to 6.9 (spills)
+//   SwiftShader (subgroups of 4), 64 x 512 x 512: 1.0 times matmul_register, f32 1.1; an array of arrays for the sums  0.9
+enable subgroups;
+alias elem = f32;
+alias out_elem = f32;
+// FORMAT of w: 0 f32, 1 bf16, 2 f16. ACTIVATION: 0 none, 1 gelu_tanh, 2 gelu_erf, 3 silu_gate.
+const FORMAT: u32 = 1u;
+const ACTIVATION: u32 = 0u;
+const BIAS: bool = false;
+const RESIDUAL: bool = false;
+const LANES: u32 = 8u;
+const ROWS: u32 = 8u;
+const SHARE: u32 = 4u;
+struct Params {
+  rows: u32,
+  words: u32,
+  outs: u32,
+  first: u32,
+  width: u32,
+}
+@group(0) @binding(0) var<storage, read> x: array<vec4<elem>>;
+@group(0) @binding(1) var<storage, read> w: array<vec4<u32>>;
+@group(0) @binding(2) var<storage, read> bias: array<f32>;
+@group(0) @binding(3) var<storage, read> residual: array<f32>;
+@group(0) @binding(4) var<storage, read_write> y: array<out_elem>;
+@group(1) @binding(0) var<uniform> params: Params;
+
+@compute @workgroup_size(LANES)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(local_invocation_index) lane: u32,
+  @builtin(subgroup_invocation_id) place: u32,
+) {
+  let row = group.x * ROWS;
+  let col = (group.y * LANES + lane) * 8u;
+  let left_base = columns(col);
+  let right_base = columns(col + 4u);
+  let quads = params.words * QUADS;
+  var left: array<vec4f, ROWS>;
+  var right: array<vec4f, ROWS>;
+  for (var k = 0u; k < quads; k += SHARE) {
+    let at = k + place % SHARE;
+    var mine = array<vec4f, ROWS>();
+    for (var i = 0u; i < ROWS; i++) {
+      let line = min(row + i, params.rows - 1u) * quads;
+      mine[i] = select(vec4f(), vec4f(x[line + min(at, quads - 1u)]), at < quads);
+    }
+    for (var j = 0u; j < SHARE; j += QUADS) {
+      let word = min(k + j, quads - 1u) / QUADS;
+      let a = load(left_base + word);
+      let b = load(right_base + word);
+      for (var i = 0u; i < ROWS; i++) {
+        let v = subgroupShuffle(mine[i], j);
+        left[i] += v * a.low;
+        right[i] += v * b.low;
+        if (FORMAT != F32) {
+          let u = subgroupShuffle(mine[i], j + 1u);
+          left[i] += u * a.high;
+          right[i] += u * b.high;
+        }
+      }
+    }
+  }
+  for (var i = 0u; i < ROWS; i++) {
+    finish(row + i, col, left[i]);
+    finish(row + i, col + 4u, right[i]);
+  }
+}
