@@ -145,6 +145,7 @@ test('added tokens: whole words, two rounds, the longest, any character', () => 
   const rounds = load(withTokens(['abc', { normalized: true }], ['bcd', { normalized: false }]));
   encodes(rounds, 'abcd', [64, 513]);
   encodes(rounds, 'bcd abc', [513, 220, 512]);
+  encodes(load(withTokens(['abc'], ['bcd', { special: true }])), 'abcd', [64, 513]);
   const longest = load(withTokens(['<|im'], ['ab'], ['abcd']));
   encodes(longest, '<|im_end|><|im_', [508, 512, 62]);
   encodes(longest, 'abc abcd', [513, 66, 220, 514]);
@@ -346,7 +347,7 @@ test('another kind of tokenizer', () => {
     ['model.vocab.a', undefined, 'model.vocab'],
     ['model.merges', undefined],
     ['model.merges', {}],
-    ...['a', 'a b c', ['a'], ['a', 'b', 'c'], ['a', 1], 7, null, 'q x', ['q', 'nowhere']].map(
+    ...['a', 't h e', ['a'], ['a', 'b', 'c'], ['a', 1], 7, null, 'q x', ['q', 'nowhere']].map(
       (merge) => ['model.merges', [merge], 'model.merges[0]'] as [string, unknown, string],
     ),
     ['normalizer', { type: 'NFC' }],
@@ -377,6 +378,7 @@ test('another kind of tokenizer', () => {
   const configs: [Json, string][] = [
     [{ added_tokens_decoder: [] }, 'added_tokens_decoder'],
     [{ added_tokens_decoder: { x: { content: '<x>' } } }, 'added_tokens_decoder.x'],
+    [{ added_tokens_decoder: { '1.5': { content: '<x>' } } }, 'added_tokens_decoder.1.5'],
     [{ added_tokens_decoder: { 7: { content: '<|im_end|>' } } }, 'added_tokens_decoder.7.content'],
     [{ added_tokens_decoder: { 508: { content: '<|im_end|>', rstrip: 1 } } }, 'added_tokens_decoder.508.rstrip'],
     [{ additional_special_tokens: 'x' }, 'additional_special_tokens'],
