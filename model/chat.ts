@@ -9,9 +9,12 @@ import { MAX_CHARACTERS, type Tokenizer } from './tokenizer.ts';
 /** Whether the model thinks before it answers: as it likes, always or never. */
 export type Mode = 'hybrid' | 'think' | 'nothink';
 
-/** One turn of a conversation; a picture is the text <image> in a content. */
+/**
+ * One turn of a conversation; a picture is the text <image> in a content. What becomes of a system message is the
+ * template's choice: the official one has a system text of its own and leaves the message out.
+ */
 export interface Message {
-  readonly role: 'user' | 'assistant';
+  readonly role: 'user' | 'assistant' | 'system';
   readonly content: string;
 }
 
@@ -54,7 +57,10 @@ export class ChatTemplate {
     if (opening !== '' && this.#tokenizer.encode(opening).length !== 1) {
       throw new PromptError(`chat: mode ${mode}: expected a token ${opening}, got a tokenizer without; use hybrid`);
     }
-    const turns = messages.map(({ role, content }) => ({ role, content: role === 'user' ? content : spoken(content) }));
+    const turns = messages.map(({ role, content }) => ({
+      role,
+      content: role === 'assistant' ? spoken(content) : content,
+    }));
     const variables = { ...GLOBALS, messages: turns, add_generation_prompt: open };
     return guard(this.#path, () => evaluate(this.#program, variables)) + opening;
   }
@@ -86,13 +92,7 @@ function checkMessages(messages: readonly Message[]): void {
   check(messages.length > 0, 'messages', 'one at least', 'none; ask something');
   messages.forEach(({ role, content }, i) => {
     const what = `messages[${i}]`;
-    const roles = ['user', 'assistant'];
-    check(
-      roles.includes(role),
-      `${what}.role`,
-      'user or assistant',
-      `${show(role)}; the system text is the model's own`,
-    );
+    check(['user', 'assistant', 'system'].includes(role), `${what}.role`, 'user, assistant or system', show(role));
     const hint = 'join its parts, and write <image> for a picture';
     check(typeof content === 'string', `${what}.content`, 'a string', `${typeof content}; ${hint}`);
     check(role !== 'user' || content.trim() !== '', `${what}.content`, 'text or a picture', 'neither; ask something');

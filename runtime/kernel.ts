@@ -27,11 +27,13 @@ const loaded = new Map<string, LoadedKernel>();
 
 /** The text of a kernel and what it declares; read once. */
 export function loadKernel(kernel: Kernel): LoadedKernel {
-  const existing = loaded.get(kernel.source.href);
+  const urls = [kernel.source, ...(kernel.lib ?? [])];
+  const key = urls.join(' ');
+  const existing = loaded.get(key);
   if (existing) return existing;
-  const text = [kernel.source, ...(kernel.lib ?? [])].map((url) => readFileSync(url, 'utf8')).join('\n');
+  const text = urls.map((url) => readFileSync(url, 'utf8')).join('\n');
   const result = { text, reflection: reflect(text, `${kernel.name}.wgsl`) };
-  loaded.set(kernel.source.href, result);
+  loaded.set(key, result);
   return result;
 }
 

@@ -11,7 +11,7 @@
 // CPU time over that of attention.wgsl, lavapipe (Mesa 25.0, 8 lanes): 3600 x 24 bidirectional 1.15 to 1.2; 1200 x 4 x 72
 // 1.1 to 1.2; causal 512 x 4 x 128 at position 3000, f16 keys 1.0 to 1.1. SwiftShader: 300 x 2 x 72 1.1, causal 128 x 4 x 128
 // 0.9, but compiles in 4 s instead of 2.5 s. Meant for GPUs: there attention.wgsl reads 16 key rows apart per load and each row
-// 4 times as often; not measured on one.
+// 2 to 4 times as often; not measured on one.
 alias q_elem = f32;
 alias k_elem = f32;
 alias v_elem = f32;

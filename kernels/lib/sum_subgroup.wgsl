@@ -2,7 +2,8 @@
 
 var<workgroup> subgroup_sums: array<f32, WG>;
 
-/// The sum of every lane's value, in every lane; called by all lanes, with their place in the subgroup, its id and how many there are.
+/// The sum of every lane's value, in every lane; called by all lanes with their place in the subgroup, its id and the number of
+/// subgroups: separately and not as one struct, since Dawn would take none of its members for uniform.
 fn sum_lanes(place: u32, subgroup: u32, subgroups: u32, value: f32) -> f32 {
   let sum = subgroupAdd(value);
   if (subgroups == 1u) {
