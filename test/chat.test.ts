@@ -127,7 +127,7 @@ test('messages that are refused', () => {
     assert.throws(() => tiny.render(messages as Message[]), says(PromptError, ...parts));
   refuses([], 'messages: expected one at least');
   for (const role of ['tool', 'User', '', undefined, null, 1]) {
-    refuses([...HELLO, { role, content: 'x' }], 'messages[1].role: expected user or assistant');
+    refuses([...HELLO, { role, content: 'x' }], 'messages[1].role: expected user, assistant or system');
   }
   for (const content of [[{ type: 'text', text: 'x' }], undefined, null, 1, { text: 'x' }]) {
     refuses([{ role: 'user', content }], 'messages[0].content: expected a string');
