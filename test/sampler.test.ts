@@ -4,7 +4,7 @@ import * as assert from 'uvu/assert';
 import { argmax, philox, type Sampling, sample, settingsTensor, uniform, uniformNumber } from '../kernels/index.ts';
 import { Random } from '../kernels/spec.ts';
 import { checkSampling, sampleHost } from '../model/sampler.ts';
-import { type Device, Graph, Plan, PromptError } from '../runtime/index.ts';
+import { type Device, Graph, Plan, PromptError, ShapeError } from '../runtime/index.ts';
 import { quick, testDevice } from './gpu.ts';
 
 const SEED = Number(process.env.DAYBREAK_SEED ?? 1);
@@ -180,6 +180,41 @@ if (device) {
         );
     }
     plan.dispose();
+  });
+
+  test('weights on the device are exp() to the nearest 2^-46 of the largest, or next to it', async () => {
+    const random = new Random(SEED);
+    for (const [temperature, spread] of [
+      [0.1, 1],
+      [0.8, 8],
+      [Math.LOG2E, 10],
+      [5, 60],
+      [1e-4, 1e-3],
+      [1e6, 1e7],
+    ] as const) {
+      const data = Float32Array.from({ length: 2000 }, () => -spread * random.uniform()).fill(0, 0, 1);
+      const logits = device.upload({ shape: [data.length], dtype: 'f32', data }, 'logits');
+      const settings = device.upload(settingsTensor({ temperature, topK: 0, topP: 1, seed: 0 }), 'settings');
+      const graph = new Graph(device);
+      sample(graph, logits, { largest: argmax(graph, logits), settings, u: device.tensor('u', [2], 'u32') });
+      const weights = graph.steps.flatMap((step) => (step.kind === 'dispatch' && step.write.weights) || [])[0]!;
+      graph.output('weights', weights);
+      const plan = await Plan.create(graph);
+      const words = (await device.download(plan.run().weights!)).data;
+      data.forEach((x, i) => {
+        const got = words[2 * i + 1]! * 2 ** 32 + words[2 * i]!;
+        const ref = Math.exp(x / temperature) * 2 ** 46;
+        assert.ok(Math.abs(got - ref) < 1, `exp(${x} / ${temperature}): expected ${ref}, got ${got}`);
+      });
+      plan.dispose();
+    }
+  });
+
+  test('more logits than the sums of weights have bits for are refused', () => {
+    const logits = { name: 'logits', shape: [1, 2 ** 17 + 1], dtype: 'f32' as const };
+    const words = (n: number) => ({ name: 'words', shape: [n], dtype: 'u32' as const });
+    const record = () => sample(new Graph(device), logits, { largest: words(1), settings: words(7), u: words(2) });
+    assert.throws(record, (e: Error) => e instanceof ShapeError && /131072/.test(e.message));
   });
 
   test(`the device chooses the host's token in ${CASES} cases, seed ${SEED}`, async () => {

@@ -14,7 +14,7 @@ const TOTAL: u32 = 5u;
 /// An integer that orders as the f32 with these bits does; both zeros are one.
 fn order(bits: u32) -> u32 {
   if (bits == 0x80000000u) {
-    return bits;
+    return 0x80000000u;
   }
   return select(bits | 0x80000000u, ~bits, bits >= 0x80000000u);
 }

@@ -14,7 +14,7 @@ const SUMS = file('sample_sums');
 const DRAW = file('sample_draw');
 const UNIFORM = file('uniform');
 const CHUNK = 256;
-const PASS = 1024;
+const PASS = 4096;
 const MAX_COUNT = 2 ** 17; // as many weights of 2^46 sum to 2^63
 
 /** The variants of this op, best first: one, of which only the last kernel goes by the op's name. */
