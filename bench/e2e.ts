@@ -119,7 +119,7 @@ async function warmUp(model: Phi4Vision): Promise<void> {
   const shape = [4, patch * patch * channels];
   const pixels = { shape, dtype: 'f32', data: new Float32Array(shape[0]! * shape[1]!) } as const;
   const image = await model.encodeImage({ grid: { rows: 2, cols: 2 }, pixels });
-  const session = await model.session(16);
+  const session = await model.session({ capacity: 16 });
   await session.prefill(expandImages(Int32Array.of(0, -200), [4], model.config.decoder.vocab), joinFeatures([image]));
   for await (const _ of decode(session, { steps: 2 }));
   session.dispose();
@@ -142,7 +142,7 @@ async function runPrompt(
     stages.push(...(await verifyPicture(device, index, images.result[i]!, vision.result[i]!, expected, bounds)));
   }
   const steps = Math.max(...prompt.runs.map(({ tokens }) => tokens.length));
-  const session = await model.session(prompt.length + steps);
+  const session = await model.session({ capacity: prompt.length + steps });
   const patches = vision.result.map(({ features }) => features.shape[0]!);
   const ids = expandImages(prompt.ids, patches, model.config.decoder.vocab);
   stages.push({ stage: 'positions', relative: Math.abs(ids.length - prompt.length), ok: ids.length === prompt.length });

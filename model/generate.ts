@@ -2,7 +2,7 @@ import { PromptError, type Storage, type Tensor } from '../runtime/index.ts';
 import { splitAnswer } from './chat.ts';
 import { type ImageFeatures, joinFeatures, type Phi4Vision } from './phi4_vision.ts';
 import type { Processor, Prompt } from './processor.ts';
-import type { Session } from './session.ts';
+import type { Session, SessionOptions } from './session.ts';
 
 /** Steps submitted before the token of the first of them is awaited. */
 const STEPS_AHEAD = 3;
@@ -70,6 +70,8 @@ async function readToken({ device }: Session, staging: GPUBuffer): Promise<Decod
 export interface GenerateOptions {
   /** Tokens to answer with at most. */
   maxTokens?: number;
+  /** How tokens are drawn; without it the likeliest is taken. */
+  sampling?: SessionOptions['sampling'];
   /** Told each piece of text as it comes. */
   onText?: (text: string) => void;
 }
@@ -107,7 +109,7 @@ export async function generate(
   const start = performance.now();
   const { ids, context, mode } = prompt;
   const steps = Math.min(options.maxTokens ?? MAX_TOKENS, context - ids.length + 1);
-  const session = await model.session(ids.length + steps);
+  const session = await model.session({ capacity: ids.length + steps, sampling: options.sampling });
   try {
     await prefill(model, session, prompt);
     const text = processor.tokenizer.stream({ skipSpecial: true });

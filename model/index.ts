@@ -14,5 +14,6 @@ export { Processor, type Prompt, type PromptOptions } from './processor.ts';
 export { checkLength, encodePrompt, expandImages, IMAGE_ID } from './prompt.ts';
 export { readImage } from './read_image.ts';
 export { Checkpoint, SafetensorsFile } from './safetensors.ts';
-export type { Session } from './session.ts';
+export { checkSampling, sampleHost } from './sampler.ts';
+export type { Session, SessionOptions } from './session.ts';
 export { Tokenizer, type TokenStream } from './tokenizer.ts';

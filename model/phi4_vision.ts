@@ -13,7 +13,7 @@ import type { Patches } from './image.ts';
 import { Phi3 } from './phi3.ts';
 import { Projector } from './projector.ts';
 import { Checkpoint } from './safetensors.ts';
-import { Session } from './session.ts';
+import { Session, type SessionOptions } from './session.ts';
 import { Siglip2 } from './siglip2.ts';
 import { WeightStore } from './weights.ts';
 
@@ -113,9 +113,9 @@ export class Phi4Vision {
     return { grid, features, taps: plan.taps, dispose };
   }
 
-  /** A sequence of at most `capacity` positions with a KV cache of its own. */
-  session(capacity: number): Promise<Session> {
-    return Session.create(this.device, this.config, this.decoder, this.dtype, capacity);
+  /** A sequence with a KV cache of its own. */
+  session(options: SessionOptions): Promise<Session> {
+    return Session.create(this.device, this.config, this.decoder, this.dtype, options);
   }
 }
 

@@ -1,4 +1,4 @@
-import { advance, argmax, ropeTable } from '../kernels/index.ts';
+import { advance, argmax, ropeTable, type Sampling, sample, settingsTensor, uniform } from '../kernels/index.ts';
 import {
   type Device,
   type DType,
@@ -12,11 +12,20 @@ import {
 import type { ModelConfig } from './config.ts';
 import { KvCache } from './kv_cache.ts';
 import type { DecoderState, Phi3 } from './phi3.ts';
+import { checkSampling } from './sampler.ts';
 
 /** Prompt tokens that one prefill plan takes; longer prompts run in chunks, which bounds temporaries. */
 const PREFILL_CHUNK = 1024;
 
 type DeviceTensor = Tensor & { storage: Storage };
+
+/** What a sequence needs beforehand. */
+export interface SessionOptions {
+  /** Positions of prompt and answer together. */
+  capacity: number;
+  /** How tokens are drawn; without it, or at temperature 0, the likeliest is taken. */
+  sampling?: Sampling & { seed: number };
+}
 
 /** What one step of decoding reads and updates on the device, so that the commands of every token are the same. */
 interface DecodeState extends DecoderState {
@@ -30,6 +39,8 @@ interface DecodeState extends DecoderState {
   /** Tokens to go on with in place of the model's choices, u32 [capacity], and how many of them count, u32 [1]. */
   forced: DeviceTensor;
   forcedCount: DeviceTensor;
+  /** How tokens are drawn; without it the likeliest is taken. */
+  settings: DeviceTensor | undefined;
 }
 
 /** One sequence: prefill fills the KV cache, then every step yields a token; all buffers and plans made beforehand. */
@@ -68,15 +79,17 @@ export class Session {
     this.history = state.history;
   }
 
-  /** Allocates cache and state and plans one decode step; throws CapabilityError or OutOfMemoryError. */
+  /** Allocates cache and state and plans one decode step; throws CapabilityError, OutOfMemoryError or PromptError. */
   static async create(
     device: Device,
     config: ModelConfig,
     decoder: Phi3,
     dtype: DType,
-    capacity: number,
+    { capacity, sampling }: SessionOptions,
   ): Promise<Session> {
+    if (sampling) checkSampling(sampling);
     const state = createState(device, config.decoder, dtype, capacity);
+    if (sampling && sampling.temperature > 0) state.settings = device.upload(settingsTensor(sampling), 'settings');
     const io = {
       normed: device.tensor('normed', [1, config.decoder.hidden], dtype),
       logits: device.tensor('logits', [1, config.decoder.vocab], 'f32'),
@@ -147,11 +160,10 @@ export class Session {
   dispose(): void {
     this.#head.dispose();
     this.#step.dispose();
-    const { cache, ropeTable, position, token, step, history, forced, forcedCount } = this.#state;
+    const { cache, settings, ...rest } = this.#state;
     cache.dispose();
-    for (const tensor of [ropeTable, position, token, step, history, forced, forcedCount, this.#normed, this.logits]) {
-      this.device.free(tensor.storage!);
-    }
+    for (const tensor of [...Object.values(rest), this.#normed, this.logits]) this.device.free(tensor.storage!);
+    if (settings) this.device.free(settings.storage);
   }
 
   #encode(plan: Plan): GPUCommandEncoder {
@@ -186,15 +198,18 @@ function createState(device: Device, config: ModelConfig['decoder'], dtype: DTyp
     history: device.tensor('history', [capacity], 'u32'),
     forced: device.tensor('forced', [capacity], 'u32'),
     forcedCount: device.tensor('forced_count', [1], 'u32'),
+    settings: undefined,
   };
 }
 
-/** lm_head, argmax, and the step to the next position. */
+/** lm_head, the choice of a token, and the step to the next position. */
 function recordHead(g: Graph, decoder: Phi3, normed: Tensor, state: DecodeState, logits: DeviceTensor): void {
   const result = decoder.logits(g, normed);
   g.output('logits', result, logits.storage);
   g.scope('head', () => {
-    const { forced, forcedCount, history, token, position, step } = state;
-    advance(g, { choice: argmax(g, result), forced, forcedCount, history, token, position, step });
+    const { forced, forcedCount, history, token, position, step, settings } = state;
+    const largest = argmax(g, result);
+    const choice = settings ? sample(g, result, { largest, settings, u: uniform(g, settings, step) }) : largest;
+    advance(g, { choice, forced, forcedCount, history, token, position, step });
   });
 }

@@ -4,6 +4,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Expected } from '../bench/expected.ts';
 import { BOUNDS, compareRun } from '../bench/verify.ts';
+import { uniformNumber } from '../kernels/index.ts';
 import {
   decode,
   expandImages,
@@ -12,6 +13,7 @@ import {
   processImage,
   readImage,
   type Session,
+  sampleHost,
 } from '../model/index.ts';
 import { KvCache } from '../model/kv_cache.ts';
 import { CapabilityError, type Device, DeviceLostError, openDevice, PromptError } from '../runtime/index.ts';
@@ -43,7 +45,7 @@ async function ask(device: Device, model: Phi4Vision, name: string): Promise<voi
   const images = [];
   for (const index of prompt.images)
     images.push(await encode(model, await readImage(join(TINY, `images/img${index}.png`))));
-  const session = await model.session(prompt.length + 24);
+  const session = await model.session({ capacity: prompt.length + 24 });
   const patches = images.map(({ features }) => features.shape[0]!);
   await session.prefill(expandImages(prompt.ids, patches, model.config.decoder.vocab), joinFeatures(images));
   await matches(session, name);
@@ -79,10 +81,31 @@ if (device) {
 
   test('leaving the loop early keeps the session usable', async () => {
     const prompt = expected.prompt('text');
-    const session = await model.session(prompt.length + 24);
+    const session = await model.session({ capacity: prompt.length + 24 });
     await session.prefill(expandImages(prompt.ids, [], model.config.decoder.vocab));
     for await (const { token } of decode(session, { steps: 20 })) if (token >= 0) break;
     await matches(session, 'text');
+    session.dispose();
+  });
+
+  test('tokens drawn on the device are those that the host draws from the same logits', async () => {
+    const sampling = { temperature: 0.8, topK: 50, topP: 0.95, seed: 7 };
+    const prompt = expected.prompt('text');
+    const steps = 24;
+    const session = await model.session({ capacity: prompt.length + steps, sampling });
+    await session.prefill(expandImages(prompt.ids, [], model.config.decoder.vocab));
+    const logits = device.tensor('step_logits', [steps, session.vocab], 'f32');
+    const tokens: number[] = [];
+    for await (const { token } of decode(session, { steps, logits })) tokens.push(token);
+    const rows = (await device.download(logits)).data as Float32Array;
+    const row = (step: number) => rows.subarray(step * session.vocab, (step + 1) * session.vocab);
+    assert.equal(
+      tokens,
+      tokens.map((_, step) => sampleHost(row(step), sampling, uniformNumber(sampling.seed, step))),
+    );
+    const greedy = tokens.map((_, step) => row(step).indexOf(Math.max(...row(step))));
+    assert.not.equal(tokens, greedy);
+    device.free(logits.storage);
     session.dispose();
   });
 
@@ -114,7 +137,7 @@ if (device) {
       assert.instance(error, kind);
       assert.match((error as Error).message, pattern);
     };
-    const session = await model.session(8);
+    const session = await model.session({ capacity: 8 });
     await rejects(session.prefill(new Uint32Array(9)), PromptError, /expected 1 to 8 positions, got 9/);
     await rejects(session.prefill(new Uint32Array()), PromptError, /got 0/);
     await session.prefill(new Uint32Array(8));
@@ -123,7 +146,7 @@ if (device) {
     };
     await rejects(steps(), PromptError, /expected at most 8 positions, got 8 of prompt and 2 steps/);
     session.dispose();
-    await rejects(model.session(2 ** 26), CapabilityError, /context: expected at most \d+ positions/);
+    await rejects(model.session({ capacity: 2 ** 26 }), CapabilityError, /context: expected at most \d+ positions/);
     const many = { ...model.config.decoder, layers: 2 ** 20 };
     if (device.fallback)
       assert.throws(
@@ -134,7 +157,7 @@ if (device) {
 
   test('a device lost in the middle of an answer ends it with a clear error', async () => {
     const doomed = await openDevice();
-    const session = await (await Phi4Vision.load(doomed, TINY)).session(64);
+    const session = await (await Phi4Vision.load(doomed, TINY)).session({ capacity: 64 });
     await session.prefill(Uint32Array.of(1, 2, 3));
     const lose = async () => {
       let tokens = 0;

@@ -1,0 +1,75 @@
+// tier: gpu
+import { copyFileSync, cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { type Ended, fails, runAsk, TINY } from './bench.ts';
+import { testDevice } from './gpu.ts';
+
+const picture = join(TINY, 'images/img1.png');
+const ask = (...args: string[]): Ended => runAsk('--model', TINY, ...args);
+
+const device = await testDevice();
+if (device) {
+  device.dispose();
+
+  test('streams an answer and ends with counts, TTFT and tokens/s', () => {
+    const { status, stdout, stderr } = ask('--image', picture, '--max-tokens', '12', 'What is this?');
+    assert.is(status, 0, stderr);
+    const [first, ...rest] = stdout.trimEnd().split('\n');
+    assert.match(first!, /^adapter: /);
+    assert.match(
+      rest.at(-1)!,
+      /^\d+ prompt tokens \(255 of pictures\), 12 new tokens, finish reason length, TTFT .* ms, .* tokens\/s$/,
+    );
+  });
+
+  test('the same question has the same greedy answer, and chance its seed', () => {
+    const text = (...args: string[]) => JSON.parse(ask('--json', '--max-tokens', '16', ...args, 'Hello').stdout).text;
+    const greedy = text();
+    assert.is(text(), greedy);
+    const drawn = text('--temperature', '1.5', '--seed', '3');
+    assert.is(text('--temperature', '1.5', '--seed', '3'), drawn);
+    assert.is.not(drawn, greedy);
+    assert.is.not(text('--temperature', '1.5', '--seed', '4'), drawn);
+  });
+
+  test('the context ends an answer, and refuses a prompt that does not fit', () => {
+    const { stdout } = ask('--json', '--context', '50', 'Hello');
+    const { promptTokens, newTokens, finishReason } = JSON.parse(stdout);
+    assert.is(finishReason, 'length');
+    assert.is(promptTokens + newTokens, 51);
+    fails(ask('--context', '20', 'Hello'), /prompt: expected at most 20 positions, got \d+/);
+    fails(ask('--context', '40000', 'Hello'), /context: expected at most 32768 positions, got 40000/);
+  });
+
+  test('wrong questions, marks, pictures and arguments end in one clear line and exit code 2', () => {
+    fails(ask(''), /expected text or a picture, got neither/);
+    fails(ask('What is <image>?'), /pictures: expected 1, one per <image>, got 0/);
+    fails(ask('--image', picture, '<image> or <image>?'), /pictures: expected 2, one per <image>, got 1/);
+    fails(ask('--image', picture, '--image', picture, 'One <image>?'), /pictures: expected 1, one per <image>, got 2/);
+    fails(ask('--image', '/nowhere.png', 'What?'), /\/nowhere\.png: expected a readable picture/);
+    fails(ask('--mode', 'maybe', 'What?'), /--mode .* is invalid.*hybrid, think, nothink/);
+    fails(ask('--temperature', 'hot', 'What?'), /temperature: expected a finite number >= 0, got NaN/);
+    fails(ask('--top-p', '2', 'What?'), /top-p: expected a number above 0 and at most 1, got 2/);
+    fails(ask('--max-tokens', '0', 'What?'), /--max-tokens .*expected an integer from 1 on/);
+    fails(runAsk('What?'), /required option '--model <dir>'/);
+  });
+
+  test('damaged model folders are named', () => {
+    const dir = mkdtempSync(join(tmpdir(), 'daybreak-ask-'));
+    cpSync(TINY, dir, { recursive: true });
+    const damaged = (name: string, contents: string, pattern: RegExp) => {
+      writeFileSync(join(dir, name), contents);
+      fails(runAsk('--model', dir, 'Hello'), pattern);
+      copyFileSync(join(TINY, name), join(dir, name));
+    };
+    damaged('tokenizer.json', '{"model":', /tokenizer\.json: /);
+    damaged('chat_template.jinja', '{% for %}', /chat_template\.jinja: template: expected a Jinja chat template/);
+    damaged('model-00001-of-00002.safetensors', 'short', /model-00001-of-00002\.safetensors: /);
+    rmSync(dir, { recursive: true });
+  });
+}
+
+test.run();
