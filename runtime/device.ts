@@ -50,9 +50,10 @@ const TOGGLES = [
   'disable-dawn-features=timestamp_quantization',
 ];
 
-const { GPUBufferUsage, GPUMapMode } = globals as unknown as {
+const { GPUBufferUsage, GPUMapMode, GPUShaderStage } = globals as unknown as {
   GPUBufferUsage: Record<'STORAGE' | 'UNIFORM' | 'COPY_SRC' | 'COPY_DST' | 'MAP_READ' | 'QUERY_RESOLVE', number>;
   GPUMapMode: { READ: number };
+  GPUShaderStage: { COMPUTE: number };
 };
 
 const SMALLER = 'use a shorter context or smaller weights';
@@ -122,6 +123,9 @@ export class Device {
   /** Device bytes in use now and at most so far. */
   readonly memory = { current: 0, peak: 0 };
 
+  /** Layout of @group(1) of every kernel: one uniform buffer, shown through a window at a dynamic offset. */
+  readonly paramsLayout: GPUBindGroupLayout;
+
   #pipelines = new PipelineCache(this);
   #fault: GPUError | undefined;
   #lost: GPUDeviceLostInfo | undefined;
@@ -138,6 +142,9 @@ export class Device {
       gpu.limits.maxStorageBufferBindingSize,
     );
     this.fallback = adapter.info.isFallbackAdapter;
+    const buffer = { type: 'uniform', hasDynamicOffset: true } as const;
+    const entries = [{ binding: 0, visibility: GPUShaderStage.COMPUTE, buffer }];
+    this.paramsLayout = gpu.createBindGroupLayout({ entries });
     gpu.lost.then((info) => {
       this.#lost = info;
     });
@@ -226,6 +233,12 @@ export class Device {
     );
     this.gpu.queue.writeBuffer(buffer, 0, words);
     return buffer;
+  }
+
+  /** The bind group that shows `window` bytes of a uniform buffer at a dynamic offset. */
+  paramsGroup(uniform: GPUBuffer, window: number): GPUBindGroup {
+    const entries = [{ binding: 0, resource: { buffer: uniform, size: window } }];
+    return this.gpu.createBindGroup({ layout: this.paramsLayout, entries });
   }
 
   /** Copies host bytes into device memory; lengths that are no multiple of 4 are padded with zeros. */

@@ -153,16 +153,11 @@ function check(call: Dispatch, constants: Constants): void {
   const { reflection } = loadKernel(call.kernel);
   const fail = (what: string, expected: string, got: string) =>
     new WgslError(`${call.kernel.name}: ${what}: expected ${expected}, got ${got}`);
-  const names = (access: Binding['access']) =>
-    reflection.bindings.filter((b) => b.access === access).map((b) => b.name);
-  sameNames('read tensors', names('read'), Object.keys(call.read), fail);
-  sameNames('written tensors', names('read_write'), Object.keys(call.write), fail);
-  sameNames(
-    'parameters',
-    reflection.params.map((p) => p.name),
-    Object.keys(call.params ?? {}),
-    fail,
-  );
+  const { bindings, params } = reflection;
+  const bound = (access: Binding['access']) => bindings.filter((binding) => binding.access === access);
+  sameNames('read tensors', bound('read'), call.read, fail);
+  sameNames('written tensors', bound('read_write'), call.write, fail);
+  sameNames('parameters', params, call.params ?? {}, fail);
   for (const binding of reflection.bindings) {
     const tensor = call.read[binding.name] ?? call.write[binding.name];
     const scalar = resolveScalar(binding, reflection, constants);
@@ -173,10 +168,12 @@ function check(call: Dispatch, constants: Constants): void {
 
 function sameNames(
   what: string,
-  expected: string[],
-  got: string[],
-  fail: (w: string, e: string, g: string) => Error,
+  declared: readonly { name: string }[],
+  given: object,
+  fail: (what: string, expected: string, got: string) => Error,
 ): void {
-  const sorted = (list: string[]) => [...list].sort().join(', ') || 'none';
-  if (sorted(expected) !== sorted(got)) throw fail(what, sorted(expected), sorted(got));
+  const names = Object.keys(given);
+  if (names.length === declared.length && declared.every(({ name }) => name in given)) return;
+  const list = (all: string[]) => all.sort().join(', ') || 'none';
+  throw fail(what, list(declared.map(({ name }) => name)), list(names));
 }

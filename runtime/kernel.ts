@@ -23,23 +23,21 @@ export interface LoadedKernel {
   reflection: Reflection;
 }
 
-const loaded = new Map<string, LoadedKernel>();
+let loaded = new WeakMap<Kernel, LoadedKernel>();
 
 /** The text of a kernel and what it declares; read once. */
 export function loadKernel(kernel: Kernel): LoadedKernel {
-  const urls = [kernel.source, ...(kernel.lib ?? [])];
-  const key = urls.join(' ');
-  const existing = loaded.get(key);
+  const existing = loaded.get(kernel);
   if (existing) return existing;
-  const text = urls.map((url) => readFileSync(url, 'utf8')).join('\n');
+  const text = [kernel.source, ...(kernel.lib ?? [])].map((url) => readFileSync(url, 'utf8')).join('\n');
   const result = { text, reflection: reflect(text, `${kernel.name}.wgsl`) };
-  loaded.set(key, result);
+  loaded.set(kernel, result);
   return result;
 }
 
 /** Forgets the text of all kernels, so that files changed on disk are read again. */
 export function reloadKernels(): void {
-  loaded.clear();
+  loaded = new WeakMap();
 }
 
 /** Variants of an op that were asked for by name, by op. */
@@ -64,6 +62,6 @@ export function chooseVariant(device: Device, op: string, candidates: readonly K
 
 /** Folds a number of workgroups into two dimensions of at most 65535; kernels undo it with linear_workgroup. */
 export function linearGrid(workgroups: number): Grid {
-  const y = ceilDiv(workgroups, 65535);
+  const y = Math.max(1, ceilDiv(workgroups, 65535));
   return [ceilDiv(workgroups, y), y];
 }

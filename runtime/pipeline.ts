@@ -7,8 +7,8 @@ import { type Constants, type Reflection, specialise } from './wgsl.ts';
 export interface Pipeline {
   gpu: GPUComputePipeline;
   reflection: Reflection;
+  /** Layout of @group(0). */
   tensors: GPUBindGroupLayout;
-  params: GPUBindGroupLayout | undefined;
 }
 
 const COMPUTE = 4; // GPUShaderStage.COMPUTE
@@ -44,17 +44,14 @@ export class PipelineCache {
         buffer: { type: access === 'read' ? 'read-only-storage' : 'storage' },
       })),
     });
-    const params = reflection.params.length
-      ? gpu.createBindGroupLayout({ entries: [{ binding: 0, visibility: COMPUTE, buffer: { type: 'uniform' } }] })
-      : undefined;
-    const layout = gpu.createPipelineLayout({ bindGroupLayouts: params ? [tensors, params] : [tensors] });
+    const layout = gpu.createPipelineLayout({ bindGroupLayouts: [tensors, this.#device.paramsLayout] });
     gpu.pushErrorScope('validation');
     const module = gpu.createShaderModule({ code, label: kernel.name });
     const moduleError = await gpu.popErrorScope();
     if (moduleError) throw new WgslError(await describe(kernel, module));
     try {
       const pipeline = await gpu.createComputePipelineAsync({ layout, compute: { module }, label: kernel.name });
-      return { gpu: pipeline, reflection, tensors, params };
+      return { gpu: pipeline, reflection, tensors };
     } catch (error) {
       throw new WgslError(`${kernel.name}.wgsl: expected a pipeline, got: ${(error as Error).message}`);
     }

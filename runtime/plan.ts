@@ -26,7 +26,9 @@ interface Ready {
   step: DispatchStep;
   pipeline: Pipeline;
   tensors: GPUBindGroup;
-  params: GPUBindGroup | undefined;
+  /** The plan's parameters, and where in them this step's stand. */
+  params: GPUBindGroup;
+  offset: [number];
 }
 
 /** A graph with memory, pipelines and bind groups: running it allocates nothing. */
@@ -64,12 +66,12 @@ export class Plan {
     const memory = allocate(graph, options.guardBytes ?? 0);
     const packed = packParams(dispatches, device.limits.minUniformBufferOffsetAlignment);
     const uniform = device.uniform(packed.bytes, 'params');
+    const params = device.paramsGroup(uniform, packed.window);
     let next = 0;
     const ready = steps.map((step): Ready | TapStep => {
       if (step.kind === 'tap') return step;
-      const pipeline = pipelines[next]!;
-      const range = packed.ranges[next++];
-      return bind(device, step, pipeline, memory, range && { buffer: uniform, ...range });
+      const [pipeline, offset] = [pipelines[next]!, packed.offsets[next++]!];
+      return { step, pipeline, tensors: bind(device, step, pipeline, memory), params, offset: [offset] };
     });
     return new Plan(graph, memory, ready, [...memory.buffers, uniform]);
   }
@@ -153,6 +155,7 @@ export class Plan {
   async damage(): Promise<string[]> {
     const damaged: string[] = [];
     for (const [tensor, storage] of this.#storages) {
+      if (!this.#owned.includes(storage.buffer)) continue;
       const start = storage.offset + roundUp(tensorBytes(tensor), 4);
       const guard = await this.#device.read(storage.buffer, start, this.#guardBytes);
       if (new Uint32Array(guard.buffer).some((word) => word !== NAN_WORD)) damaged.push(tensor.name);
@@ -222,26 +225,14 @@ function bindAll(tensors: [string, Tensor][], storages: Map<Tensor, Storage>): R
   );
 }
 
-function bind(
-  device: Device,
-  step: DispatchStep,
-  pipeline: Pipeline,
-  memory: Memory,
-  params?: GPUBufferBinding,
-): Ready {
+function bind(device: Device, step: DispatchStep, pipeline: Pipeline, memory: Memory): GPUBindGroup {
   const label = `${step.scope} ${step.kernel.name}`;
   const standIn = Object.values(step.read).find((tensor) => tensor !== null);
   const entries = pipeline.reflection.bindings.map(({ name, index }) => {
     const tensor = step.read[name] ?? step.write[name] ?? standIn!;
     return { binding: index, resource: resource(device, label, tensor, memory) };
   });
-  return device.guard(label, () => ({
-    step,
-    pipeline,
-    tensors: device.gpu.createBindGroup({ layout: pipeline.tensors, entries }),
-    params:
-      params && device.gpu.createBindGroup({ layout: pipeline.params!, entries: [{ binding: 0, resource: params }] }),
-  }));
+  return device.guard(label, () => device.gpu.createBindGroup({ layout: pipeline.tensors, entries }));
 }
 
 function resource(device: Device, label: string, tensor: Tensor, memory: Memory): GPUBufferBinding {
@@ -249,7 +240,8 @@ function resource(device: Device, label: string, tensor: Tensor, memory: Memory)
   const storage = tensor.storage ?? own;
   if (!storage)
     throw new DaybreakError(`${label}: ${tensor.name}: expected a tensor that an earlier step wrote, got none`);
-  const size = roundUp(Math.max(tensorBytes(tensor), 16), 16) + (own ? memory.guardBytes : 0);
+  const guard = memory.buffers.includes(storage.buffer) ? memory.guardBytes : 0;
+  const size = roundUp(Math.max(tensorBytes(tensor), 16), 16) + guard;
   if (size > device.limits.maxStorageBufferBindingSize) {
     throw new DaybreakError(
       `${label}: ${tensor.name}: expected at most ${device.limits.maxStorageBufferBindingSize} bytes in one binding, got ${size}`,
@@ -258,9 +250,10 @@ function resource(device: Device, label: string, tensor: Tensor, memory: Memory)
   return { buffer: storage.buffer, offset: storage.offset, size };
 }
 
-function record(pass: GPUComputePassEncoder, { step, pipeline, tensors, params }: Ready): void {
+function record(pass: GPUComputePassEncoder, { step, pipeline, tensors, params, offset }: Ready): void {
+  if (step.workgroups.includes(0)) return;
   pass.setPipeline(pipeline.gpu);
   pass.setBindGroup(0, tensors);
-  if (params) pass.setBindGroup(1, params);
+  pass.setBindGroup(1, params, offset);
   pass.dispatchWorkgroups(...(step.workgroups as [number, number?, number?]));
 }

@@ -1,7 +1,8 @@
 // tier: gpu
+import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { decode, expandImages, joinFeatures, Phi4Vision } from '../model/index.ts';
+import { decode, expandImages, joinFeatures, Phi4Vision, processImage, readImage } from '../model/index.ts';
 import { TINY } from './bench.ts';
 import { quick, testDevice } from './gpu.ts';
 
@@ -13,9 +14,8 @@ if (quick) console.log(`quick: ${GENERATIONS} generations instead of 200`);
 if (device) {
   test('memory stays flat over many generations with a picture', async () => {
     const model = await Phi4Vision.load(device, TINY);
-    const shape = [16, 3 * model.config.vision.patch ** 2];
-    const pixels = { shape, dtype: 'f32', data: new Float32Array(shape[0]! * shape[1]!).fill(0.5) } as const;
-    const patches = { grid: { rows: 4, cols: 4 }, pixels };
+    const { patch } = model.config.vision;
+    const patches = processImage(await readImage(join(TINY, 'images/img1.png')), { ...model.config.image, patch });
     const resident: number[] = [];
     const inUse: number[] = [];
     for (let i = 0; i < GENERATIONS; i++) {
