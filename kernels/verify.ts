@@ -1,4 +1,14 @@
-import { type Device, Graph, type HostTensor, type Kernel, Plan, type Tensor, widen } from '../runtime/index.ts';
+import {
+  type Constants,
+  type Device,
+  type Dispatch,
+  Graph,
+  type HostTensor,
+  type Kernel,
+  Plan,
+  type Tensor,
+  widen,
+} from '../runtime/index.ts';
 import { type Case, type OpSpec, Random, showCase } from './spec.ts';
 
 /** How one case of a spec came out on one device with one variant. */
@@ -23,25 +33,69 @@ export function runnable(device: Device, spec: OpSpec, c: Case): Kernel[] {
     : able.filter((kernel) => spec.applies?.(kernel, c) ?? true);
 }
 
-/** A plan of one case with one variant forced by name, and the device tensors that it reads. */
+/** How to plan a case. */
+export interface CaseOptions {
+  /** See PlanOptions. */
+  guardBytes?: number;
+  /** Values that replace what the op gives the variant's constants; the grid stays what the op makes it. */
+  constants?: Constants;
+}
+
+/** Records a case, with one variant where it is forced by name; `tensors` makes the tensors that the op reads. */
+function record(
+  device: Device,
+  spec: OpSpec,
+  c: Case,
+  variant: string | undefined,
+  tensors: (g: Graph) => Record<string, Tensor>,
+  constants: Constants = {},
+): { graph: Graph; dispatches: Dispatch[] } {
+  const graph = new Graph(device, { variants: variant ? { [spec.name]: variant } : {} });
+  graph.output('result', spec.record(graph, tensors(graph), c));
+  const dispatches = graph.steps.filter((step) => step.kind === 'dispatch');
+  for (const step of dispatches) if (step.kernel.name === variant) step.constants = { ...step.constants, ...constants };
+  return { graph, dispatches };
+}
+
+/** The dispatches of one case, with one variant where it is forced by name, without any device memory. */
+export function recordCase(
+  device: Device,
+  spec: OpSpec,
+  c: Case,
+  variant: string | undefined,
+  inputs: Record<string, HostTensor>,
+  constants: Constants = {},
+): Dispatch[] {
+  const tensors = (g: Graph) =>
+    Object.fromEntries(Object.entries(inputs).map(([name, { shape, dtype }]) => [name, g.input(name, shape, dtype)]));
+  return record(device, spec, c, variant, tensors, constants).dispatches;
+}
+
+/** A plan of one case with one variant forced by name, the device tensors that it reads, and its dispatches. */
 export async function planCase(
   device: Device,
   spec: OpSpec,
   c: Case,
   variant: string,
   inputs: Record<string, HostTensor>,
-  guardBytes = 0,
-): Promise<{ plan: Plan; tensors: Record<string, Tensor> }> {
+  { guardBytes = 0, constants }: CaseOptions = {},
+): Promise<{ plan: Plan; tensors: Record<string, Tensor>; dispatches: Dispatch[] }> {
   const tensors = Object.fromEntries(Object.entries(inputs).map(([name, host]) => [name, device.upload(host, name)]));
-  const graph = new Graph(device, { variants: { [spec.name]: variant } });
-  graph.output('result', spec.record(graph, tensors, c));
-  return { plan: await Plan.create(graph, { guardBytes }), tensors };
+  const { graph, dispatches } = record(device, spec, c, variant, () => tensors, constants);
+  return { plan: await Plan.create(graph, { guardBytes }), tensors, dispatches };
 }
 
 /** Runs one case with one variant, buffers filled with NaN and guarded, and compares with the float64 reference. */
-export async function verifyCase(device: Device, spec: OpSpec, c: Case, variant: string, seed = 1): Promise<Verdict> {
+export async function verifyCase(
+  device: Device,
+  spec: OpSpec,
+  c: Case,
+  variant: string,
+  seed = 1,
+  constants: Constants = {},
+): Promise<Verdict> {
   const inputs = spec.inputs(c, new Random(seed));
-  const { plan, tensors } = await planCase(device, spec, c, variant, inputs, 256);
+  const { plan, tensors } = await planCase(device, spec, c, variant, inputs, { guardBytes: 256, constants });
   const { result } = plan.run();
   const got = await device.download(result!);
   const damaged = await plan.damage();
@@ -52,11 +106,26 @@ export async function verifyCase(device: Device, spec: OpSpec, c: Case, variant:
   return { op: spec.name, variant, case: showCase(c), ok: problem === '', ...difference, problem };
 }
 
+/**
+ * Verdicts of the quick cases that a variant takes part in, or of all its cases where none of them is quick, up to the
+ * first that is wrong.
+ */
+export async function verifyQuick(device: Device, spec: OpSpec, variant: Kernel, seed = 1): Promise<Verdict[]> {
+  const cases = spec.cases.filter((c) => runnable(device, spec, c).includes(variant));
+  const quick = cases.filter((c) => c.quick);
+  const verdicts: Verdict[] = [];
+  for (const c of quick.length > 0 ? quick : cases) {
+    verdicts.push(await verifyCase(device, spec, c, variant.name, seed));
+    if (!verdicts.at(-1)!.ok) break;
+  }
+  return verdicts;
+}
+
 function compare(got: Float32Array, ref: Float64Array, { atol, rtol }: { atol: number; rtol: number }) {
   let [maxError, maxRef, squares, refSquares, problem] = [0, 0, 0, 0, ''];
   if (got.length !== ref.length) problem = `expected ${ref.length} elements, got ${got.length}`;
   ref.forEach((r, i) => {
-    const error = Math.abs(got[i]! - r);
+    const error = got[i] === r ? 0 : Math.abs(got[i]! - r); // infinities are equal
     if (!(error <= atol + rtol * Math.abs(r)) && !problem) problem = `[${i}]: expected ${r}, got ${got[i]}`;
     maxError = Math.max(maxError, error);
     maxRef = Math.max(maxRef, Math.abs(r));

@@ -49,10 +49,13 @@ export class ChatTemplate {
   /**
    * The prompt of a conversation, open for an answer in a mode unless `open` is false; the thinking of earlier answers
    * is left out. PromptError for no or malformed messages, a user's without text or picture, and a mode whose token the
-   * tokenizer lacks; CheckpointError where the template fails, or takes more than 2 seconds or 16 million characters.
+   * tokenizer lacks or that there is not; CheckpointError where the template fails, or takes more than 2 seconds or 16 million characters.
    */
   render(messages: readonly Message[], mode: Mode = 'hybrid', open = true): string {
     checkMessages(messages);
+    if (!Object.hasOwn(OPENINGS, mode)) {
+      throw new PromptError(`chat: mode: expected ${Object.keys(OPENINGS).join(', ')}, got ${show(mode)}`);
+    }
     const opening = open ? OPENINGS[mode] : '';
     if (opening !== '' && this.#tokenizer.encode(opening).length !== 1) {
       throw new PromptError(`chat: mode ${mode}: expected a token ${opening}, got a tokenizer without; use hybrid`);

@@ -46,7 +46,9 @@ export async function* decode(
       encoder.copyBufferToBuffer(session.history.storage.buffer, step * 4, staging, 0, 4);
       if (logits) copyRow(encoder, session, logits.storage!, step);
       device.guard('decode', () => device.gpu.queue.submit([encoder.finish()]));
-      pending.push(readToken(session, staging));
+      const token = readToken(session, staging);
+      token.catch(() => {}); // it is awaited later; until then a lost device must not count as unhandled
+      pending.push(token);
     }
     while (pending.length > 0) yield await pending.shift()!;
   } finally {
@@ -108,7 +110,13 @@ export async function generate(
 ): Promise<Answer> {
   const start = performance.now();
   const { ids, context, mode } = prompt;
-  const steps = Math.min(options.maxTokens ?? MAX_TOKENS, context - ids.length + 1);
+  const { maxTokens = MAX_TOKENS } = options;
+  if (!(Number.isInteger(maxTokens) && maxTokens > 0)) {
+    throw new PromptError(
+      `generate: maxTokens: expected an integer from 1 on, got ${maxTokens}; ask for one token at least`,
+    );
+  }
+  const steps = Math.min(maxTokens, context - ids.length + 1);
   const session = await model.session({ capacity: ids.length + steps, sampling: options.sampling });
   try {
     await prefill(model, session, prompt);

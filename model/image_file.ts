@@ -17,7 +17,8 @@ export function checkSize({ width, height }: Size, file: string): void {
   throw refuse(file, expected, `${width} x ${height}`, 'resize the picture');
 }
 
-/** The ImageError for a file: what was expected, what came and what to do. */
+/** The ImageError for a file: what was expected, what came and what to do; free of control characters. */
 export function refuse(file: string, expected: string, got: string, advice: string, cause?: unknown): ImageError {
-  return new ImageError(`${file}: expected ${expected}, got ${got}; ${advice}`, { cause });
+  const message = `${file}: expected ${expected}, got ${got}; ${advice}`;
+  return new ImageError(message.replace(/\p{Cc}/gu, '?'), { cause });
 }

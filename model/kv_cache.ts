@@ -1,14 +1,19 @@
-import { CapabilityError, type Device, type DType, type Storage, type Tensor, tensorBytes } from '../runtime/index.ts';
+import { CapabilityError, type Device, type DType, type Owned, type Tensor, tensorBytes } from '../runtime/index.ts';
 import type { ModelConfig } from './config.ts';
 
 /** Keys (rotated) and values of every layer, [kvHeads, capacity, headDim] each, allocated once. */
 export class KvCache {
   readonly capacity: number;
   readonly layers: readonly { readonly k: Tensor; readonly v: Tensor }[];
-  #device: Device;
 
-  /** Throws CapabilityError where one layer's keys pass what the adapter can bind, OutOfMemoryError where all do not fit. */
-  constructor(device: Device, { layers, kvHeads, headDim }: ModelConfig['decoder'], capacity: number, dtype: DType) {
+  /** Allocates into `owned`. Throws CapabilityError where one layer's keys pass what the adapter can bind, OutOfMemoryError where all do not fit. */
+  constructor(
+    device: Device,
+    { layers, kvHeads, headDim }: ModelConfig['decoder'],
+    capacity: number,
+    dtype: DType,
+    owned: Owned,
+  ) {
     const shape = [kvHeads, capacity, headDim];
     const limit = device.limits.maxStorageBufferBindingSize;
     const bytes = tensorBytes({ shape, dtype });
@@ -20,17 +25,9 @@ export class KvCache {
     }
     device.assertRoom(2 * layers * bytes, `kv_cache for ${capacity} positions`);
     this.capacity = capacity;
-    this.#device = device;
     this.layers = Array.from({ length: layers }, (_, i) => ({
-      k: device.tensor(`layers.${i}.k_cache`, shape, dtype),
-      v: device.tensor(`layers.${i}.v_cache`, shape, dtype),
+      k: owned.keep(device.tensor(`layers.${i}.k_cache`, shape, dtype)),
+      v: owned.keep(device.tensor(`layers.${i}.v_cache`, shape, dtype)),
     }));
-  }
-
-  dispose(): void {
-    for (const { k, v } of this.layers) {
-      this.#device.free(k.storage as Storage);
-      this.#device.free(v.storage as Storage);
-    }
   }
 }

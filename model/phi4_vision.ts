@@ -4,18 +4,19 @@ import {
   type DType,
   Graph,
   type Matrix,
+  Owned,
   Plan,
-  type Storage,
   type Tensor,
 } from '../runtime/index.ts';
 import { expectedTensors, isUnused, loadConfig, type ModelConfig } from './config.ts';
 import type { Patches } from './image.ts';
+import { checkpointError } from './json.ts';
 import { Phi3 } from './phi3.ts';
 import { Projector } from './projector.ts';
 import { Checkpoint } from './safetensors.ts';
 import { Session, type SessionOptions } from './session.ts';
 import { Siglip2 } from './siglip2.ts';
-import { WeightStore } from './weights.ts';
+import { checkTensor, WeightStore } from './weights.ts';
 
 /** How to load a model; every field is optional. */
 export interface LoadOptions {
@@ -45,7 +46,7 @@ export class Phi4Vision {
   readonly unknownTensors: readonly string[];
   #vision: Siglip2;
   #projector: Projector;
-  #storages: readonly Storage[];
+  #owned: Owned;
 
   private constructor(device: Device, config: ModelConfig, dtype: DType, parts: Parts, store: WeightStore) {
     const official = expectedTensors(config);
@@ -55,7 +56,7 @@ export class Phi4Vision {
     this.decoder = parts.decoder;
     this.#vision = parts.vision;
     this.#projector = parts.projector;
-    this.#storages = store.storages;
+    this.#owned = store.owned;
     this.unknownTensors = store.unused().filter((name) => !official.has(name));
   }
 
@@ -67,13 +68,13 @@ export class Phi4Vision {
     }
     const config = loadConfig(dir);
     const checkpoint = Checkpoint.open(dir);
-    const total = usedBytes(checkpoint, config);
+    const total = checkTensors(checkpoint, config);
     let loaded = 0;
     const store = new WeightStore(device, checkpoint, (bytes) => {
       loaded += bytes;
       progress?.(loaded, total);
     });
-    try {
+    const load = store.owned.orFree(async () => {
       device.assertRoom(total, 'weights');
       const parts = {
         vision: await Siglip2.load(store, config.vision, dtype),
@@ -82,35 +83,31 @@ export class Phi4Vision {
       };
       await device.idle();
       return new Phi4Vision(device, config, dtype, parts, store);
-    } catch (error) {
-      for (const storage of store.storages) device.free(storage);
-      throw error;
-    } finally {
-      checkpoint.close();
-    }
+    });
+    return load.finally(() => checkpoint.close());
   }
 
   /** Frees the weights. */
   dispose(): void {
-    for (const storage of this.#storages) this.device.free(storage);
+    this.#owned.free();
   }
 
   /** Encodes and projects one picture; the features stay on the device until disposed of. */
   async encodeImage(patches: Patches, { taps = false } = {}): Promise<ImageFeatures> {
     const { grid } = patches;
-    const features = this.device.tensor('features', [grid.rows * grid.cols, this.config.decoder.hidden], 'f32');
-    const graph = new Graph(this.device, { taps });
-    const encoded = graph.tap('vis_sel', this.#vision.record(graph, grid));
-    graph.output('features', this.#projector.record(graph, encoded), features.storage);
-    const plan = await Plan.create(graph);
-    plan.run(this.#vision.inputs(patches));
-    await this.device.idle();
-    if (!taps) plan.dispose();
-    const dispose = () => {
-      plan.dispose();
-      this.device.free(features.storage);
-    };
-    return { grid, features, taps: plan.taps, dispose };
+    const owned = new Owned(this.device);
+    return owned.orFree(async () => {
+      const shape = [grid.rows * grid.cols, this.config.decoder.hidden];
+      const features = owned.keep(this.device.tensor('features', shape, 'f32'));
+      const graph = new Graph(this.device, { taps });
+      const encoded = graph.tap('vis_sel', this.#vision.record(graph, grid));
+      graph.output('features', this.#projector.record(graph, encoded), features.storage);
+      const plan = owned.keep(await Plan.create(graph));
+      plan.run(this.#vision.inputs(patches));
+      await this.device.idle();
+      if (!taps) plan.dispose();
+      return { grid, features, taps: plan.taps, dispose: () => owned.free() };
+    });
   }
 
   /** A sequence with a KV cache of its own. */
@@ -125,11 +122,25 @@ interface Parts {
   decoder: Phi3;
 }
 
-/** Bytes of the checkpoint's tensors that inference reads. */
-function usedBytes(checkpoint: Checkpoint, config: ModelConfig): number {
-  const official = expectedTensors(config);
-  const used = [...checkpoint.tensors.values()].filter(({ name }) => official.has(name) && !isUnused(name, config));
-  return used.reduce((sum, { bytes }) => sum + bytes, 0);
+/**
+ * Bytes of the tensors that inference reads, once all of them are there with their shapes: a CheckpointError names every
+ * missing one, before anything is loaded.
+ */
+function checkTensors(checkpoint: Checkpoint, config: ModelConfig): number {
+  const used = [...expectedTensors(config)].filter(([name]) => !isUnused(name, config));
+  const missing = used.filter(([name]) => !checkpoint.tensors.has(name) && !checkpoint.unsupported.has(name));
+  if (missing.length > 1) {
+    const names = missing.map(([name]) => name);
+    const listed = names.length > 8 ? [...names.slice(0, 8), `${names.length - 8} more`] : names;
+    throw checkpointError(
+      checkpoint.path,
+      'tensors',
+      `all of ${used.length}`,
+      `no ${listed.join(', ')}`,
+      'is a shard missing?',
+    );
+  }
+  return used.reduce((sum, [name, shape]) => sum + checkTensor(checkpoint.info(name), shape).bytes, 0);
 }
 
 /** The pictures' features as one matrix, in order, without copying; undefined where there are none. */

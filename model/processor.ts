@@ -1,6 +1,6 @@
 import { ChatTemplate, type Message, type Mode } from './chat.ts';
 import { loadConfig, type ModelConfig } from './config.ts';
-import { type Patches, processImage, type RgbImage } from './image.ts';
+import { type Patches, processImage, type RgbImage, targetSize } from './image.ts';
 import { checkLength, encodePrompt, expandImages } from './prompt.ts';
 import { Tokenizer } from './tokenizer.ts';
 
@@ -46,10 +46,16 @@ export class Processor {
     const { mode = 'hybrid', context = this.config.contextLimit } = options;
     const { config } = this;
     const marked = encodePrompt(this.tokenizer, this.template.render(messages, mode), images.length);
-    const pictures = images.map((image) => processImage(image, { ...config.image, patch: config.vision.patch }));
-    const patches = pictures.map(({ grid }) => grid.rows * grid.cols);
+    const limits = { ...config.image, patch: config.vision.patch };
+    const patches = images.map(({ height, width }) => countPatches(targetSize(height, width, limits), limits.patch));
+    const positions = patches.reduce((sum, count) => sum + count, marked.length - images.length);
+    checkLength(positions, context, config); // before memory is taken for the pictures
     const ids = expandImages(marked, patches, config.decoder.vocab);
-    checkLength(ids.length, context, config);
+    const pictures = images.map((image) => processImage(image, limits));
     return { ids, pictures, mode, context };
   }
+}
+
+function countPatches({ height, width }: { height: number; width: number }, patch: number): number {
+  return (height / patch) * (width / patch);
 }

@@ -19,14 +19,16 @@ export function encodePrompt(tokenizer: Tokenizer, rendered: string, imageCount:
 }
 
 /**
- * Refuses a prompt of more positions than `context` (by default the config's own limit), or a context of more than the
- * model's maxPositions, with a PromptError.
+ * Refuses a prompt of more positions than `context` (by default the config's own limit), and a context that is no
+ * integer or more than the model's maxPositions, with a PromptError.
  */
 export function checkLength(promptPositions: number, context: number | undefined, config: ModelConfig): void {
   const { maxPositions } = config.decoder;
-  const limit = context ?? config.contextLimit;
-  if (!(limit <= maxPositions)) {
-    throw new PromptError(`context: expected at most ${maxPositions} positions, got ${limit}; ask for a shorter one`);
+  const limit = context === undefined ? config.contextLimit : context;
+  if (!(Number.isInteger(limit) && limit <= maxPositions)) {
+    throw new PromptError(
+      `context: expected at most ${maxPositions} positions, got ${limit}; ask for a whole number up to that`,
+    );
   }
   if (promptPositions > limit) {
     throw new PromptError(

@@ -4,6 +4,7 @@ import {
   type DType,
   Graph,
   type Matrix,
+  Owned,
   Plan,
   PromptError,
   type Storage,
@@ -58,6 +59,7 @@ export class Session {
   #normed: DeviceTensor;
   #head: Plan;
   #step: Plan;
+  #owned: Owned;
   #promptLength = 0;
 
   private constructor(
@@ -66,6 +68,7 @@ export class Session {
     state: DecodeState,
     io: SessionIo,
     plans: { head: Plan; step: Plan },
+    owned: Owned,
   ) {
     this.device = device;
     this.#decoder = decoder;
@@ -73,6 +76,7 @@ export class Session {
     this.#normed = io.normed;
     this.#head = plans.head;
     this.#step = plans.step;
+    this.#owned = owned;
     this.capacity = state.cache.capacity;
     this.logits = io.logits;
     this.vocab = io.logits.shape[1]!;
@@ -88,18 +92,22 @@ export class Session {
     { capacity, sampling }: SessionOptions,
   ): Promise<Session> {
     if (sampling) checkSampling(sampling);
-    const state = createState(device, config.decoder, dtype, capacity);
-    if (sampling && sampling.temperature > 0) state.settings = device.upload(settingsTensor(sampling), 'settings');
-    const io = {
-      normed: device.tensor('normed', [1, config.decoder.hidden], dtype),
-      logits: device.tensor('logits', [1, config.decoder.vocab], 'f32'),
-    };
-    const head = new Graph(device);
-    recordHead(head, decoder, io.normed, state, io.logits);
-    const step = new Graph(device);
-    const x = decoder.layers(step, decoder.embed(step, state.token), state);
-    recordHead(step, decoder, decoder.finalNorm(step, x), state, io.logits);
-    return new Session(device, decoder, state, io, { head: await Plan.create(head), step: await Plan.create(step) });
+    const owned = new Owned(device);
+    return owned.orFree(async () => {
+      const state = createState(device, config.decoder, dtype, capacity, owned);
+      if (sampling && sampling.temperature > 0) {
+        state.settings = owned.keep(device.upload(settingsTensor(sampling), 'settings'));
+      }
+      const normed = owned.keep(device.tensor('normed', [1, config.decoder.hidden], dtype));
+      const logits = owned.keep(device.tensor('logits', [1, config.decoder.vocab], 'f32'));
+      const head = new Graph(device);
+      recordHead(head, decoder, normed, state, logits);
+      const step = new Graph(device);
+      const x = decoder.layers(step, decoder.embed(step, state.token), state);
+      recordHead(step, decoder, decoder.finalNorm(step, x), state, logits);
+      const plans = { head: owned.keep(await Plan.create(head)), step: owned.keep(await Plan.create(step)) };
+      return new Session(device, decoder, state, { normed, logits }, plans, owned);
+    });
   }
 
   /**
@@ -151,19 +159,9 @@ export class Session {
     return this.#encode(this.#step);
   }
 
-  /** Timed passes of one decode step. */
-  profileStep(): ReturnType<Plan['profile']> {
-    return this.#step.profile();
-  }
-
   /** Frees the cache, the state and the plans. */
   dispose(): void {
-    this.#head.dispose();
-    this.#step.dispose();
-    const { cache, settings, ...rest } = this.#state;
-    cache.dispose();
-    for (const tensor of [...Object.values(rest), this.#normed, this.logits]) this.device.free(tensor.storage!);
-    if (settings) this.device.free(settings.storage);
+    this.#owned.free();
   }
 
   #encode(plan: Plan): GPUCommandEncoder {
@@ -187,17 +185,23 @@ interface SessionIo {
   logits: DeviceTensor;
 }
 
-function createState(device: Device, config: ModelConfig['decoder'], dtype: DType, capacity: number): DecodeState {
-  const { headDim, ropeTheta } = config;
+function createState(
+  device: Device,
+  config: ModelConfig['decoder'],
+  dtype: DType,
+  capacity: number,
+  owned: Owned,
+): DecodeState {
+  const words = (name: string, count: number) => owned.keep(device.tensor(name, [count], 'u32'));
   return {
-    cache: new KvCache(device, config, capacity, dtype),
-    ropeTable: device.upload(ropeTable(capacity, headDim, ropeTheta), 'rope_table'),
-    position: device.tensor('position', [1], 'u32'),
-    token: device.tensor('token', [1], 'u32'),
-    step: device.tensor('step', [1], 'u32'),
-    history: device.tensor('history', [capacity], 'u32'),
-    forced: device.tensor('forced', [capacity], 'u32'),
-    forcedCount: device.tensor('forced_count', [1], 'u32'),
+    cache: new KvCache(device, config, capacity, dtype, owned),
+    ropeTable: owned.keep(device.upload(ropeTable(capacity, config.headDim, config.ropeTheta), 'rope_table')),
+    position: words('position', 1),
+    token: words('token', 1),
+    step: words('step', 1),
+    history: words('history', capacity),
+    forced: words('forced', capacity),
+    forcedCount: words('forced_count', 1),
     settings: undefined,
   };
 }

@@ -72,7 +72,8 @@ function readVocab(model: Fields, maxId: number): Map<string, number> {
 function readMerges(model: Fields, vocab: ReadonlyMap<string, number>): [string, string][] {
   return model.array('merges').map((merge, i) => {
     const pair = typeof merge === 'string' ? merge.split(' ') : merge;
-    const valid = Array.isArray(pair) && pair.length === 2 && [...pair, pair.join('')].every((part) => vocab.has(part));
+    const valid =
+      Array.isArray(pair) && pair.length === 2 && pair.every((part) => vocab.has(part)) && vocab.has(pair.join(''));
     model.check(valid, `merges[${i}]`, 'two tokens that make a third one of the vocabulary', show(merge));
     return pair as [string, string];
   });

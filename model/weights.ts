@@ -2,8 +2,8 @@ import {
   BYTES,
   CapabilityError,
   type Device,
-  type DType,
   type Matrix,
+  Owned,
   roundUp,
   type Shape,
   type Storage,
@@ -41,7 +41,7 @@ export interface MatrixLayout {
 export class WeightStore {
   readonly device: Device;
   /** Everything handed out so far. */
-  readonly storages: Storage[] = [];
+  readonly owned: Owned;
   #checkpoint: Checkpoint;
   #asked = new Set<string>();
   #progress: (bytes: number) => void;
@@ -50,6 +50,7 @@ export class WeightStore {
   /** `progress` is told the checkpoint bytes of every piece that was loaded. */
   constructor(device: Device, checkpoint: Checkpoint, progress: (bytes: number) => void = () => {}) {
     this.device = device;
+    this.owned = new Owned(device);
     this.#checkpoint = checkpoint;
     this.#progress = progress;
   }
@@ -101,8 +102,7 @@ export class WeightStore {
     const blocks: { tensor: Tensor; row: number }[] = [];
     for (let row = 0; row < rows; row += blockRows) {
       const count = Math.min(blockRows, rows - row);
-      const tensor = this.device.tensor(`${name}[${row}]`, [count, padded], dtype);
-      this.storages.push(tensor.storage);
+      const tensor = this.owned.keep(this.device.tensor(`${name}[${row}]`, [count, padded], dtype));
       await this.#fill(tensor, row, layout, infos);
       blocks.push({ tensor, row });
     }
@@ -115,23 +115,11 @@ export class WeightStore {
   }
 
   #upload(values: Float32Array, name: string): Tensor {
-    const tensor = this.device.upload({ shape: [values.length], dtype: 'f32', data: values }, name);
-    this.storages.push(tensor.storage);
-    return tensor;
+    return this.owned.keep(this.device.upload({ shape: [values.length], dtype: 'f32', data: values }, name));
   }
 
   #info(name: string, shape: Shape): TensorInfo {
-    const info = this.#checkpoint.info(name);
-    if (!sameShape(info.shape, shape) || !isFloat(info.dtype)) {
-      const expected = `a float tensor ${showShape(shape)}`;
-      throw checkpointError(
-        info.file,
-        name,
-        expected,
-        `${info.dtype} ${showShape(info.shape)}`,
-        'is config.json of this model?',
-      );
-    }
+    const info = checkTensor(this.#checkpoint.info(name), shape);
     this.#asked.add(name);
     return info;
   }
@@ -189,8 +177,18 @@ export class WeightStore {
   }
 }
 
-function isFloat(dtype: DType): boolean {
-  return dtype === 'f32' || dtype === 'f16' || dtype === 'bf16';
+/** A tensor's place, once it is known to hold floats of that shape; throws CheckpointError. */
+export function checkTensor(info: TensorInfo, shape: Shape): TensorInfo {
+  const isFloat = info.dtype === 'f32' || info.dtype === 'f16' || info.dtype === 'bf16';
+  if (isFloat && sameShape(info.shape, shape)) return info;
+  const got = `${info.dtype} ${showShape(info.shape)}`;
+  throw checkpointError(
+    info.file,
+    info.name,
+    `a float tensor ${showShape(shape)}`,
+    got,
+    'is config.json of this model?',
+  );
 }
 
 /** One tensor [rows, cols] as it stands. */

@@ -1,4 +1,3 @@
-import { freemem } from 'node:os';
 import { create, globals } from 'webgpu';
 import { type AdapterChoice, type AdapterEntry, chooseAdapter, parseAdapterList } from './adapter.ts';
 import { hostArray } from './dtype.ts';
@@ -6,7 +5,7 @@ import { CapabilityError, DaybreakError, DeviceLostError, NoDeviceError, OutOfMe
 import type { Kernel } from './kernel.ts';
 import { type Pipeline, PipelineCache } from './pipeline.ts';
 import { elements, roundUp } from './shape.ts';
-import { type HostTensor, type Storage, type Tensor, tensorBytes } from './tensor.ts';
+import { checkHost, type HostTensor, type Storage, type Tensor, tensorBytes } from './tensor.ts';
 import type { Constants } from './wgsl.ts';
 
 /** A device feature that a kernel may need. */
@@ -50,9 +49,10 @@ const TOGGLES = [
   'disable-dawn-features=timestamp_quantization',
 ];
 
-const { GPUBufferUsage, GPUMapMode, GPUShaderStage } = globals as unknown as {
+const { GPUBufferUsage, GPUMapMode, GPUOutOfMemoryError, GPUShaderStage } = globals as unknown as {
   GPUBufferUsage: Record<'STORAGE' | 'UNIFORM' | 'COPY_SRC' | 'COPY_DST' | 'MAP_READ' | 'QUERY_RESOLVE', number>;
   GPUMapMode: { READ: number };
+  GPUOutOfMemoryError: typeof globalThis.GPUOutOfMemoryError;
   GPUShaderStage: { COMPUTE: number };
 };
 
@@ -127,6 +127,7 @@ export class Device {
   readonly paramsLayout: GPUBindGroupLayout;
 
   #pipelines = new PipelineCache(this);
+  #buffers = new Set<GPUBuffer>();
   #fault: GPUError | undefined;
   #lost: GPUDeviceLostInfo | undefined;
 
@@ -194,7 +195,7 @@ export class Device {
    * the driver hands it out before it is there. GPUs report for themselves, in buffer().
    */
   assertRoom(bytes: number, what: string): void {
-    const free = freemem();
+    const free = process.availableMemory();
     if (!this.fallback || bytes <= free) return;
     throw new OutOfMemoryError(
       `device: ${what}: expected at most ${free} bytes free on this machine, got ${bytes}; ${SMALLER}`,
@@ -205,21 +206,24 @@ export class Device {
   buffer(size: number, usage: number, label: string): GPUBuffer {
     this.assertAlive();
     const buffer = this.gpu.createBuffer({ size, usage, label });
-    if (this.#fault) {
-      const { message } = this.#fault;
-      this.#fault = undefined;
-      throw new OutOfMemoryError(
-        `device: ${label}: expected ${size} bytes, got none with ${this.memory.current} in use: ${message}; ${SMALLER}`,
-      );
+    const fault = this.#fault;
+    this.#fault = undefined;
+    if (fault) {
+      const outOfMemory = fault instanceof GPUOutOfMemoryError;
+      if (!outOfMemory) throw new DaybreakError(`device: ${label}: ${fault.message}`);
+      const got = `none with ${this.memory.current} in use: ${fault.message}`;
+      throw new OutOfMemoryError(`device: ${label}: expected ${size} bytes, got ${got}; ${SMALLER}`);
     }
+    this.#buffers.add(buffer);
     this.memory.current += size;
     this.memory.peak = Math.max(this.memory.peak, this.memory.current);
     return buffer;
   }
 
-  /** Gives a buffer's memory back. */
+  /** Gives a buffer's memory back; a second time does nothing. */
   free(target: Storage | GPUBuffer): void {
     const buffer = 'buffer' in target ? target.buffer : target;
+    if (!this.#buffers.delete(buffer)) return;
     this.memory.current -= buffer.size;
     buffer.destroy();
   }
@@ -231,14 +235,14 @@ export class Device {
       GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
       label,
     );
-    this.gpu.queue.writeBuffer(buffer, 0, words);
+    this.guard(label, () => this.gpu.queue.writeBuffer(buffer, 0, words));
     return buffer;
   }
 
   /** The bind group that shows `window` bytes of a uniform buffer at a dynamic offset. */
   paramsGroup(uniform: GPUBuffer, window: number): GPUBindGroup {
     const entries = [{ binding: 0, resource: { buffer: uniform, size: window } }];
-    return this.gpu.createBindGroup({ layout: this.paramsLayout, entries });
+    return this.guard('params', () => this.gpu.createBindGroup({ layout: this.paramsLayout, entries }));
   }
 
   /** Copies host bytes into device memory; lengths that are no multiple of 4 are padded with zeros. */
@@ -256,6 +260,7 @@ export class Device {
 
   /** A device tensor with the contents of a host tensor. */
   upload(host: HostTensor, name: string): Tensor & { storage: Storage } {
+    checkHost(host, `upload: ${name}`);
     const tensor = this.tensor(name, host.shape, host.dtype);
     this.write(tensor.storage, host.data);
     return tensor;
@@ -275,17 +280,20 @@ export class Device {
     const result = new Uint8Array(length);
     const chunk = Math.min(roundUp(Math.max(length, 4), 4), READBACK_CHUNK);
     const staging = this.readbackBuffer(chunk, 'readback');
-    for (let at = 0; at < length; at += chunk) {
-      const count = Math.min(chunk, length - at);
-      this.guard('read back', () => {
-        const encoder = this.gpu.createCommandEncoder();
-        encoder.copyBufferToBuffer(buffer, offset + at, staging, 0, roundUp(count, 4));
-        this.gpu.queue.submit([encoder.finish()]);
-      });
-      result.set((await this.map(staging)).subarray(0, count), at);
-      staging.unmap();
+    try {
+      for (let at = 0; at < length; at += chunk) {
+        const count = Math.min(chunk, length - at);
+        this.guard('read back', () => {
+          const encoder = this.gpu.createCommandEncoder();
+          encoder.copyBufferToBuffer(buffer, offset + at, staging, 0, roundUp(count, 4));
+          this.gpu.queue.submit([encoder.finish()]);
+        });
+        result.set((await this.map(staging)).subarray(0, count), at);
+        staging.unmap();
+      }
+    } finally {
+      this.free(staging);
     }
-    this.free(staging);
     return result;
   }
 

@@ -58,6 +58,8 @@ export class Graph {
   readonly taps = new Map<string, Tensor>();
   #options: GraphOptions;
   #scopes: string[] = [];
+  /** Tensors of this graph that hold a value by now. */
+  #defined = new Set<Tensor>();
 
   constructor(device: Device, options: GraphOptions = {}) {
     this.device = device;
@@ -66,8 +68,10 @@ export class Graph {
 
   /** A tensor whose contents are given anew to every run. */
   input(name: string, shape: Shape, dtype: DType): Tensor {
+    if (this.inputs.has(name)) throw new DaybreakError(`input: ${name}: expected a new name, got one that is taken`);
     const tensor = { name, shape, dtype };
     this.inputs.set(name, tensor);
+    this.#defined.add(tensor);
     return tensor;
   }
 
@@ -89,8 +93,18 @@ export class Graph {
     return view;
   }
 
-  /** Keeps a tensor as a result of every run; in the given memory, where it shall outlive the plan. */
+  /**
+   * Keeps a tensor as a result of every run; in the given memory, where it shall outlive the plan. Throws a DaybreakError
+   * where the tensor has other memory already.
+   */
   output(name: string, tensor: Tensor, storage?: Storage): void {
+    const same = [...this.outputs.values()].filter((output) => rootOf(output.tensor) === rootOf(tensor));
+    const known = tensor.storage ?? same.find((output) => output.storage)?.storage;
+    if (storage && known && known !== storage) {
+      throw new DaybreakError(`output: ${name}: expected a tensor without memory, got ${tensor.name} with some`);
+    }
+    this.#expectDefined(tensor, `output: ${name}`);
+    if (this.outputs.has(name)) throw new DaybreakError(`output: ${name}: expected a new name, got one that is taken`);
     this.outputs.set(name, { tensor, storage });
   }
 
@@ -126,7 +140,18 @@ export class Graph {
   dispatch(call: Dispatch): void {
     const constants = call.constants ?? {};
     check(call, constants);
+    for (const [name, tensor] of Object.entries(call.read)) {
+      if (tensor) this.#expectDefined(tensor, `${call.kernel.name}: ${name}`);
+    }
+    for (const tensor of Object.values(call.write)) this.#defined.add(rootOf(tensor));
     this.steps.push({ ...call, kind: 'dispatch', scope: this.#scopes.join('.'), constants });
+  }
+
+  #expectDefined(tensor: Tensor, what: string): void {
+    if (tensor.storage || this.#defined.has(rootOf(tensor))) return;
+    throw new DaybreakError(
+      `${what}: expected a tensor that this graph has written or takes as input, got ${tensor.name}`,
+    );
   }
 
   #path(name: string): string {
@@ -153,6 +178,11 @@ function check(call: Dispatch, constants: Constants): void {
   const { reflection } = loadKernel(call.kernel);
   const fail = (what: string, expected: string, got: string) =>
     new WgslError(`${call.kernel.name}: ${what}: expected ${expected}, got ${got}`);
+  for (const name of Object.keys(constants)) {
+    if (!reflection.constants.has(name) && !reflection.aliases.has(name)) {
+      throw fail('constants', [...reflection.constants.keys(), ...reflection.aliases.keys()].join(', '), name);
+    }
+  }
   const { bindings, params } = reflection;
   const bound = (access: Binding['access']) => bindings.filter((binding) => binding.access === access);
   sameNames('read tensors', bound('read'), call.read, fail);

@@ -4,6 +4,7 @@ export * from './dtype.ts';
 export * from './errors.ts';
 export { type Cost, type Dispatch, Graph, type GraphOptions } from './graph.ts';
 export { type ForcedVariants, type Grid, type Kernel, linearGrid, loadKernel, reloadKernels } from './kernel.ts';
+export { Owned } from './memory.ts';
 export { type MemoryReport, Plan, type PlanOptions } from './plan.ts';
 export type { ProfileRow } from './profiler.ts';
 export * from './shape.ts';

@@ -51,16 +51,13 @@ export function chooseVariant(device: Device, op: string, candidates: readonly K
   const able = candidates.filter((kernel) => (kernel.needs ?? []).every((feature) => device.features.has(feature)));
   const names = candidates.map((kernel) => kernel.name).join(', ');
   const chosen = forced ? candidates.find((kernel) => kernel.name === forced) : able[0];
-  if (!chosen) throw new WgslError(`${op}: variant: expected one of ${names}, got '${forced}'`);
-  if (!able.includes(chosen)) {
-    throw new CapabilityError(
-      `${chosen.name}: expected features ${chosen.needs?.join(', ')}, got not all of them on '${device.name}'`,
-    );
-  }
-  return chosen;
+  if (forced && !chosen) throw new WgslError(`${op}: variant: expected one of ${names}, got '${forced}'`);
+  if (chosen && able.includes(chosen)) return chosen;
+  const needed = (chosen ? [chosen] : candidates).map(({ name, needs = [] }) => `${needs.join(', ')} for ${name}`);
+  throw new CapabilityError(`${op}: expected features ${needed.join(' or ')}, got not all of them on '${device.name}'`);
 }
 
-/** Folds a number of workgroups into two dimensions of at most 65535; kernels undo it with linear_workgroup. */
+/** Folds a number of workgroups into two dimensions of at most 65535; kernels undo it: group.x + group.y * groups.x. */
 export function linearGrid(workgroups: number): Grid {
   const y = Math.max(1, ceilDiv(workgroups, 65535));
   return [ceilDiv(workgroups, y), y];

@@ -22,7 +22,8 @@ export class PipelineCache {
     this.#device = device;
   }
 
-  get(kernel: Kernel, constants: Constants): Promise<Pipeline> {
+  /** Rejects with WgslError where the kernel does not compile with these constants. */
+  async get(kernel: Kernel, constants: Constants): Promise<Pipeline> {
     const loaded = loadKernel(kernel);
     const compiled = this.#pipelines.get(loaded) ?? new Map<string, Promise<Pipeline>>();
     this.#pipelines.set(loaded, compiled);

@@ -2,11 +2,12 @@ import type { Device } from './device.ts';
 import { DaybreakError } from './errors.ts';
 import { type DispatchStep, type Graph, rootOf, type TapStep } from './graph.ts';
 import { assignSlots, lifetimes } from './liveness.ts';
+import { Owned } from './memory.ts';
 import { packParams } from './params.ts';
 import type { Pipeline } from './pipeline.ts';
 import { type ProfileRow, Stopwatch } from './profiler.ts';
 import { roundUp, sameShape, showShape } from './shape.ts';
-import { type HostTensor, type Storage, type Tensor, tensorBytes } from './tensor.ts';
+import { checkHost, type HostTensor, type Storage, type Tensor, tensorBytes } from './tensor.ts';
 
 /** Bytes that a plan holds beside weights: temporaries as allocated, and what they would take without reuse. */
 export interface MemoryReport {
@@ -40,15 +41,17 @@ export class Plan {
   #inputs: ReadonlyMap<string, Tensor>;
   #ready: (Ready | TapStep)[];
   #storages: Map<Tensor, Storage>;
-  #owned: GPUBuffer[];
+  #owned: Owned;
+  #guarded: ReadonlySet<Storage>;
   #guardBytes: number;
 
-  private constructor(graph: Graph, memory: Memory, ready: (Ready | TapStep)[], owned: GPUBuffer[]) {
+  private constructor(graph: Graph, memory: Memory, ready: (Ready | TapStep)[], owned: Owned) {
     this.#device = graph.device;
     this.#inputs = graph.inputs;
     this.#ready = ready;
     this.#storages = memory.storages;
     this.#owned = owned;
+    this.#guarded = memory.guarded;
     this.#guardBytes = memory.guardBytes;
     this.memory = memory.report;
     this.outputs = bindAll(
@@ -60,12 +63,17 @@ export class Plan {
 
   /** Assigns memory, compiles all pipelines at once and builds every bind group once. */
   static async create(graph: Graph, options: PlanOptions = {}): Promise<Plan> {
+    const owned = new Owned(graph.device);
+    return owned.orFree(() => Plan.#create(graph, options, owned));
+  }
+
+  static async #create(graph: Graph, options: PlanOptions, owned: Owned): Promise<Plan> {
     const { device, steps } = graph;
     const dispatches = steps.filter((step) => step.kind === 'dispatch');
     const pipelines = await Promise.all(dispatches.map((step) => device.pipeline(step.kernel, step.constants)));
-    const memory = allocate(graph, options.guardBytes ?? 0);
+    const memory = allocate(graph, options.guardBytes ?? 0, owned);
     const packed = packParams(dispatches, device.limits.minUniformBufferOffsetAlignment);
-    const uniform = device.uniform(packed.bytes, 'params');
+    const uniform = owned.keep(device.uniform(packed.bytes, 'params'));
     const params = device.paramsGroup(uniform, packed.window);
     let next = 0;
     const ready = steps.map((step): Ready | TapStep => {
@@ -73,7 +81,7 @@ export class Plan {
       const [pipeline, offset] = [pipelines[next]!, packed.offsets[next++]!];
       return { step, pipeline, tensors: bind(device, step, pipeline, memory), params, offset: [offset] };
     });
-    return new Plan(graph, memory, ready, [...memory.buffers, uniform]);
+    return new Plan(graph, memory, ready, owned);
   }
 
   /** Writes the inputs, runs every step and returns the outputs, which stay on the device until the next run. */
@@ -95,6 +103,7 @@ export class Plan {
         const got = host ? `${host.dtype} ${showShape(host.shape)}` : 'nothing';
         throw new DaybreakError(`run: input ${name}: expected ${tensor.dtype} ${showShape(tensor.shape)}, got ${got}`);
       }
+      checkHost(host, `run: input ${name}`);
       this.#device.write(this.#storages.get(tensor)!, host.data);
     }
   }
@@ -155,7 +164,7 @@ export class Plan {
   async damage(): Promise<string[]> {
     const damaged: string[] = [];
     for (const [tensor, storage] of this.#storages) {
-      if (!this.#owned.includes(storage.buffer)) continue;
+      if (!this.#guarded.has(storage)) continue;
       const start = storage.offset + roundUp(tensorBytes(tensor), 4);
       const guard = await this.#device.read(storage.buffer, start, this.#guardBytes);
       if (new Uint32Array(guard.buffer).some((word) => word !== NAN_WORD)) damaged.push(tensor.name);
@@ -165,8 +174,7 @@ export class Plan {
 
   /** Gives the plan's buffers back; outputs are gone with it. */
   dispose(): void {
-    for (const buffer of this.#owned) this.#device.free(buffer);
-    this.#owned = [];
+    this.#owned.free();
   }
 
   #copyTap(encoder: GPUCommandEncoder, { source, target }: TapStep): void {
@@ -179,22 +187,23 @@ export class Plan {
 
 interface Memory {
   storages: Map<Tensor, Storage>;
-  buffers: GPUBuffer[];
+  /** Those with guard bytes behind them: all but what outputs brought along. */
+  guarded: Set<Storage>;
   report: MemoryReport;
   guardBytes: number;
 }
 
 const NAN_WORD = 0x7fc0dead;
 
-function allocate(graph: Graph, guardBytes: number): Memory {
+function allocate(graph: Graph, guardBytes: number, owned: Owned): Memory {
   const { device } = graph;
   const storages = new Map<Tensor, Storage>();
-  const buffers: GPUBuffer[] = [];
+  const guarded = new Set<Storage>();
   const allocate = (bytes: number, label: string, tensors: Tensor[]) => {
     const size = roundUp(Math.max(bytes, 16), 16) + guardBytes;
-    const storage = device.alloc(size, label);
+    const storage = owned.keep(device.alloc(size, label));
+    guarded.add(storage);
     if (guardBytes > 0) device.write(storage, new Uint32Array(size / 4).fill(NAN_WORD));
-    buffers.push(storage.buffer);
     for (const tensor of tensors) storages.set(tensor, storage);
     return bytes;
   };
@@ -211,7 +220,7 @@ function allocate(graph: Graph, guardBytes: number): Memory {
     withoutReuse: sum(temporaries.map(({ tensor }) => tensorBytes(tensor))),
     inputsAndOutputs: sum(persistent.map((tensor) => allocate(tensorBytes(tensor), tensor.name, [tensor]))),
   };
-  return { storages, buffers, report, guardBytes };
+  return { storages, guarded, report, guardBytes };
 }
 
 /** A slot of its own: with guards, nothing may write where another tensor's guard is checked. */
@@ -240,7 +249,7 @@ function resource(device: Device, label: string, tensor: Tensor, memory: Memory)
   const storage = tensor.storage ?? own;
   if (!storage)
     throw new DaybreakError(`${label}: ${tensor.name}: expected a tensor that an earlier step wrote, got none`);
-  const guard = memory.buffers.includes(storage.buffer) ? memory.guardBytes : 0;
+  const guard = memory.guarded.has(storage) ? memory.guardBytes : 0;
   const size = roundUp(Math.max(tensorBytes(tensor), 16), 16) + guard;
   if (size > device.limits.maxStorageBufferBindingSize) {
     throw new DaybreakError(

@@ -1,5 +1,6 @@
-import { BYTES, type DType, type HostArray } from './dtype.ts';
-import { elements, type Shape } from './shape.ts';
+import { BYTES, type DType, type HostArray, hostArray } from './dtype.ts';
+import { ShapeError } from './errors.ts';
+import { elements, type Shape, showShape } from './shape.ts';
 
 /** A range of bytes of a device buffer. */
 export interface Storage {
@@ -38,6 +39,16 @@ export interface Matrix {
 /** Bytes of a tensor's elements. */
 export function tensorBytes(t: { shape: Shape; dtype: DType }): number {
   return elements(t.shape) * BYTES[t.dtype];
+}
+
+/** Throws ShapeError unless a host tensor's array is of the class and length that its dtype and shape say. */
+export function checkHost({ shape, dtype, data }: HostTensor, what: string): void {
+  const Expected = hostArray(dtype, 0).constructor;
+  const count = elements(shape);
+  if (data.constructor === Expected && data.length === count) return;
+  throw new ShapeError(
+    `${what}: expected ${Expected.name} of ${count} elements for ${dtype} ${showShape(shape)}, got ${data.constructor.name} of ${data.length}`,
+  );
 }
 
 /** A tensor [rows, cols] seen as a matrix of one block. */

@@ -64,6 +64,9 @@ test('modes', () => {
   assert.is(tiny.render(HELLO, 'think'), `${prompt}<think>`);
   assert.is(tiny.render(HELLO, 'nothink'), `${prompt}<|dummy_84|>`);
   assert.is(tiny.render(HELLO, 'think', false), prompt.slice(0, prompt.indexOf('<|im_start|>assistant')));
+  for (const mode of ['toString', null, {}] as unknown as Mode[]) {
+    assert.throws(() => tiny.render(HELLO, mode), says(PromptError, 'mode: expected hybrid, think, nothink, got'));
+  }
 });
 
 test('a mode whose token the tokenizer lacks', () => {

@@ -2,7 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { rmsNorm } from '../kernels/index.ts';
+import { attention, kvAppend, layerNorm, rmsNorm, rope } from '../kernels/index.ts';
 import { Random } from '../kernels/spec.ts';
 import {
   CapabilityError,
@@ -53,6 +53,43 @@ if (device) {
         );
       }
     }
+  });
+
+  test('no rows are no work, and a result in memory of its own has no guard', async () => {
+    const w = device.upload(new Random(1).tensor([8]), 'w');
+    for (const rows of [0, 3]) {
+      const graph = new Graph(device);
+      const own = device.tensor('own', [rows, 8], 'f32');
+      const x = graph.input('x', [rows, 8], 'f32');
+      graph.output('y', layerNorm(graph, x, w, w, 1e-5), own.storage);
+      const plan = await Plan.create(graph, { guardBytes: 256 });
+      plan.run({ x: new Random(2).tensor([rows, 8]) });
+      assert.is((await device.download(own)).data.length, 8 * rows);
+      assert.equal(await plan.damage(), []);
+      plan.dispose();
+      device.free(own.storage);
+    }
+    device.free(w.storage);
+  });
+
+  test('a result has one memory, and there are heads', () => {
+    const graph = new Graph(device);
+    const [first, second] = [device.alloc(64, 'first'), device.alloc(64, 'second')];
+    const x = graph.input('x', [2, 8], 'f32');
+    graph.output('y', x, first);
+    graph.output('same', graph.reshape(x, [4, 4]), first);
+    assert.throws(
+      () => graph.output('z', graph.reshape(x, [4, 4]), second),
+      /output: z: expected a tensor without memory/,
+    );
+    const cache = graph.temp('cache', [0, 4, 8], 'f32');
+    const position = graph.input('position', [1], 'u32');
+    assert.throws(() => kvAppend(graph, x, 0, x, 0, position, { k: cache, v: cache }), /kvHeads > 0/);
+    const view = { tensor: x, offset: 0, headStride: 8, rowStride: 8 };
+    const views = { q: view, k: view, v: view, tokens: 2, kv: { len: 2 } };
+    assert.throws(() => attention(graph, { ...views, heads: 0, kvHeads: 1, headDim: 8 }), /heads: expected a positive/);
+    assert.throws(() => rope(graph, x, x, position, { heads: 0, headDim: 8 }), /heads: expected at least 1, got 0/);
+    for (const storage of [first, second]) device.free(storage);
   });
 
   test('counts bytes in use and at most', () => {

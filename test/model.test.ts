@@ -16,7 +16,15 @@ import {
   sampleHost,
 } from '../model/index.ts';
 import { KvCache } from '../model/kv_cache.ts';
-import { CapabilityError, type Device, DeviceLostError, openDevice, PromptError } from '../runtime/index.ts';
+import {
+  CapabilityError,
+  type Device,
+  DeviceLostError,
+  OutOfMemoryError,
+  Owned,
+  openDevice,
+  PromptError,
+} from '../runtime/index.ts';
 import { TINY } from './bench.ts';
 import { testDevice } from './gpu.ts';
 
@@ -150,9 +158,32 @@ if (device) {
     const many = { ...model.config.decoder, layers: 2 ** 20 };
     if (device.fallback)
       assert.throws(
-        () => new KvCache(device, many, 2 ** 16, 'f32'),
+        () => new KvCache(device, many, 2 ** 16, 'f32', new Owned(device)),
         /kv_cache for 65536 positions: expected at most \d+ bytes free/,
       );
+  });
+
+  test('what fails to be made leaves no memory behind', async () => {
+    const small = await openDevice();
+    const tiny = await Phi4Vision.load(small, TINY);
+    const before = small.memory.current;
+    const alloc = small.alloc.bind(small);
+    for (const name of ['layers.1.v_cache', 'history', 'logits', 'slot 1', 'features']) {
+      small.alloc = (bytes, label) => {
+        if (label === name) throw new OutOfMemoryError(`no ${label}`);
+        return alloc(bytes, label);
+      };
+      const data = new Uint8Array(48 * 48 * 3);
+      const make = name === 'features' ? encode(tiny, { width: 48, height: 48, data }) : tiny.session({ capacity: 32 });
+      const error = await Promise.resolve(make).then(
+        () => undefined,
+        (e: Error) => e,
+      );
+      assert.instance(error, OutOfMemoryError, name);
+      assert.is(small.memory.current, before, name);
+    }
+    tiny.dispose();
+    small.dispose();
   });
 
   test('a device lost in the middle of an answer ends it with a clear error', async () => {
@@ -161,7 +192,11 @@ if (device) {
     await session.prefill(Uint32Array.of(1, 2, 3));
     const lose = async () => {
       let tokens = 0;
-      for await (const _ of decode(session, { steps: 40 })) if (++tokens === 5) doomed.dispose();
+      for await (const _ of decode(session, { steps: 40 })) {
+        if (++tokens !== 5) continue;
+        doomed.dispose();
+        await new Promise((resolve) => setTimeout(resolve, 100)); // while tokens are on their way
+      }
     };
     const error = await lose().then(
       () => undefined,

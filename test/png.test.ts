@@ -52,7 +52,7 @@ function attempt(bytes: Uint8Array, name = 'some.png'): RgbImage | undefined {
     if (!(error instanceof ImageError)) throw error;
     assert.match(error.message, /^some\.png: expected .+, got .+; .+/s);
   } finally {
-    assert.ok(performance.now() - started < 1000);
+    assert.ok(performance.now() - started < 10_000);
   }
 }
 
@@ -159,6 +159,12 @@ test('a bomb: a small picture whose data inflates to 256 MB', () => {
   const made = process.memoryUsage().rss;
   refuses(png(header(2, 2, ...RGB8), bomb), /expected 14 bytes of pixel data/);
   assert.ok(process.memoryUsage().rss - Math.max(before, made) < 2 ** 26);
+});
+
+test('a message holds no control characters of the file', () => {
+  const wrong = chunk('\x9bABC', Buffer.alloc(1));
+  wrong[wrong.length - 1]! ^= 1;
+  refuses(png(header(1, 1, ...RGB8), wrong), /of chunk "\?ABC" at byte 33/);
 });
 
 test('headers outside the standard', () => {

@@ -1,5 +1,7 @@
 // tier: host
-import { readFileSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -11,6 +13,7 @@ import {
   IMAGE_ID,
   loadConfig,
   type ModelConfig,
+  Processor,
   Tokenizer,
 } from '../model/index.ts';
 import { PromptError } from '../runtime/index.ts';
@@ -79,7 +82,26 @@ test('a prompt fits the context, and the context the model', () => {
   refuses(() => checkLength(101, 100, config), 'expected at most 100 positions, got 101');
   refuses(() => checkLength(1, 32769, config), 'expected at most 32768 positions, got 32769');
   refuses(() => checkLength(1, Number.NaN, config), 'expected at most 32768 positions, got NaN');
+  refuses(() => checkLength(1, 2.5, config), 'expected at most 32768 positions, got 2.5');
+  refuses(() => checkLength(1, null as unknown as number, config), 'positions, got null');
   refuses(() => checkLength(4097, undefined, limits(4096, 4096)), 'expected at most 4096 positions, got 4097');
+});
+
+test('a picture of too many patches is refused before memory is taken for them', () => {
+  const dir = mkdtempSync(join(tmpdir(), 'daybreak-prompt-'));
+  for (const name of ['tokenizer.json', 'chat_template.jinja']) copyFileSync(join(TINY, name), join(dir, name));
+  const json = JSON.parse(readFileSync(join(TINY, 'config.json'), 'utf8'));
+  writeFileSync(
+    join(dir, 'config.json'),
+    JSON.stringify({ ...json, min_num_patches: 2 ** 31, max_num_patches: 2 ** 31 }),
+  );
+  const processor = Processor.load(dir);
+  rmSync(dir, { recursive: true });
+  const picture = { width: 1000, height: 1000, data: new Uint8Array(3_000_000) };
+  refuses(
+    () => processor.prepare([{ role: 'user', content: '<image>' }], [picture]),
+    'at most 16384 positions, got 3906',
+  );
 });
 
 test.run();

@@ -225,7 +225,7 @@ test('100,000 characters of one kind', () => {
     const text = kind.repeat(100_000 / kind.length);
     const started = performance.now();
     const ids = tiny.encode(text);
-    assert.ok(performance.now() - started < 4000, `${JSON.stringify(kind)}: ${performance.now() - started} ms`);
+    assert.ok(performance.now() - started < 10_000, `${JSON.stringify(kind)}: ${performance.now() - started} ms`);
     assert.is(tiny.decode(ids), kind.startsWith('  <') ? text.replaceAll(' ', '') : text);
   }
 });
@@ -347,9 +347,18 @@ test('another kind of tokenizer', () => {
     ['model.vocab.a', undefined, 'model.vocab'],
     ['model.merges', undefined],
     ['model.merges', {}],
-    ...['a', 't h e', ['a'], ['a', 'b', 'c'], ['a', 1], 7, null, 'q x', ['q', 'nowhere']].map(
-      (merge) => ['model.merges', [merge], 'model.merges[0]'] as [string, unknown, string],
-    ),
+    ...[
+      'a',
+      't h e',
+      ['a'],
+      ['a', 'b', 'c'],
+      ['a', 1],
+      [{ toString: null }, 'a'],
+      7,
+      null,
+      'q x',
+      ['q', 'nowhere'],
+    ].map((merge) => ['model.merges', [merge], 'model.merges[0]'] as [string, unknown, string]),
     ['normalizer', { type: 'NFC' }],
     ['decoder', null],
     ['decoder.type', 'WordPiece'],

@@ -1,6 +1,6 @@
 import { Random, showCase } from '../kernels/spec.ts';
 import { specs } from '../kernels/specs.ts';
-import { Graph, openDevice, type Tensor, WgslError } from '../runtime/index.ts';
+import { Graph, openDevice, WgslError } from '../runtime/index.ts';
 
 /**
  * Compiles every kernel with every set of constants that the specs use, on Dawn's null backend: no GPU is needed.
@@ -13,9 +13,8 @@ for (const spec of specs) {
   for (const c of spec.cases) {
     for (const variant of spec.variants.filter((kernel) => spec.applies?.(kernel, c) ?? true)) {
       const graph = new Graph(device, { variants: { [spec.name]: variant.name } });
-      const tensors = Object.entries(spec.inputs(c, new Random(1))).map(
-        ([name, { shape, dtype }]): [string, Tensor] => [name, { name, shape, dtype }],
-      );
+      const inputs = Object.entries(spec.inputs(c, new Random(1)));
+      const tensors = inputs.map(([name, { shape, dtype }]) => [name, graph.input(name, shape, dtype)]);
       spec.record(graph, Object.fromEntries(tensors), c);
       for (const step of graph.steps) {
         if (step.kind !== 'dispatch') continue;

@@ -67,7 +67,13 @@ export function attention(g: Graph, o: AttentionOptions): Tensor {
   const { tokens, heads, kvHeads, headDim } = o;
   const keys = 'len' in o.kv ? o.kv.len : o.kv.capacity;
   expect(headDim > 0 && headDim % 8 === 0, 'attention', 'headDim', 'a positive multiple of 8', headDim);
-  expect(kvHeads > 0 && heads % kvHeads === 0, 'attention', 'heads', `a multiple of ${kvHeads} (kvHeads)`, heads);
+  expect(
+    kvHeads > 0 && heads > 0 && heads % kvHeads === 0,
+    'attention',
+    'heads',
+    `a positive multiple of ${kvHeads} (kvHeads)`,
+    heads,
+  );
   expect(tokens > 0 && keys > 0, 'attention', 'tokens and keys', 'at least 1', `${tokens} and ${keys}`);
   expectView('q', o.q, heads, tokens, headDim);
   expectView('k', o.k, kvHeads, keys, headDim);

@@ -61,7 +61,8 @@ export const spec: OpSpec<EmbedCase> = {
     });
     return y;
   },
-  tolerance: ({ as }) => ({ atol: 0, rtol: roundoff(as) }),
+  /** The absolute part is half the distance between subnormal halves. */
+  tolerance: ({ as }) => ({ atol: as === 'f16' ? 2 ** -25 : 0, rtol: roundoff(as) }),
 };
 
 function ranges(rows: number, blocks: number): [number, number][] {

@@ -34,10 +34,10 @@ export function kvAppend(
   const { dtype } = caches.k;
   const tokens = k.shape[0] ?? 0;
   expect(
-    caches.k.shape.length === 3 && headDim % 4 === 0 && isFloat(caches.k),
+    caches.k.shape.length === 3 && kvHeads > 0 && headDim > 0 && headDim % 4 === 0 && isFloat(caches.k),
     'kv_append',
     'k cache',
-    'f32 or f16 [kvHeads, capacity, a multiple of 4]',
+    'f32 or f16 [kvHeads > 0, capacity, a positive multiple of 4]',
     show(caches.k),
   );
   expect(

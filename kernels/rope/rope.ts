@@ -40,6 +40,7 @@ export function rope(
 ): Tensor {
   const [tokens = 0, cols = 0] = x.shape;
   const got = `${x.dtype} ${showShape(x.shape)}`;
+  expect(heads > 0, 'rope', 'heads', 'at least 1', heads);
   expect(headDim > 0 && headDim % 8 === 0, 'rope', 'headDim', 'a multiple of 8', headDim);
   expect(x.shape.length === 2 && ['f32', 'f16'].includes(x.dtype), 'rope', 'x', 'f32 or f16 [tokens, cols]', got);
   expect(
