@@ -1,10 +1,11 @@
-import { type Case, type OpSpec, Random, showCase } from '../kernels/spec.ts';
+import { Random, showCase } from '../kernels/spec.ts';
 import { specs } from '../kernels/specs.ts';
-import { planCase, runnable, verifyCase } from '../kernels/verify.ts';
-import { type Device, type Kernel, openDevice, type ProfileRow, UsageError } from '../runtime/index.ts';
+import { runnable, verifyQuick } from '../kernels/verify.ts';
+import { type Device, type Kernel, openDevice, UsageError } from '../runtime/index.ts';
 import { waitGently } from './gentle.ts';
 import { median } from './measure.ts';
 import { digits, environment, JsonLines, printDevice, Table } from './report.ts';
+import { type Repeats, timeCase } from './time_case.ts';
 
 /** Options of `bench ops`. */
 export interface OpsOptions {
@@ -12,8 +13,7 @@ export interface OpsOptions {
   json?: string;
 }
 
-const SAMPLES = 7;
-const BUDGET_MILLIS = 4000;
+const REPEATS: Repeats = { least: 3, most: 7, millis: 4000 };
 
 /**
  * Times every spec's bench shapes with every variant by GPU timestamps; a variant whose quick cases differ from
@@ -27,25 +27,28 @@ export async function ops(name: string | undefined, options: OpsOptions): Promis
   const device = await openDevice({ adapter: options.adapter });
   printDevice(device);
   waitGently(device);
-  console.log(`Median GPU time of up to ${SAMPLES} runs after one warm-up; flops and bytes as the op declares them.`);
+  console.log(
+    `Median GPU time of up to ${REPEATS.most} runs after one warm-up; flops and bytes as the op declares them.`,
+  );
   const json = new JsonLines(options.json);
   const table = new Table({ kernel: 30, 'median us': 10, 'GFLOP/s': 8, 'GB/s': 8, shape: 0 });
   let wrong = 0;
   for (const spec of chosen) {
     for (const variant of spec.variants.filter((kernel) => canRun(device, kernel))) {
-      const problem = await verifyVariant(device, spec, variant);
-      if (problem) {
+      const verdict = (await verifyQuick(device, spec, variant)).find(({ ok }) => !ok);
+      if (verdict) {
         wrong++;
-        table.row([variant.name, `WRONG: ${problem}`]);
+        table.row([variant.name, `WRONG: ${verdict.case}: ${verdict.problem}`]);
         continue;
       }
       for (const c of spec.bench.filter((candidate) => runnable(device, spec, candidate).includes(variant))) {
-        const samples = await time(device, spec, c, variant.name);
-        const micros = median(samples.map(({ micros }) => micros));
-        const rates = [samples[0]!.flops / micros / 1e3, samples[0]!.bytes / micros / 1e3];
-        table.row([variant.name, digits(micros), ...rates.map(digits), showCase(c)]);
-        const row = { bench: 'ops', kernel: variant.name, shape: c, micros: samples.map((sample) => sample.micros) };
-        json.write({ ...environment(device), ...row, flops: samples[0]!.flops, bytes: samples[0]!.bytes });
+        const inputs = spec.inputs(c, new Random(1));
+        const { micros, flops, bytes } = await timeCase(device, spec, c, variant.name, inputs, REPEATS, 'gpu');
+        const middle = median(micros);
+        const rates = [flops / middle / 1e3, bytes / middle / 1e3];
+        table.row([variant.name, digits(middle), ...rates.map(digits), showCase(c)]);
+        const row = { bench: 'ops', kernel: variant.name, shape: c, micros, flops, bytes };
+        json.write({ ...environment(device), ...row });
       }
     }
   }
@@ -54,32 +57,4 @@ export async function ops(name: string | undefined, options: OpsOptions): Promis
 
 function canRun(device: Device, kernel: Kernel): boolean {
   return (kernel.needs ?? []).every((feature) => device.features.has(feature));
-}
-
-/** The first problem among a variant's quick cases, or nothing. */
-async function verifyVariant(device: Device, spec: OpSpec, variant: Kernel): Promise<string> {
-  for (const c of spec.cases.filter((candidate) => candidate.quick)) {
-    if (!runnable(device, spec, c).includes(variant)) continue;
-    const { problem } = await verifyCase(device, spec, c, variant.name);
-    if (problem) return `${showCase(c)}: ${problem}`;
-  }
-  return '';
-}
-
-/** Sums of the op's dispatches, one per run. */
-async function time(device: Device, spec: OpSpec, c: Case, variant: string): Promise<ProfileRow[]> {
-  const { plan, tensors } = await planCase(device, spec, c, variant, spec.inputs(c, new Random(1)));
-  await plan.profile();
-  const samples: ProfileRow[] = [];
-  const start = performance.now();
-  while (samples.length < SAMPLES && (samples.length < 3 || performance.now() - start < BUDGET_MILLIS)) {
-    samples.push((await plan.profile()).reduce(add));
-  }
-  plan.dispose();
-  for (const tensor of Object.values(tensors)) device.free(tensor.storage!);
-  return samples;
-}
-
-function add(a: ProfileRow, b: ProfileRow): ProfileRow {
-  return { ...a, micros: a.micros + b.micros, flops: a.flops + b.flops, bytes: a.bytes + b.bytes };
 }

@@ -99,13 +99,16 @@ export function digits(value: number): string {
   return Number(value.toPrecision(3)).toString();
 }
 
-/** Runs a command; an expected error becomes one line on stderr and exit code 2. */
+/**
+ * Runs a command; an expected error becomes one line on stderr, any other its stack, and both exit code 2. A reader that
+ * has seen enough (| head) ends the process quietly.
+ */
 export async function main(body: () => Promise<number>): Promise<void> {
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 2));
   try {
     process.exitCode = await body();
   } catch (error) {
-    if (!(error instanceof DaybreakError)) throw error;
-    console.error(`error: ${error.message}`);
+    console.error(error instanceof DaybreakError ? `error: ${error.message}` : error);
     process.exitCode = 2;
   }
 }

@@ -57,7 +57,7 @@ export class ChatTemplate {
       throw new PromptError(`chat: mode: expected ${Object.keys(OPENINGS).join(', ')}, got ${show(mode)}`);
     }
     const opening = open ? OPENINGS[mode] : '';
-    if (opening !== '' && this.#tokenizer.encode(opening).length !== 1) {
+    if (opening !== '' && this.#tokenizer.idOf(opening) === undefined) {
       throw new PromptError(`chat: mode ${mode}: expected a token ${opening}, got a tokenizer without; use hybrid`);
     }
     const turns = messages.map(({ role, content }) => ({
@@ -83,8 +83,9 @@ export function splitAnswer(text: string, mode: Mode): { reasoning: string; answ
   return { reasoning: thinking.slice(0, end).trim(), answer: thinking.slice(end + END_OF_THINKING.length).trim() };
 }
 
-/** What an earlier answer said, whichever mode it came from. */
+/** What an earlier answer said, whichever mode it came from; one without thinking stays as it is. */
 function spoken(content: string): string {
+  if (![THINK, END_OF_THINKING, NO_THINKING].some((tag) => content.includes(tag))) return content;
   return splitAnswer(content, content.includes(END_OF_THINKING) ? 'think' : 'hybrid').answer;
 }
 

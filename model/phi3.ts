@@ -21,7 +21,7 @@ export interface DecoderState {
   position: Tensor;
 }
 
-/** The Phi-3 decoder: RMSNorm, grouped-query attention with RoPE, SwiGLU (MODEL.md 8). */
+/** The Phi-3 decoder: RMSNorm, grouped-query attention with RoPE, SwiGLU. */
 export class Phi3 {
   #config: ModelConfig['decoder'];
   #as: DType;

@@ -2,7 +2,7 @@ import { linear } from '../kernels/index.ts';
 import type { DType, Graph, Matrix, Tensor } from '../runtime/index.ts';
 import { plain, type WeightStore } from './weights.ts';
 
-/** The MLP between encoder and decoder: Linear, exact (erf) GELU, Linear (MODEL.md 5). */
+/** The MLP between encoder and decoder: Linear, exact (erf) GELU, Linear. */
 export class Projector {
   #as: DType;
   #weights: readonly [Matrix, Matrix];

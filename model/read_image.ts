@@ -5,6 +5,7 @@ import { ImageError } from '../runtime/errors.ts';
 import type { RgbImage } from './image.ts';
 import { refuse } from './image_file.ts';
 import { decodeJpeg, jpegSize } from './jpeg.ts';
+import { statFile } from './json.ts';
 import { decodePng, pngSize } from './png.ts';
 
 /** How a file's first bytes name its format, how to learn its size without decoding it, and how to decode it. */
@@ -13,8 +14,10 @@ const FORMATS = [
   { format: 'jpeg', magic: Buffer.from([0xff, 0xd8, 0xff]), size: jpegSize, decode: decodeJpeg },
 ] as const;
 const MAGIC_BYTES = 8;
+/** More than the largest picture takes whose pixels are allowed, uncompressed. */
+const MAX_BYTES = 2 ** 30;
 
-/** Pictures up to this many pixels are decoded at once: that takes less time than a worker's start. */
+/** PNG pictures up to this many pixels are decoded at once: that takes less time than a worker's start. */
 const PIXELS_AT_ONCE = 2 ** 20;
 
 /** Time for a picture in the worker, several times what a decoder needs on a slow machine. */
@@ -29,13 +32,13 @@ export interface DecodeJob {
 }
 
 /**
- * Reads a PNG or JPEG as 8-bit RGB; the file's first bytes, not its name, decide its format. A picture of more
- * than a million pixels is decoded in a worker thread, for at most 10 s and 2 s for each million pixels. Throws an
+ * Reads a PNG or JPEG as 8-bit RGB; the file's first bytes, not its name, decide its format. A JPEG, or a
+ * PNG of more than a million pixels, is decoded in a worker thread, for at most 10 s and 2 s for each million pixels. Throws an
  * ImageError naming the path when the file is missing, is no such picture, is damaged or takes too long.
  */
 export async function readImage(path: string): Promise<RgbImage> {
-  const bytes = await readFile(path).catch((cause: Error) => {
-    throw refuse(path, 'a readable picture file', cause.message, 'check the path', cause);
+  const bytes = await readBytes(path).catch((cause: Error) => {
+    throw refuse(path, `a readable picture file of at most ${MAX_BYTES} bytes`, cause.message, 'check the path', cause);
   });
   const found = FORMATS.find(({ magic }) => bytes.subarray(0, magic.length).equals(magic));
   if (!found) {
@@ -44,8 +47,14 @@ export async function readImage(path: string): Promise<RgbImage> {
   }
   const { width, height } = found.size(bytes, path);
   const job = { format: found.format, bytes, file: path };
-  if (width * height <= PIXELS_AT_ONCE) return decodePicture(job);
+  if (found.format === 'png' && width * height <= PIXELS_AT_ONCE) return decodePicture(job);
   return decodeInWorker(job, BASE_MILLIS + width * height * MILLIS_PER_PIXEL);
+}
+
+async function readBytes(path: string): Promise<Buffer> {
+  const { size } = statFile(path);
+  if (size > MAX_BYTES) throw new Error(`${size} bytes`);
+  return readFile(path);
 }
 
 /** Decodes a picture on this thread. */

@@ -25,7 +25,7 @@ interface Linear {
   bias: Tensor;
 }
 
-/** SigLIP-2 NaFlex encoder: all layers but the last, no final norm, no pooling head (MODEL.md 4). */
+/** SigLIP-2 NaFlex encoder: all layers but the last, no final norm, no pooling head. */
 export class Siglip2 {
   #config: ModelConfig['vision'];
   #as: DType;

@@ -19,7 +19,7 @@ interface Resize {
   output: number[];
 }
 
-/** Made with Pillow and the official processor: see MODEL.md 15. */
+/** Made with Pillow and the official processor. */
 const reference = JSON.parse(readFileSync(new URL('fixtures/preproc.json', import.meta.url), 'utf8')) as {
   sizes_h_w_H_W_tokens: [number, number, number, number, number][];
   pil_bilinear: Resize[];

@@ -74,7 +74,7 @@ test('many pictures at once', async () => {
 test('what is no picture is refused with its path', async () => {
   const missing = join(temporary, 'missing.png');
   await refuses(readImage(missing), missing, /ENOENT.*; check the path/);
-  await refuses(readImage(temporary), temporary, /EISDIR/);
+  await refuses(readImage(temporary), temporary, /got a folder or a device/);
   const text = write('text.png', Buffer.from('GIF89a...'));
   await refuses(readImage(text), text, /expected a PNG or JPEG picture, got bytes 4749463839612e2e; convert it to PNG/);
   const empty = write('empty.png', Buffer.alloc(0));
@@ -148,6 +148,12 @@ test('compiled to JavaScript', async () => {
   const printed = execFileSync(process.execPath, ['--input-type=module', '--eval', script], { cwd: temporary });
   const { width, height, data } = decodeJpeg(readFileSync(JPEG), '');
   assert.equal(JSON.parse(printed.toString()), { width, height, data: { ...data } });
+});
+
+test('a pipe', async () => {
+  const pipe = join(temporary, 'pipe.png');
+  execFileSync('mkfifo', [pipe]);
+  await refuses(readImage(pipe), pipe, /got a folder or a device/);
 });
 
 test.run();
