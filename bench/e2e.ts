@@ -77,7 +77,7 @@ export async function e2e(options: E2eOptions): Promise<number> {
   const json = new JsonLines(options.json);
   const env = { bench: 'e2e', model: options.model, dtype: options.dtype, ...environment(device) };
   console.log(
-    'Times are wall milliseconds. TTFT = reading pictures + encoder + prefill + first token; loading and compiling come before.',
+    'Times are wall milliseconds. TTFT = reading pictures + encoder + prefill + first token; loading, compiling and making the KV cache come before.',
   );
   const table = new Table({
     prompt: 10,
