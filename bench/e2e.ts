@@ -1,5 +1,4 @@
 import { join } from 'node:path';
-import { ropeTable } from '../kernels/index.ts';
 import {
   decode,
   expandImages,
@@ -11,8 +10,7 @@ import {
   readImage,
   type Session,
 } from '../model/index.ts';
-import { KvCache } from '../model/kv_cache.ts';
-import { type Device, Graph, type Matrix, Owned, openDevice, Plan, type Tensor, UsageError } from '../runtime/index.ts';
+import { type Device, openDevice, type Tensor, UsageError } from '../runtime/index.ts';
 import { Expected, type ExpectedPrompt, type ExpectedRun } from './expected.ts';
 import { waitGently } from './gentle.ts';
 import { quantile, timed } from './measure.ts';
@@ -26,9 +24,6 @@ import {
   type RunVerdict,
   type StageError,
 } from './verify.ts';
-
-/** Positions that one plan of the tapped prefill takes: as many as a session's. */
-const TAP_CHUNK = 1024;
 
 /** Options of `bench e2e`. */
 export interface E2eOptions {
@@ -164,7 +159,6 @@ async function runPrompt(
   await session.prefill(ids, features);
   const runs: ({ name: string } & Awaited<ReturnType<typeof decodeRun>>)[] = [];
   for (const run of prompt.runs) runs.push({ name: run.name, ...(await decodeRun(session, run, bounds)) });
-  session.dispose();
   const peakBytes = device.memory.peak;
   const stages: StageError[] = [];
   for (const [i, index] of prompt.images.entries()) {
@@ -172,9 +166,10 @@ async function runPrompt(
   }
   stages.push({ stage: 'positions', relative: Math.abs(ids.length - prompt.length), ok: ids.length === prompt.length });
   if (expected.stage(`${prompt.name}.layers.0`)) {
-    const got = await decoderLayers(model, ids, features);
+    const got = await session.prefill(ids, features, { taps: true });
     stages.push(...compareStages(prompt.name, got, expected, bounds));
   }
+  session.dispose();
   for (const image of vision.result) image.dispose();
   const total = (key: 'matched' | 'ties' | 'steps') => runs.reduce((sum, { verdict }) => sum + verdict[key], 0);
   const ok = stages.every((stage) => stage.ok) && runs.every(({ verdict }) => verdict.ok);
@@ -245,31 +240,6 @@ function compareStages(
     const ref = expected.stage(`${prefix}.${stage}`);
     return ref ? [compareStage(`${prefix}.${stage}`, got, ref, bound)] : [];
   });
-}
-
-/** The residual stream of the prompt's last position after each layer: a prefill of its own, in chunks, the last with taps. */
-async function decoderLayers(model: Phi4Vision, ids: Uint32Array, features: Matrix | undefined) {
-  const { config, decoder, device, dtype } = model;
-  const { headDim, hidden, ropeTheta } = config.decoder;
-  const owned = new Owned(device);
-  const cache = new KvCache(device, config.decoder, ids.length, dtype, owned);
-  const position = owned.keep(device.tensor('position', [1], 'u32'));
-  const table = owned.keep(device.upload(ropeTable(ids.length, headDim, ropeTheta), 'rope_table'));
-  let stages: Record<string, Float32Array> = {};
-  for (let start = 0; start < ids.length; start += TAP_CHUNK) {
-    const chunk = ids.subarray(start, start + TAP_CHUNK);
-    const graph = new Graph(device, { taps: start + TAP_CHUNK >= ids.length });
-    const x = decoder.embed(graph, graph.input('ids', [chunk.length], 'u32'), features);
-    graph.output('x', decoder.layers(graph, x, { cache, ropeTable: table, position }));
-    const plan = await Plan.create(graph);
-    device.write(position.storage, Uint32Array.of(start));
-    plan.run({ ids: { shape: [chunk.length], dtype: 'u32', data: chunk } });
-    stages = await downloadAll(device, plan.taps);
-    await device.idle();
-    plan.dispose();
-  }
-  owned.free();
-  return Object.fromEntries(Object.entries(stages).map(([name, data]) => [name, data.subarray(-hidden)]));
 }
 
 async function decodeRun(

@@ -112,28 +112,32 @@ export class Session {
 
   /**
    * Runs the prompt's ids u32 (from vocab on: rows of `features`) through the decoder, chunk by chunk, leaving the
-   * last row for start(). Throws PromptError where it is empty or does not fit the capacity.
+   * last row for start(). With `taps` it returns the residual stream of the last row after each layer, f32 [hidden], by
+   * the layer's name. Throws PromptError where the prompt is empty or does not fit the capacity.
    */
-  async prefill(ids: Uint32Array, features?: Matrix): Promise<void> {
+  async prefill(ids: Uint32Array, features?: Matrix, { taps = false } = {}): Promise<Record<string, Float32Array>> {
     if (ids.length < 1 || ids.length > this.capacity) {
       throw new PromptError(
         `session: prompt: expected 1 to ${this.capacity} positions, got ${ids.length}; allow a longer context`,
       );
     }
     const plans = new Map<number, Plan>();
+    let tapped: Record<string, Float32Array> = {};
     try {
       for (let start = 0; start < ids.length; start += PREFILL_CHUNK) {
         const chunk = ids.subarray(start, start + PREFILL_CHUNK);
-        const plan = plans.get(chunk.length) ?? (await this.#planChunk(chunk.length, features));
+        const plan = plans.get(chunk.length) ?? (await this.#planChunk(chunk.length, features, taps));
         plans.set(chunk.length, plan);
         this.device.write(this.#state.position.storage, Uint32Array.of(start));
         plan.run({ ids: { shape: [chunk.length], dtype: 'u32', data: chunk } });
         await this.device.idle();
+        if (start + PREFILL_CHUNK >= ids.length) tapped = await this.#lastRows(plan.taps);
       }
     } finally {
       for (const plan of plans.values()) plan.dispose();
     }
     this.#promptLength = ids.length;
+    return tapped;
   }
 
   /**
@@ -171,8 +175,17 @@ export class Session {
     return encoder;
   }
 
-  async #planChunk(tokens: number, features?: Matrix): Promise<Plan> {
-    const graph = new Graph(this.device);
+  async #lastRows(taps: Plan['taps']): Promise<Record<string, Float32Array>> {
+    const rows: Record<string, Float32Array> = {};
+    for (const [name, tensor] of Object.entries(taps)) {
+      const { data } = await this.device.download(tensor);
+      rows[name] = (data as Float32Array).subarray(-tensor.shape[1]!);
+    }
+    return rows;
+  }
+
+  async #planChunk(tokens: number, features: Matrix | undefined, taps: boolean): Promise<Plan> {
+    const graph = new Graph(this.device, { taps });
     const ids = graph.input('ids', [tokens], 'u32');
     const x = this.#decoder.layers(graph, this.#decoder.embed(graph, ids, features), this.#state);
     graph.output('normed', this.#decoder.finalNorm(graph, x), this.#normed.storage);
