@@ -71,6 +71,14 @@ if (device) {
     });
   });
 
+  if (f16) {
+    test('f16 storage keeps logits within 2e-2 of their standard deviation', () => {
+      const { status, stdout, stderr } = runBench('--dtype', 'f16', '--prompts', 'text,two,three');
+      assert.is(status, 0, stdout + stderr);
+      assert.match(stdout, /all 3 prompts match/);
+    });
+  }
+
   test('a wrong reference is found, named, and shows no time', () => {
     inFolder((dir) => {
       const reference = join(dir, 'expected.safetensors');
