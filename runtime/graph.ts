@@ -1,6 +1,6 @@
 import type { Device } from './device.ts';
 import type { DType } from './dtype.ts';
-import { DaybreakError, WgslError } from './errors.ts';
+import { CapabilityError, DaybreakError, WgslError } from './errors.ts';
 import { chooseVariant, type ForcedVariants, type Grid, type Kernel, loadKernel } from './kernel.ts';
 import { type Shape, showShape } from './shape.ts';
 import type { Storage, Tensor } from './tensor.ts';
@@ -140,6 +140,11 @@ export class Graph {
   dispatch(call: Dispatch): void {
     const constants = call.constants ?? {};
     check(call, constants);
+    if (Object.values(constants).includes('f16') && !this.device.features.has('shader-f16')) {
+      throw new CapabilityError(
+        `${call.kernel.name}: f16: expected an adapter with shader-f16, got '${this.device.name}'; use f32`,
+      );
+    }
     for (const [name, tensor] of Object.entries(call.read)) {
       if (tensor) this.#expectDefined(tensor, `${call.kernel.name}: ${name}`);
     }

@@ -148,6 +148,16 @@ if (device) {
     );
   });
 
+  if (!device.features.has('shader-f16')) {
+    test('f16 is refused by name where the adapter has none', () => {
+      const graph = new Graph(device);
+      const x = graph.input('x', [2, 8], 'f32');
+      const w = graph.input('w', [8], 'f32');
+      const record = () => rmsNorm(graph, x, w, 1e-5, { as: 'f16' });
+      assert.throws(record, (error: Error) => error instanceof CapabilityError && /shader-f16/.test(error.message));
+    });
+  }
+
   test('a device that is gone says so', async () => {
     const gone = await openDevice();
     const tensor = gone.tensor('x', [4], 'f32');

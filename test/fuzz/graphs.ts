@@ -115,12 +115,19 @@ type AddNode = (graph: Graph, nodes: Node[], at: number, random: Random, weights
 const rmsNorm: AddNode = (graph, nodes, at, random, weights) => {
   const [rows = 0, cols = 0] = nodes[at]!.tensor.shape;
   const from = random.below(3) ? 0 : random.below(rows);
-  return record(graph, nodes, { x: at }, 'rms_norm', { rows: rows - from, cols, as: dtype(random), from }, weights);
+  return record(
+    graph,
+    nodes,
+    { x: at },
+    'rms_norm',
+    { rows: rows - from, cols, as: dtype(graph, random), from },
+    weights,
+  );
 };
 
 const layerNorm: AddNode = (graph, nodes, at, random, weights) => {
   const [rows = 0, cols = 0] = nodes[at]!.tensor.shape;
-  return record(graph, nodes, { x: at }, 'layer_norm', { rows, cols, mean: 0, as: dtype(random) }, weights);
+  return record(graph, nodes, { x: at }, 'layer_norm', { rows, cols, mean: 0, as: dtype(graph, random) }, weights);
 };
 
 const linear: AddNode = (graph, nodes, at, random, weights) => {
@@ -132,7 +139,11 @@ const linear: AddNode = (graph, nodes, at, random, weights) => {
   const residual = nodes.findLastIndex(fits);
   const c = { rows, inner, outs: activation === 'silu_gate' ? 2 * width : width, activation, from, split: 0 };
   const operands = { x: at, ...(residual >= 0 && { residual }) };
-  const options = { weights: pick(random, ['f32', 'bf16', 'half']), bias: random.below(2) === 0, as: dtype(random) };
+  const options = {
+    weights: pick(random, ['f32', 'bf16', 'half']),
+    bias: random.below(2) === 0,
+    as: dtype(graph, random),
+  };
   return record(graph, nodes, operands, 'matmul', { ...c, ...options, residual: residual >= 0 }, weights);
 };
 
@@ -144,7 +155,7 @@ const cast: AddNode = (graph, nodes, at, random, weights) => {
     nodes,
     { x: at },
     'cast',
-    { n: rows * cols, from: tensor.dtype, as: dtype(random), scale: 1 },
+    { n: rows * cols, from: tensor.dtype, as: dtype(graph, random), scale: 1 },
     weights,
   );
 };
@@ -160,8 +171,9 @@ const reshape: AddNode = (graph, nodes, at, random) => {
   return { tensor: graph.reshape(tensor, shape), value: (values) => ({ ...values[at]!, shape }) };
 };
 
-function dtype(random: Random): 'f32' | 'f16' {
-  return random.below(3) ? 'f32' : 'f16';
+function dtype(graph: Graph, random: Random): 'f32' | 'f16' {
+  const half = random.below(3) === 0;
+  return half && graph.device.features.has('shader-f16') ? 'f16' : 'f32';
 }
 
 /** Records an op by its spec: operands are nodes by number, the spec's other inputs become weights. */
