@@ -3,7 +3,7 @@ export { Device, type DeviceOptions, type Feature, listAdapters, openDevice } fr
 export * from './dtype.ts';
 export * from './errors.ts';
 export { type Cost, type Dispatch, Graph, type GraphOptions } from './graph.ts';
-export { type ForcedVariants, type Grid, type Kernel, linearGrid, loadKernel, reloadKernels } from './kernel.ts';
+export { type ForcedVariants, type Grid, type Kernel, linearGrid, loadKernel } from './kernel.ts';
 export { Owned } from './memory.ts';
 export { type MemoryReport, Plan, type PlanOptions } from './plan.ts';
 export type { ProfileRow } from './profiler.ts';

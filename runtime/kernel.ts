@@ -23,7 +23,7 @@ export interface LoadedKernel {
   reflection: Reflection;
 }
 
-let loaded = new WeakMap<Kernel, LoadedKernel>();
+const loaded = new WeakMap<Kernel, LoadedKernel>();
 
 /** The text of a kernel and what it declares; read once. */
 export function loadKernel(kernel: Kernel): LoadedKernel {
@@ -33,11 +33,6 @@ export function loadKernel(kernel: Kernel): LoadedKernel {
   const result = { text, reflection: reflect(text, `${kernel.name}.wgsl`) };
   loaded.set(kernel, result);
   return result;
-}
-
-/** Forgets the text of all kernels, so that files changed on disk are read again. */
-export function reloadKernels(): void {
-  loaded = new WeakMap();
 }
 
 /** Variants of an op that were asked for by name, by op. */

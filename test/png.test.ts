@@ -52,7 +52,7 @@ function attempt(bytes: Uint8Array, name = 'some.png'): RgbImage | undefined {
     if (!(error instanceof ImageError)) throw error;
     assert.match(error.message, /^some\.png: expected .+, got .+; .+/s);
   } finally {
-    assert.ok(performance.now() - started < 10_000);
+    assert.ok(performance.now() - started < 1000);
   }
 }
 

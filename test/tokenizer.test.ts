@@ -225,7 +225,7 @@ test('100,000 characters of one kind', () => {
     const text = kind.repeat(100_000 / kind.length);
     const started = performance.now();
     const ids = tiny.encode(text);
-    assert.ok(performance.now() - started < 10_000, `${JSON.stringify(kind)}: ${performance.now() - started} ms`);
+    assert.ok(performance.now() - started < 4000, `${JSON.stringify(kind)}: ${performance.now() - started} ms`);
     assert.is(tiny.decode(ids), kind.startsWith('  <') ? text.replaceAll(' ', '') : text);
   }
 });
