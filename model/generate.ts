@@ -45,7 +45,7 @@ export async function* decode(
       const staging = ring[step % STEPS_AHEAD]!;
       encoder.copyBufferToBuffer(session.history.storage.buffer, step * 4, staging, 0, 4);
       if (logits) copyRow(encoder, session, logits.storage!, step);
-      device.guard('decode', () => device.gpu.queue.submit([encoder.finish()]));
+      device.submit(encoder, 'decode');
       const token = readToken(session, staging);
       token.catch(() => {}); // it is awaited later; until then a lost device must not count as unhandled
       pending.push(token);

@@ -6,6 +6,7 @@ import type { Kernel } from './kernel.ts';
 import { type Pipeline, PipelineCache } from './pipeline.ts';
 import { elements, roundUp } from './shape.ts';
 import { checkHost, type HostTensor, type Storage, type Tensor, tensorBytes } from './tensor.ts';
+import type { HostSpan, Timeline } from './timeline.ts';
 import type { Constants } from './wgsl.ts';
 
 /** A device feature that a kernel may need. */
@@ -122,6 +123,8 @@ export class Device {
   readonly fallback: boolean;
   /** Device bytes in use now and at most so far. */
   readonly memory = { current: 0, peak: 0 };
+  /** What records the device's work at the moment, if anything does; see Timeline.record. */
+  timeline: Timeline | undefined;
 
   /** Layout of @group(1) of every kernel: one uniform buffer, shown through a window at a dynamic offset. */
   readonly paramsLayout: GPUBindGroupLayout;
@@ -171,6 +174,11 @@ export class Device {
     if (!fault) return result;
     this.#fault = undefined;
     throw new DaybreakError(`device: ${what}: ${fault.message}`);
+  }
+
+  /** Submits the commands of an encoder. */
+  submit(encoder: GPUCommandEncoder, what: string): void {
+    this.#spanned('submit', what, () => this.guard(what, () => this.gpu.queue.submit([encoder.finish()])));
   }
 
   /** A zeroed buffer that kernels can read and write and that can be copied from and to. */
@@ -248,14 +256,8 @@ export class Device {
   /** Copies host bytes into device memory; lengths that are no multiple of 4 are padded with zeros. */
   write(storage: Storage, data: ArrayBufferView, byteOffset = 0): void {
     const bytes = new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);
-    const whole = bytes.byteLength & ~3;
-    this.guard('upload', () => {
-      if (whole > 0) this.gpu.queue.writeBuffer(storage.buffer, storage.offset + byteOffset, bytes, 0, whole);
-      if (whole === bytes.byteLength) return;
-      const tail = new Uint8Array(4);
-      tail.set(bytes.subarray(whole));
-      this.gpu.queue.writeBuffer(storage.buffer, storage.offset + byteOffset + whole, tail);
-    });
+    const upload = () => this.guard('upload', () => this.#write(storage.buffer, storage.offset + byteOffset, bytes));
+    this.#spanned('upload', storage.buffer.label, upload, bytes.byteLength);
   }
 
   /** A device tensor with the contents of a host tensor. */
@@ -283,11 +285,9 @@ export class Device {
     try {
       for (let at = 0; at < length; at += chunk) {
         const count = Math.min(chunk, length - at);
-        this.guard('read back', () => {
-          const encoder = this.gpu.createCommandEncoder();
-          encoder.copyBufferToBuffer(buffer, offset + at, staging, 0, roundUp(count, 4));
-          this.gpu.queue.submit([encoder.finish()]);
-        });
+        const encoder = this.gpu.createCommandEncoder();
+        encoder.copyBufferToBuffer(buffer, offset + at, staging, 0, roundUp(count, 4));
+        this.submit(encoder, 'read back');
         result.set((await this.map(staging)).subarray(0, count), at);
         staging.unmap();
       }
@@ -310,7 +310,7 @@ export class Device {
   /** Maps a readback buffer; the caller keeps the buffer referenced and unmaps it. */
   async map(buffer: GPUBuffer): Promise<Uint8Array> {
     try {
-      await buffer.mapAsync(GPUMapMode.READ);
+      await this.#spanned('read back', buffer.label, () => buffer.mapAsync(GPUMapMode.READ), buffer.size);
     } catch (error) {
       await Promise.resolve();
       this.assertAlive();
@@ -328,12 +328,25 @@ export class Device {
   /** Resolves when all submitted work is done. */
   async idle(): Promise<void> {
     this.assertAlive();
-    await this.gpu.queue.onSubmittedWorkDone();
+    await this.#spanned('idle', 'queue', () => this.gpu.queue.onSubmittedWorkDone());
     this.assertAlive();
   }
 
   /** Destroys the device and all its buffers. */
   dispose(): void {
     this.gpu.destroy();
+  }
+
+  #spanned<T>(name: HostSpan['name'], label: string, body: () => T, bytes?: number): T {
+    return this.timeline ? this.timeline.span(name, label, body, bytes) : body();
+  }
+
+  #write(buffer: GPUBuffer, offset: number, bytes: Uint8Array<ArrayBuffer>): void {
+    const whole = bytes.byteLength & ~3;
+    if (whole > 0) this.gpu.queue.writeBuffer(buffer, offset, bytes, 0, whole);
+    if (whole === bytes.byteLength) return;
+    const tail = new Uint8Array(4);
+    tail.set(bytes.subarray(whole));
+    this.gpu.queue.writeBuffer(buffer, offset + whole, tail);
   }
 }

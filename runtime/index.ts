@@ -6,7 +6,7 @@ export { type Cost, type Dispatch, Graph, type GraphOptions } from './graph.ts';
 export { type ForcedVariants, type Grid, type Kernel, linearGrid, loadKernel } from './kernel.ts';
 export { Owned } from './memory.ts';
 export { type MemoryReport, Plan, type PlanOptions } from './plan.ts';
-export type { ProfileRow } from './profiler.ts';
 export * from './shape.ts';
 export * from './tensor.ts';
+export { gpuClock, type HostSpan, type ProfileRow, type Recording, Timeline } from './timeline.ts';
 export { type Constants, reflect, specialise } from './wgsl.ts';

@@ -5,9 +5,10 @@ import { assignSlots, lifetimes } from './liveness.ts';
 import { Owned } from './memory.ts';
 import { packParams } from './params.ts';
 import type { Pipeline } from './pipeline.ts';
-import { type ProfileRow, Stopwatch } from './profiler.ts';
+import type { Stopwatch } from './profiler.ts';
 import { roundUp, sameShape, showShape } from './shape.ts';
 import { checkHost, type HostTensor, type Storage, type Tensor, tensorBytes } from './tensor.ts';
+import { type ProfileRow, Timeline } from './timeline.ts';
 
 /** Bytes that a plan holds beside weights: temporaries as allocated, and what they would take without reuse. */
 export interface MemoryReport {
@@ -87,11 +88,9 @@ export class Plan {
   /** Writes the inputs, runs every step and returns the outputs, which stay on the device until the next run. */
   run(inputs: Record<string, HostTensor> = {}): Readonly<Record<string, Tensor>> {
     this.setInputs(inputs);
-    this.#device.guard('run', () => {
-      const encoder = this.#device.gpu.createCommandEncoder();
-      this.encode(encoder);
-      this.#device.gpu.queue.submit([encoder.finish()]);
-    });
+    const encoder = this.#device.gpu.createCommandEncoder();
+    this.encode(encoder);
+    this.#device.submit(encoder, 'run');
     return this.outputs;
   }
 
@@ -108,42 +107,16 @@ export class Plan {
     }
   }
 
-  /** Appends all steps to a command encoder, as one compute pass unless taps interrupt it. */
+  /** Appends all steps to a command encoder. */
   encode(encoder: GPUCommandEncoder): void {
-    let pass: GPUComputePassEncoder | undefined;
-    for (const item of this.#ready) {
-      if ('step' in item) {
-        pass ??= encoder.beginComputePass();
-        record(pass, item);
-      } else {
-        pass?.end();
-        pass = undefined;
-        this.#copyTap(encoder, item);
-      }
-    }
-    pass?.end();
+    const { timeline } = this.#device;
+    if (timeline) timeline.encode(encoder, this.#named(), (stopwatch) => this.#encode(encoder, stopwatch));
+    else this.#encode(encoder);
   }
 
-  /** Runs with one timed pass per dispatch; returns GPU microseconds, flops and bytes of each. */
+  /** GPU microseconds, flops and bytes of each dispatch of one run. */
   async profile(inputs: Record<string, HostTensor> = {}): Promise<ProfileRow[]> {
-    this.setInputs(inputs);
-    const ready = this.#ready.filter((item) => 'step' in item);
-    const stopwatch = new Stopwatch(this.#device, ready.length);
-    const encoder = this.#device.gpu.createCommandEncoder();
-    ready.forEach((item, index) => {
-      const pass = encoder.beginComputePass({ timestampWrites: stopwatch.writes(index) });
-      record(pass, item);
-      pass.end();
-    });
-    stopwatch.resolve(encoder);
-    this.#device.guard('profile', () => this.#device.gpu.queue.submit([encoder.finish()]));
-    const micros = await stopwatch.read();
-    return ready.map(({ step }, index) => ({
-      scope: step.scope,
-      kernel: step.kernel.name,
-      micros: micros[index]!,
-      ...step.cost,
-    }));
+    return (await Timeline.record(this.#device, () => this.run(inputs))).rows;
   }
 
   /** One line per step: scope, kernel, workgroups and the tensors with their shapes. */
@@ -175,6 +148,28 @@ export class Plan {
   /** Gives the plan's buffers back; outputs are gone with it. */
   dispose(): void {
     this.#owned.free();
+  }
+
+  #named() {
+    const steps = this.#ready.flatMap((item) => ('step' in item ? [item.step] : []));
+    return steps.map(({ scope, kernel, cost }) => ({ scope, kernel: kernel.name, ...cost }));
+  }
+
+  /** All dispatches in one compute pass unless taps interrupt it, or with a stopwatch each in a pass of its own. */
+  #encode(encoder: GPUCommandEncoder, stopwatch?: Stopwatch): void {
+    let pass: GPUComputePassEncoder | undefined;
+    let index = 0;
+    for (const item of this.#ready) {
+      if ('step' in item) {
+        pass ??= encoder.beginComputePass(stopwatch && { timestampWrites: stopwatch.writes(index++) });
+        record(pass, item);
+        if (!stopwatch) continue;
+      }
+      pass?.end();
+      pass = undefined;
+      if (!('step' in item)) this.#copyTap(encoder, item);
+    }
+    pass?.end();
   }
 
   #copyTap(encoder: GPUCommandEncoder, { source, target }: TapStep): void {

@@ -2,16 +2,19 @@ import type { Device } from './device.ts';
 import { CapabilityError } from './errors.ts';
 import { ceilDiv } from './shape.ts';
 
-/** GPU time and declared work of one dispatch. */
-export interface ProfileRow {
-  scope: string;
-  kernel: string;
+/** When something began and how long it took, in microseconds of one clock. */
+export interface Lap {
+  start: number;
   micros: number;
-  flops: number;
-  bytes: number;
 }
 
 const PAIRS_PER_SET = 2048;
+
+/** Throws CapabilityError where the adapter has no timestamps. */
+export function requireTimestamps(device: Device): void {
+  if (device.features.has('timestamp-query')) return;
+  throw new CapabilityError(`profile: expected feature timestamp-query, got an adapter without it ('${device.name}')`);
+}
 
 /** GPU timestamps around `count` compute passes; throws CapabilityError where the adapter has no timestamps. */
 export class Stopwatch {
@@ -21,11 +24,7 @@ export class Stopwatch {
   #buffers: GPUBuffer[] = [];
 
   constructor(device: Device, count: number) {
-    if (!device.features.has('timestamp-query')) {
-      throw new CapabilityError(
-        `profile: expected feature timestamp-query, got an adapter without it ('${device.name}')`,
-      );
-    }
+    requireTimestamps(device);
     this.#device = device;
     this.#count = count;
     this.#sets = Array.from({ length: ceilDiv(count, PAIRS_PER_SET) }, (_, i) =>
@@ -49,15 +48,23 @@ export class Stopwatch {
     });
   }
 
-  /** Microseconds of each pass, once the work is done. */
-  async read(): Promise<number[]> {
+  /** The laps of the passes on the GPU's clock, once the work is done; the stopwatch is gone then. */
+  async read(): Promise<Lap[]> {
     const nanos: bigint[] = [];
     for (const buffer of this.#buffers) {
       const bytes = await this.#device.read(buffer, 0, buffer.size);
       nanos.push(...new BigUint64Array(bytes.buffer));
-      this.#device.free(buffer);
     }
-    for (const set of this.#sets) set.destroy();
-    return Array.from({ length: this.#count }, (_, i) => Number(nanos[2 * i + 1]! - nanos[2 * i]!) / 1000);
+    this.dispose();
+    return Array.from({ length: this.#count }, (_, i) => {
+      const [begin, end] = [nanos[2 * i]!, nanos[2 * i + 1]!];
+      return { start: Number(begin) / 1000, micros: Number(end - begin) / 1000 };
+    });
+  }
+
+  /** Gives the query sets and buffers back; a second time does nothing. */
+  dispose(): void {
+    for (const buffer of this.#buffers.splice(0)) this.#device.free(buffer);
+    for (const set of this.#sets.splice(0)) set.destroy();
   }
 }
