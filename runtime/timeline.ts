@@ -31,13 +31,15 @@ const CLOCK_TRIALS = 8;
 export class Timeline {
   #device: Device;
   #spans: HostSpan[] = [];
+  /** Dispatches of recordings that ended within this one. */
+  #rows: ProfileRow[] = [];
   #passes: { stopwatch: Stopwatch; steps: readonly Omit<ProfileRow, keyof Lap>[] }[] = [];
 
   private constructor(device: Device) {
     this.#device = device;
   }
 
-  /** Runs `body` and returns what the device did meanwhile. Throws CapabilityError where it has no timestamps. */
+  /** Runs `body` and returns what the device did meanwhile; recordings may nest. Throws CapabilityError where it has no timestamps. */
   static async record<T>(device: Device, body: () => T | Promise<T>): Promise<Recording<T>> {
     requireTimestamps(device);
     const outer = device.timeline;
@@ -45,8 +47,11 @@ export class Timeline {
     device.timeline = timeline;
     try {
       const result = await body();
-      device.timeline = outer;
-      return { result, spans: timeline.#spans, rows: await timeline.#read() };
+      device.timeline = undefined;
+      const recording = { result, spans: timeline.#spans, rows: [...timeline.#rows, ...(await timeline.#read())] };
+      outer?.#spans.push(...recording.spans);
+      outer?.#rows.push(...recording.rows);
+      return recording;
     } finally {
       device.timeline = outer;
       for (const { stopwatch } of timeline.#passes) stopwatch.dispose();
