@@ -9,8 +9,9 @@ CASES is a JSON list of prompts. Pictures are relative to the file and stand for
     [{"name": "chart", "text": "<image>\\nWhich year was best?", "images": ["chart.png"], "mode": "nothink", "steps": 32},
      {"name": "raw", "ids": [5, 17, -200, 9], "images": ["chart.png"], "forced": [3, 1, 4]}]
 
-text is rendered through the folder's chat template; mode is hybrid, think or nothink. forced is a continuation to feed
-token by token; by default 16 tokens drawn with the seed and the case's name. bench/expected.ts says what is written.
+text is rendered through the folder's chat template; a conversation has messages instead, a list of {"role", "content"}
+where earlier answers stand without their thinking. mode is hybrid, think or nothink. forced is a continuation to feed token
+by token; by default 16 tokens drawn with the seed and the case's name. bench/expected.ts says what is written.
 """
 import argparse
 import contextlib
@@ -25,14 +26,14 @@ import sys
 import time
 from pathlib import Path
 
-ROWS = 64  # rows kept of each stage of a picture
 TOP = 64  # logits kept of each step with --logits top64
 FORCED = 16  # length of a drawn continuation
 IMAGE = -200
 CODE = "modeling_phi4_visionr.py"
 TOWER = "model.vision_tower."
 OPENINGS = {"hybrid": "", "think": "<think>", "nothink": "<|dummy_84|>"}
-FIELDS = {"name", "text", "ids", "images", "mode", "steps", "forced"}
+ROLES = ["user", "assistant", "system"]
+FIELDS = {"name", "text", "messages", "ids", "images", "mode", "steps", "forced"}
 
 
 class Refusal(Exception):
@@ -56,8 +57,16 @@ def parse_arguments():
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--steps", default=24, metavar="N", type=int, help="tokens per case without steps (default: 24)")
     parser.add_argument("--logits", default="full", choices=["full", "top64"], help="what to keep of each step")
+    parser.add_argument("--rows", default=64, metavar="N", type=positive, help="rows kept of each stage of a picture (default: 64)")
     parser.add_argument("--seed", default=0, metavar="N", type=int, help="seed of the forced continuations (default: 0)")
     return parser.parse_args()
+
+
+def positive(text):
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
 
 
 # The cases
@@ -92,10 +101,11 @@ def check_case(case, where, names):
     if not isinstance(name, str) or not re.fullmatch(r"(?!img\d+$)[\w-]+", name) or name in names:
         raise Refusal(f"{where}: name: expected letters, digits, _ and -, once only, and not img<number>, got {name!r}")
     names.add(name)
-    if isinstance(case.get("text"), str) == is_list(case.get("ids"), int):
-        raise Refusal(f"{where}: expected either text (a string) or ids (a list of integers)")
+    prompts = [isinstance(case.get("text"), str), is_conversation(case.get("messages")), is_list(case.get("ids"), int)]
+    if sum(prompts) != 1 or len({"text", "messages", "ids"}.intersection(case)) != 1:
+        raise Refusal(f"{where}: expected one of text (a string), messages (with role and content) and ids (integers)")
     if case.get("mode", "hybrid") not in OPENINGS or ("mode" in case and "ids" in case):
-        raise Refusal(f"{where}: mode: expected one of {', '.join(OPENINGS)}, with text only, got {case['mode']!r}")
+        raise Refusal(f"{where}: mode: expected one of {', '.join(OPENINGS)}, and none with ids, got {case['mode']!r}")
     if not is_list(case.get("images", []), str):
         raise Refusal(f"{where}: images: expected a list of file names, got {case['images']!r:.200}")
     if "forced" in case and not (is_list(case["forced"], int) and case["forced"]):
@@ -106,13 +116,20 @@ def is_list(value, kind):
     return isinstance(value, list) and all(type(item) is kind for item in value)
 
 
+def is_conversation(value):
+    def is_message(item):
+        return item.keys() == {"role", "content"} and item["role"] in ROLES and isinstance(item["content"], str)
+
+    return is_list(value, dict) and bool(value) and all(is_message(item) for item in value)
+
+
 def is_count(value):
     return type(value) is int and value >= 0
 
 
 def render(tokenizer, case):
-    """Token ids of a text: every piece between pictures is encoded on its own."""
-    messages = [{"role": "user", "content": case["text"]}]
+    """Token ids of a text or conversation: every piece between pictures is encoded on its own."""
+    messages = case.get("messages") or [{"role": "user", "content": case["text"]}]
     prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     opening = OPENINGS[case["mode"]]
     if opening and len(tokenizer(opening).input_ids) != 1:
@@ -215,16 +232,16 @@ def taps(layers, keep):
 # The tensors
 
 
-def picture_stages(torch, model, key, image):
-    """The stages of one picture, its first rows; and its number of patches."""
+def picture_stages(torch, model, key, image, most):
+    """The stages of one picture, its first rows, at most so many; and its number of patches."""
     tower = model.get_vision_tower()
     batch = tower.image_processor([image], return_tensors="pt")
     patches = int(batch["pixel_attention_mask"][0].sum())
     encoder = tower.vision_tower.vision_model.encoder.layers
-    with taps(encoder, lambda output: output[0, :ROWS]) as layers:
+    with taps(encoder, lambda output: output[0, :most]) as layers:
         features = tower(batch)[0]
     used = len(encoder) + 1 + tower.select_layer
-    rows = min(patches, ROWS)
+    rows = min(patches, most)
     stages = {f"{key}.layers.{i}": layer[:rows] for i, layer in enumerate(layers[:used])}
     stages[f"{key}.spatial"] = batch["spatial_shapes"][0].to(torch.int32)
     stages[f"{key}.pixel_values"] = batch["pixel_values"][0][:rows]
@@ -300,7 +317,7 @@ def make_tensors(torch, model, cases, arguments):
                 pictures.append(file.convert("RGB"))
             if path not in order:
                 order[path] = len(order)
-                stages, count = picture_stages(torch, model, f"img{order[path]}", pictures[-1])
+                stages, count = picture_stages(torch, model, f"img{order[path]}", pictures[-1], arguments.rows)
                 tensors |= keep(torch, stages)
                 patches.append(count)
         indices = [order[path] for path in case["images"]]
@@ -379,7 +396,7 @@ def complete_cases(transformers, vocab, folder, cases, seed):
     """Fills in the ids of texts and the forced continuations."""
     tokenizer = None
     for case in cases:
-        if "text" in case:
+        if "ids" not in case:
             tokenizer = tokenizer or transformers.AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
             case["ids"] = render(tokenizer, case)
         draw = random.Random(f"{seed} {case['name']}")
