@@ -2,10 +2,22 @@ export { advance, type DecodeState } from './advance/advance.ts';
 export { argmax } from './argmax/argmax.ts';
 export { type AttentionOptions, attention, type HeadView } from './attention/attention.ts';
 export { cast } from './cast/cast.ts';
+export { dequantize } from './dequantize/dequantize.ts';
 export { type EmbedTable, embed } from './embed/embed.ts';
 export { kvAppend } from './kv_append/kv_append.ts';
 export { layerNorm } from './layer_norm/layer_norm.ts';
+export {
+  dequantizeRowsHost,
+  type Int8Rows,
+  placeOf,
+  type Quantization,
+  type QuantizedRows,
+  quantizedShapes,
+  quantizeRowsHost,
+} from './lib/quantized.ts';
 export { type LinearOptions, linear } from './matmul/matmul.ts';
+export { quantizeRows } from './quantize_rows/quantize_rows.ts';
+export { quantizeWeights } from './quantize_weights/quantize_weights.ts';
 export { resizePosition } from './resize_position/resize_position.ts';
 export { rmsNorm } from './rms_norm/rms_norm.ts';
 export { type RopeOptions, rope, ropeTable } from './rope/rope.ts';

@@ -3,6 +3,7 @@ import {
   type Device,
   type Dispatch,
   Graph,
+  type HostArray,
   type HostTensor,
   type Kernel,
   Plan,
@@ -10,6 +11,9 @@ import {
   widen,
 } from '../runtime/index.ts';
 import { type Case, type OpSpec, Random, showCase } from './spec.ts';
+
+/** A NaN that no kernel computes. */
+const NAN_WORD = 0x7fc0dead;
 
 /** How one case of a spec came out on one device with one variant. */
 export interface Verdict {
@@ -26,11 +30,15 @@ export interface Verdict {
 
 /** The variants of a spec that a device can run in a case. */
 export function runnable(device: Device, spec: OpSpec, c: Case): Kernel[] {
+  if (lacksF16(device, spec, c)) return [];
   const able = spec.variants.filter((kernel) => (kernel.needs ?? []).every((f) => device.features.has(f)));
-  const needsF16 = spec.needsF16?.(c) ?? Object.values(c).includes('f16');
-  return needsF16 && !device.features.has('shader-f16')
-    ? []
-    : able.filter((kernel) => spec.applies?.(kernel, c) ?? true);
+  return able.filter((kernel) => spec.applies?.(kernel, c) ?? true);
+}
+
+/** Whether a case needs shader-f16 and the device has none. */
+export function lacksF16(device: Device, spec: OpSpec, c: Case): boolean {
+  const needed = spec.needsF16?.(c) ?? Object.values(c).includes('f16');
+  return needed && !device.features.has('shader-f16');
 }
 
 /** How to plan a case. */
@@ -85,6 +93,19 @@ export async function planCase(
   return { plan: await Plan.create(graph, { guardBytes }), tensors, dispatches };
 }
 
+/** Runs a plan of planCase whose result is filled with NaN; what is wrong where elements were not written, else empty. */
+export async function findUnwritten(device: Device, plan: Plan): Promise<string> {
+  const result = plan.outputs.result!;
+  const words = new Uint32Array(result.storage!.bytes >> 2).fill(NAN_WORD);
+  device.write(result.storage!, words);
+  const { data } = await device.download(plan.run().result!);
+  const left = new Uint32Array(data.buffer, 0, data.byteLength >> 2).reduce(
+    (n, word) => n + Number(word === NAN_WORD),
+    0,
+  );
+  return left === 0 ? '' : `${left} of ${words.length} words of the result not written`;
+}
+
 /** Runs one case with one variant, buffers filled with NaN and guarded, and compares with the float64 reference. */
 export async function verifyCase(
   device: Device,
@@ -101,7 +122,8 @@ export async function verifyCase(
   const damaged = await plan.damage();
   plan.dispose();
   for (const tensor of Object.values(tensors)) device.free(tensor.storage!);
-  const difference = compare(widen(got.dtype, got.data), spec.reference(inputs, c), spec.tolerance(c));
+  const values = got.dtype === 'u32' ? got.data : widen(got.dtype, got.data);
+  const difference = compare(values, spec.reference(inputs, c), spec.tolerance(c));
   const problem = damaged.length ? `wrote behind ${damaged.join(', ')}` : difference.problem;
   return { op: spec.name, variant, case: showCase(c), ok: problem === '', ...difference, problem };
 }
@@ -121,7 +143,7 @@ export async function verifyQuick(device: Device, spec: OpSpec, variant: Kernel,
   return verdicts;
 }
 
-function compare(got: Float32Array, ref: Float64Array, { atol, rtol }: { atol: number; rtol: number }) {
+function compare(got: HostArray, ref: Float64Array, { atol, rtol }: { atol: number; rtol: number }) {
   let [maxError, maxRef, squares, refSquares, problem] = [0, 0, 0, 0, ''];
   if (got.length !== ref.length) problem = `expected ${ref.length} elements, got ${got.length}`;
   ref.forEach((r, i) => {

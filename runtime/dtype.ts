@@ -75,13 +75,17 @@ function roundHalfEven(value: number): number {
 /** Widens the elements of a host array to numbers held in a Float32Array (f16 and bf16 exactly). */
 export function widen(dtype: DType, data: HostArray): Float32Array {
   if (data instanceof Float32Array) return data;
-  if (dtype === 'bf16') return Float32Array.from(data, bf16ToF32);
-  if (dtype === 'f16') return Float32Array.from(data, f16ToF32);
-  return Float32Array.from(data);
+  const of = dtype === 'bf16' ? bf16ToF32 : dtype === 'f16' ? f16ToF32 : Number;
+  const values = new Float32Array(data.length);
+  for (let i = 0; i < values.length; i++) values[i] = of(data[i]!);
+  return values;
 }
 
 /** Narrows f32 values to a floating point dtype's host array. */
 export function narrow(dtype: 'f32' | 'f16' | 'bf16', data: Float32Array): HostArray {
   if (dtype === 'f32') return data;
-  return Uint16Array.from(data, dtype === 'f16' ? f32ToF16 : f32ToBf16);
+  const of = dtype === 'f16' ? f32ToF16 : f32ToBf16;
+  const halves = new Uint16Array(data.length);
+  for (let i = 0; i < halves.length; i++) halves[i] = of(data[i]!);
+  return halves;
 }

@@ -24,6 +24,12 @@ export interface HostTensor {
   readonly data: HostArray;
 }
 
+/** A quantised weight: signed integers of 4 or 8 bits that groups of columns scale. */
+export type QuantFormat = 'q4' | 'q8';
+
+/** How a weight is stored: as elements of a dtype, or quantised. */
+export type WeightFormat = DType | QuantFormat;
+
 /**
  * A matrix [rows, cols] kept as blocks of consecutive rows, so that each block fits the adapter's binding limit.
  * Most have one block; an op runs one dispatch per block.
@@ -32,8 +38,17 @@ export interface Matrix {
   readonly name: string;
   readonly rows: number;
   readonly cols: number;
-  readonly dtype: DType;
-  readonly blocks: readonly { readonly tensor: Tensor; readonly row: number }[];
+  readonly dtype: WeightFormat;
+  /** Columns that share a scale, where the matrix is quantised. */
+  readonly group?: number;
+  readonly blocks: readonly MatrixBlock[];
+}
+
+/** Rows of a matrix from `row` on: their elements, or where it is quantised their quants (u32) and scales (f16). */
+export interface MatrixBlock {
+  readonly tensor: Tensor;
+  readonly scales?: Tensor;
+  readonly row: number;
 }
 
 /** Bytes of a tensor's elements. */

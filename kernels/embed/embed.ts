@@ -1,5 +1,6 @@
 import {
   BYTES,
+  type Constants,
   ceilDiv,
   type DType,
   expect,
@@ -9,13 +10,27 @@ import {
   type Matrix,
   showShape,
   type Tensor,
+  tensorBytes,
+  type WeightFormat,
 } from '../../runtime/index.ts';
+import { checkQuantized } from '../lib/quantized.ts';
 
-const PLAIN: Kernel = { name: 'embed/embed', source: new URL('./embed.wgsl', import.meta.url) };
+const file = (name: string): URL => new URL(name, import.meta.url);
+const PLAIN: Kernel = { name: 'embed/embed', source: file('./embed.wgsl') };
+const QUANTIZED: Kernel = {
+  name: 'embed/embed_quantized',
+  source: file('./embed_quantized.wgsl'),
+  lib: [file('../lib/quants.wgsl')],
+};
 const WG = 64;
 
-/** The variants of this op, best first. */
-export const variants = [PLAIN];
+/** The kernels of this op: each for its formats of tables. */
+export const variants = [PLAIN, QUANTIZED];
+
+/** The kernel that reads tables of a format. */
+export function kernelOf(format: WeightFormat): Kernel {
+  return format === 'q4' || format === 'q8' ? QUANTIZED : PLAIN;
+}
 
 /** A table of embeddings: its row r belongs to the id firstId + r. */
 export interface EmbedTable {
@@ -24,8 +39,8 @@ export interface EmbedTable {
 }
 
 /**
- * y[t] = row ids[t] - firstId of the table that holds it, for ids u32 [tokens] and tables f32, bf16 or f16 [*, cols] with
- * cols a multiple of 8; y [tokens, cols] has the dtype `as`, and undefined rows where no table holds the id. Each row block
+ * y[t] = row ids[t] - firstId of the table that holds it, for ids u32 [tokens] and tables f32, bf16, f16, q4 or q8
+ * [*, cols] with cols a multiple of 8; y [tokens, cols] has the dtype `as`, and undefined rows where no table holds the id. Each row block
  * of a table is one dispatch. Throws ShapeError.
  */
 export function embed(g: Graph, ids: Tensor, tables: readonly EmbedTable[], as: DType = 'f32'): Tensor {
@@ -36,29 +51,30 @@ export function embed(g: Graph, ids: Tensor, tables: readonly EmbedTable[], as: 
   expect(cols > 0 && cols % 8 === 0, 'embed', 'cols', 'a positive multiple of 8', cols);
   for (const { matrix } of tables) {
     const { dtype, name } = matrix;
-    expect(['f32', 'bf16', 'f16'].includes(dtype), 'embed', `dtype of ${name}`, 'f32, bf16 or f16', dtype);
+    const known = ['f32', 'bf16', 'f16', 'q4', 'q8'].includes(dtype);
+    expect(known, 'embed', `format of ${name}`, 'f32, bf16, f16, q4 or q8', dtype);
+    checkQuantized(matrix);
     expect(matrix.cols === cols, 'embed', `cols of ${name}`, cols, matrix.cols);
   }
   const y = g.temp('embed', [tokens, cols], as);
   const blocks = tables.flatMap(({ matrix, firstId }) =>
-    matrix.blocks.map(({ tensor, row }) => ({ table: tensor, firstId: firstId + row })),
+    matrix.blocks.map((block) => ({ ...block, matrix, firstId: firstId + block.row })),
   );
-  for (const { table, firstId } of blocks) {
+  for (const { tensor, scales, matrix, firstId } of blocks) {
+    const { dtype, group } = matrix;
+    const rows = tensor.shape[0]!;
+    const own: Constants = scales
+      ? { FOUR_BITS: dtype === 'q4', GROUP: group! }
+      : { TABLE_F32: dtype === 'f32', TABLE_F16: dtype === 'f16' };
     g.dispatch({
-      kernel: g.variant('embed', variants),
-      constants: {
-        elem: as,
-        COLS: cols,
-        TABLE_F32: table.dtype === 'f32',
-        TABLE_F16: table.dtype === 'f16',
-        WG,
-      },
-      read: { ids, table },
+      kernel: kernelOf(dtype),
+      constants: { elem: as, COLS: cols, WG, ...own },
+      read: { ids, ...(scales ? { quants: tensor, scales } : { table: tensor }) },
       write: { y },
-      params: { tokens, first_id: firstId, rows: table.shape[0]! },
+      params: { tokens, first_id: firstId, rows },
       workgroups: linearGrid(ceilDiv((tokens * cols) / 8, WG)),
       // Which rows a block holds is known on the device only; the blocks share the whole.
-      cost: { flops: 0, bytes: ((BYTES[table.dtype] + BYTES[as]) * tokens * cols) / blocks.length },
+      cost: { flops: 0, bytes: (tokens * (tensorBytes(tensor) / rows + BYTES[as] * cols)) / blocks.length },
     });
   }
   return y;

@@ -1,51 +1,33 @@
-// Shared by the kernels of matmul: reading weight words, and what follows the sum. They declare the names used here.
+// Shared by the kernels of matmul: the columns of a block of w, their scales, and what follows the sum. They declare the
+// names used here.
 
 const F32: u32 = 0u;
 const F16: u32 = 2u;
+const Q4: u32 = 3u;
+const Q8: u32 = 4u;
 const GELU_TANH: u32 = 1u;
 const GELU_ERF: u32 = 2u;
 const SILU_GATE: u32 = 3u;
-const UPPER: u32 = 0xffff0000u;
-// Groups of four elements in one 16-byte word of w.
-const QUADS: u32 = select(2u, 1u, FORMAT == F32);
+// Groups of four elements in one 16-byte word of w, by format.
+const QUADS = array(1u, 2u, 2u, 8u, 4u)[FORMAT];
 
-/// The first four elements of a word of w.
-fn low(p: vec4u) -> vec4f {
-  if (FORMAT == F32) {
-    return bitcast<vec4f>(p);
-  }
-  return quad(p.xy);
-}
-
-/// The last four elements of a word of w that has eight.
-fn high(p: vec4u) -> vec4f {
-  return quad(p.zw);
-}
-
-fn quad(p: vec2u) -> vec4f {
-  if (FORMAT == F16) {
-    return vec4f(unpack2x16float(p.x), unpack2x16float(p.y));
-  }
-  return bitcast<vec4f>(vec4u(p.x << 16u, p.x & UPPER, p.y << 16u, p.y & UPPER));
-}
-
-/// One word of each of four columns, elements along the matrix columns.
-struct Block {
-  low: mat4x4f,
-  high: mat4x4f,
-}
-
-fn load(at: vec4u) -> Block {
-  let p = w[at.x];
-  let q = w[at.y];
-  let r = w[at.z];
-  let s = w[at.w];
-  return Block(mat4x4f(low(p), low(q), low(r), low(s)), mat4x4f(high(p), high(q), high(r), high(s)));
-}
-
-/// The first words of columns col to col + 3 of the block; outside it, those of its last column.
+/// The columns col to col + 3 of the block; outside it, its last one.
 fn columns(col: u32) -> vec4u {
-  return min(vec4u(col, col + 1u, col + 2u, col + 3u), vec4u(params.outs - 1u)) * params.words;
+  return min(vec4u(col, col + 1u, col + 2u, col + 3u), vec4u(params.outs - 1u));
+}
+
+/// The scales of word k of four columns, 1 where w is not quantised.
+fn scale(cols: vec4u, k: u32) -> vec4f {
+  if (FORMAT < Q4) {
+    return vec4f(1.0);
+  }
+  let sharing = GROUP / (4u * QUADS);
+  let at = cols * ((params.words + sharing - 1u) / sharing) + k / sharing;
+  return vec4f(scale_at(at.x), scale_at(at.y), scale_at(at.z), scale_at(at.w));
+}
+
+fn scale_at(at: u32) -> f32 {
+  return unpack2x16float(scales[at / 2u] >> (at % 2u * 16u)).x;
 }
 
 /// Finishes the sums of columns col to col + 3 of the block (col % 4 == 0) and stores those inside the matrix.

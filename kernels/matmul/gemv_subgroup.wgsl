@@ -1,5 +1,5 @@
 // y[n] = act(sum_k x[k] w[n, k] + bias[n]) + residual[n], for one row; see lib/linear.wgsl for act
-// x [1, inner] elem read; w [outs, inner] bf16, f16 or f32 in 16-byte words read; bias [all outs] f32 read;
+// x [1, inner] elem read; w [outs, inner] any format in 16-byte words read; bias [all outs] f32 read;
 // residual [1, width] f32 read; y [1, width] out_elem written from column `first` on
 // Grid: one workgroup per 8 columns, folded over x and y. Workgroup memory: none.
 // For GPUs: the lanes of a subgroup read neighbouring words of four columns, two steps at once (8 loads of 16 bytes under
@@ -11,8 +11,11 @@
 enable subgroups;
 alias elem = f32;
 alias out_elem = f32;
-// FORMAT of w: 0 f32, 1 bf16, 2 f16. ACTIVATION: 0 none, 1 gelu_tanh, 2 gelu_erf, 3 silu_gate.
+// FORMAT of w: 0 f32, 1 bf16, 2 f16, 3 q4, 4 q8. GROUP: columns that share a scale. PADDED: words of quants reach behind
+// a row of x. ACTIVATION: 0 none, 1 gelu_tanh, 2 gelu_erf, 3 silu_gate.
 const FORMAT: u32 = 1u;
+const GROUP: u32 = 32u;
+const PADDED: bool = false;
 const ACTIVATION: u32 = 0u;
 const BIAS: bool = false;
 const RESIDUAL: bool = false;
@@ -20,6 +23,7 @@ const LANES: u32 = 64u;
 struct Params {
   rows: u32,
   words: u32,
+  quads: u32,
   outs: u32,
   first: u32,
   width: u32,
@@ -28,20 +32,18 @@ struct Params {
 @group(0) @binding(1) var<storage, read> w: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read> bias: array<f32>;
 @group(0) @binding(3) var<storage, read> residual: array<f32>;
-@group(0) @binding(4) var<storage, read_write> y: array<out_elem>;
+@group(0) @binding(4) var<storage, read> scales: array<u32>;
+@group(0) @binding(5) var<storage, read_write> y: array<out_elem>;
 @group(1) @binding(0) var<uniform> params: Params;
 
-/// Element quad `part` of word k of x; zero outside.
-fn input(k: u32, part: u32) -> vec4f {
-  return select(vec4f(), vec4f(x[min(k, params.words - 1u) * QUADS + part]), k < params.words);
-}
-
+/// The product of word k of x, zero behind its end, and of four columns.
 fn product(k: u32, block: Block) -> vec4f {
-  let v = input(k, 0u) * block.low;
-  if (FORMAT == F32) {
-    return v;
+  var sums = vec4f();
+  for (var q = 0u; q < QUADS; q++) {
+    let at = k * QUADS + q;
+    sums += select(vec4f(), vec4f(x[min(at, params.quads - 1u)]), at < params.quads) * quad(block, q);
   }
-  return v + input(k, 1u) * block.high;
+  return sums;
 }
 
 @compute @workgroup_size(LANES)
@@ -58,11 +60,11 @@ fn main(
   let last = params.words - 1u;
   let step = min(size, LANES);
   for (var col = turn * 4u; col < params.outs; col += subgroups * count * 4u) {
-    let base = columns(col);
+    let cols = columns(col);
     var sums = vec4f();
     for (var k = lane; k - lane < params.words; k += 2u * step) {
-      let near = load(base + min(k, last));
-      let far = load(base + min(k + step, last));
+      let near = load(cols, min(k, last));
+      let far = load(cols, min(k + step, last));
       sums += product(k, near) + product(k + step, far);
     }
     let total = subgroupAdd(sums);

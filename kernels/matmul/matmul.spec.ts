@@ -1,4 +1,5 @@
-import { asMatrix, type HostTensor, type Matrix, type Tensor, widen } from '../../runtime/index.ts';
+import { type HostTensor, type Matrix, type Tensor, widen } from '../../runtime/index.ts';
+import { dequantizeRowsHost, type Quantization, quantizedShapes } from '../lib/quantized.ts';
 import { type OpSpec, type Random, roundoff } from '../spec.ts';
 import { candidates, type LinearOptions, linear, variants } from './matmul.ts';
 
@@ -6,12 +7,15 @@ type MatmulCase = {
   rows: number;
   inner: number;
   outs: number;
-  /** dtype of w; 'half' is f16, under another name because it needs no shader-f16. */
-  weights: 'f32' | 'bf16' | 'half';
+  /** Format of w; 'half' is f16, under another name because it needs no shader-f16. */
+  weights: 'f32' | 'bf16' | 'half' | 'q4' | 'q8';
+  /** Columns that share a scale, of q4 and q8. */
+  group: number;
   activation: NonNullable<LinearOptions['activation']>;
   bias: boolean;
   residual: boolean;
-  from: 'f32' | 'f16';
+  /** dtype of x; i8 stands for quantised rows. */
+  from: 'f32' | 'f16' | 'i8';
   as: 'f32' | 'f16';
   /** Rows of w in its first block; 0 for one block. */
   split: number;
@@ -19,8 +23,26 @@ type MatmulCase = {
 };
 
 function sized(rows: number, inner: number, outs: number, options: Partial<MatmulCase> = {}): MatmulCase {
-  const plain = { weights: 'bf16', activation: 'none', bias: false, residual: false, split: 0 } as const;
+  const plain = { weights: 'bf16', activation: 'none', bias: false, residual: false, split: 0, group: 32 } as const;
   return { rows, inner, outs, ...plain, from: 'f32', as: 'f32', ...options };
+}
+
+/** Cases of quantised weights: tiles, blocks and groups, whole and cut, and the model's own inner sizes. */
+function quantized(from: 'f32' | 'i8'): MatmulCase[] {
+  const of = (rows: number, inner: number, outs: number, options: Partial<MatmulCase> = {}) =>
+    sized(rows, inner, outs, { weights: 'q4', group: 64, from, ...options });
+  return [
+    of(1, 40, 9, { bias: true, residual: true, quick: true }),
+    of(3, 72, 70, { weights: 'q8', group: 32, activation: 'silu_gate', residual: true, split: 34, quick: true }),
+    ...[1, 3, 33, 67, 101].map((outs) => of(1, 40, outs)),
+    ...[2, 4, 5, 63, 64, 65].map((rows) => of(rows, 40, 67)),
+    ...[8, 24, 72, 4304, 5120, 17920].flatMap((inner) => [of(1, inner, 13), of(5, inner, 13)]),
+    ...[1, 5].flatMap((rows) => [
+      of(rows, 360, 7, { group: 32 }),
+      of(rows, 360, 14, { group: 128, activation: 'silu_gate', split: 6 }),
+      of(rows, 5120, 7, { weights: 'q8', group: 128 }),
+    ]),
+  ];
 }
 
 /** x w^T and what follows it, against float64. */
@@ -30,6 +52,7 @@ export const spec: OpSpec<MatmulCase> = {
   variants,
   applies: (kernel, { rows, from, weights }) =>
     candidates(rows, from, weights === 'half' ? 'f16' : weights, false).includes(kernel),
+  needsF16: ({ from, as }) => from === 'f16' || as === 'f16',
   cases: [
     sized(1, 8, 1, { quick: true }),
     sized(5, 40, 70, { activation: 'gelu_tanh', bias: true, quick: true }),
@@ -70,6 +93,11 @@ export const spec: OpSpec<MatmulCase> = {
         residual: true,
       }),
     ),
+    ...quantized('f32'),
+    ...quantized('i8'),
+    ...[1, 65].map((rows) =>
+      sized(rows, 136, 67, { weights: 'q4', from: 'f16', as: 'f16', group: 64, residual: true }),
+    ),
   ],
   bench: [
     sized(1, 5120, 7680),
@@ -79,31 +107,41 @@ export const spec: OpSpec<MatmulCase> = {
     sized(256, 1152, 4304, { activation: 'gelu_tanh', bias: true }),
     sized(256, 4304, 1152, { bias: true, residual: true }),
     sized(512, 128, 640, { weights: 'f32' }),
+    ...(['f32', 'i8'] as const).flatMap((from) => [
+      sized(1, 5120, 7680, { weights: 'q4', from, group: 64 }),
+      sized(1, 5120, 35840, { weights: 'q4', from, group: 64, activation: 'silu_gate', split: 17920 }),
+      sized(1, 17920, 5120, { weights: 'q4', from, group: 64, residual: true }),
+      sized(64, 5120, 7680, { weights: 'q4', from, group: 64 }),
+    ]),
+    sized(1, 5120, 7680, { weights: 'q8', group: 64 }),
   ],
-  inputs({ rows, inner, outs, weights, activation, bias, residual, from, split }, random: Random) {
-    const dtype = weights === 'half' ? 'f16' : weights;
+  inputs(c, random) {
+    const { rows, outs, bias, residual, activation, split } = c;
     const width = activation === 'silu_gate' ? outs / 2 : outs;
-    const block = (count: number) => random.tensor([count, inner], dtype, inner ** -0.5);
     return {
-      x: random.tensor([rows, inner], from),
-      w: block(split || outs),
-      ...(split && { rest: block(outs - split) }),
+      ...activations(c, random),
+      ...weightBlock('w', split || outs, c, random),
+      ...(split && weightBlock('rest', outs - split, c, random)),
       ...(bias && { bias: random.tensor([outs]) }),
       ...(residual && { residual: random.tensor([rows, width]) }),
     };
   },
-  record(g, { x, w, rest, bias, residual }, { activation, as, outs }) {
-    return linear(g, x!, joined(w!, rest, outs), {
+  record(g, tensors, c) {
+    const { x, xScales, bias, residual } = tensors;
+    const { activation, as, inner } = c;
+    const rows = xScales ? { quants: x!, scales: xScales, cols: inner } : x!;
+    return linear(g, rows, matrix(tensors, c), {
       activation,
       as,
       ...(bias && { bias }),
       ...(residual && { residual }),
     });
   },
-  reference(inputs, { rows, inner, outs, activation }) {
+  reference(inputs, c) {
+    const { rows, inner, outs, activation } = c;
     const values = ({ dtype, data }: HostTensor) => widen(dtype, data);
-    const x = values(inputs.x!);
-    const w = [inputs.w!, inputs.rest].flatMap((block) => (block ? [...rowsOf(values(block), inner)] : []));
+    const x = inputs.xScales ? int8Values(inputs.x!, inputs.xScales, inner) : values(inputs.x!);
+    const w = ['w', 'rest'].flatMap((name) => [...rowsOf(weightValues(inputs, name, c), inner)]);
     const bias = inputs.bias && values(inputs.bias);
     const sums = new Float64Array(rows * outs);
     for (let r = 0; r < rows; r++) {
@@ -120,10 +158,61 @@ export const spec: OpSpec<MatmulCase> = {
   tolerance: ({ as }) => ({ atol: 4e-6, rtol: 2 * roundoff(as) + 2e-6 }),
 };
 
-function joined(w: Tensor, rest: Tensor | undefined, rows: number): Matrix {
-  const first = asMatrix(w);
-  if (!rest) return first;
-  return { ...first, rows, blocks: [...first.blocks, { tensor: rest, row: first.rows }] };
+/** x, or the quants and scales of its blocks; behind the last column quants are zero. */
+function activations({ rows, inner, from }: MatmulCase, random: Random): Record<string, HostTensor> {
+  if (from !== 'i8') return { x: random.tensor([rows, inner], from) };
+  const blocks = Math.ceil(inner / 32);
+  const quants = new Int8Array(rows * blocks * 32);
+  const scales = new Float32Array(rows * blocks * 2);
+  for (let i = 0; i < rows * blocks; i++) {
+    const inside = Math.min(32, inner - (i % blocks) * 32);
+    const block = quants.subarray(i * 32, i * 32 + inside).map(() => random.below(255) - 127);
+    quants.set(block, i * 32);
+    const scale = Math.fround((0.5 + random.uniform()) / 74);
+    scales.set([scale, scale * block.reduce((a, b) => a + b, 0)], 2 * i);
+  }
+  return {
+    x: { shape: [rows, 8 * blocks], dtype: 'u32', data: new Uint32Array(quants.buffer) },
+    xScales: { shape: [rows, blocks, 2], dtype: 'f32', data: scales },
+  };
+}
+
+function int8Values(x: HostTensor, scales: HostTensor, inner: number): Float32Array {
+  const [rows = 0, words = 0] = x.shape;
+  const quants = new Int8Array(x.data.buffer);
+  return Float32Array.from({ length: rows * inner }, (_, i) => {
+    const at = Math.floor(i / inner) * words * 4 + (i % inner);
+    return quants[at]! * scales.data[2 * Math.floor(at / 32)]!;
+  });
+}
+
+/** Rows of w: elements, or random quants, behind the last column too, and scales that make w as large. */
+function weightBlock(name: string, rows: number, { inner, weights, group }: MatmulCase, random: Random) {
+  const size = inner ** -0.5;
+  if (weights !== 'q4' && weights !== 'q8') {
+    return { [name]: random.tensor([rows, inner], weights === 'half' ? 'f16' : weights, size) };
+  }
+  const shapes = quantizedShapes(rows, inner, { format: weights, group });
+  return {
+    [name]: random.integers(shapes.quants, 2 ** 32),
+    [`${name}Scales`]: random.tensor(shapes.scales, 'f16', size / (weights === 'q4' ? 4.6 : 74)),
+  };
+}
+
+function weightValues(inputs: Record<string, HostTensor>, name: string, c: MatmulCase): Float32Array {
+  const { [name]: w, [`${name}Scales`]: scales } = inputs;
+  if (!w) return new Float32Array(0);
+  if (!scales) return widen(w.dtype, w.data);
+  const quantized = { quants: w.data as Uint32Array, scales: scales.data as Uint16Array };
+  return dequantizeRowsHost(quantized, w.shape[0]!, c.inner, { format: c.weights, group: c.group } as Quantization);
+}
+
+function matrix(tensors: Record<string, Tensor>, { weights, group, inner, outs }: MatmulCase): Matrix {
+  const { w, wScales, rest, restScales } = tensors;
+  const blocks = [{ tensor: w!, scales: wScales, row: 0 }];
+  if (rest) blocks.push({ tensor: rest, scales: restScales, row: w!.shape[0]! });
+  const dtype = weights === 'half' ? 'f16' : weights;
+  return { name: 'w', rows: outs, cols: inner, dtype, group, blocks };
 }
 
 function* rowsOf(values: Float32Array, cols: number): Generator<Float32Array> {

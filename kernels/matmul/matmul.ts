@@ -2,7 +2,6 @@ import {
   BYTES,
   ceilDiv,
   type DType,
-  elements,
   expect,
   type Feature,
   type Graph,
@@ -13,7 +12,10 @@ import {
   sameShape,
   showShape,
   type Tensor,
+  tensorBytes,
+  type WeightFormat,
 } from '../../runtime/index.ts';
+import { BLOCK, checkQuantized, type Int8Rows } from '../lib/quantized.ts';
 
 /** What follows the product. */
 export interface LinearOptions {
@@ -27,27 +29,33 @@ export interface LinearOptions {
 }
 
 const ACTIVATIONS = { none: 0, gelu_tanh: 1, gelu_erf: 2, silu_gate: 3 };
-const FORMATS: Partial<Record<DType, number>> = { f32: 0, bf16: 1, f16: 2 };
+const FORMATS: Partial<Record<WeightFormat, number>> = { f32: 0, bf16: 1, f16: 2, q4: 3, q8: 4 };
 
-const kernel = (name: string, ...needs: Feature[]): Kernel => ({
+const kernel = (name: string, lib: string, ...needs: Feature[]): Kernel => ({
   name: `matmul/${name}`,
   source: new URL(`./${name}.wgsl`, import.meta.url),
-  lib: [new URL('../lib/linear.wgsl', import.meta.url)],
+  lib: ['linear', lib].map((file) => new URL(`../lib/${file}.wgsl`, import.meta.url)),
   needs,
 });
-const TILE = kernel('matmul_tile');
-const REGISTER = kernel('matmul_register');
-const SUBGROUP = kernel('matmul_subgroup', 'subgroups');
+const TILE = kernel('matmul_tile', 'widen');
+const REGISTER = kernel('matmul_register', 'widen');
+const SUBGROUP = kernel('matmul_subgroup', 'widen', 'subgroups');
 const SUBGROUP_MATRIX = kernel(
   'matmul_subgroup_matrix',
+  'widen',
   'shader-f16',
   'subgroups',
   'subgroup-size-control',
   'chromium-experimental-subgroup-matrix',
 );
-const GEMV = kernel('gemv');
-const GEMV_REGISTER = kernel('gemv_register');
-const GEMV_SUBGROUP = kernel('gemv_subgroup', 'subgroups');
+const GEMV = kernel('gemv', 'widen');
+const GEMV_REGISTER = kernel('gemv_register', 'widen');
+const GEMV_SUBGROUP = kernel('gemv_subgroup', 'widen', 'subgroups');
+const GEMV_SHUFFLE = kernel('gemv_shuffle', 'widen', 'subgroups');
+const DOT_TILE = kernel('matmul_dot_tile', 'dot');
+const DOT_REGISTER = kernel('matmul_dot_register', 'dot');
+const GEMV_DOT = kernel('gemv_dot', 'dot');
+const GEMV_DOT_SUBGROUP = kernel('gemv_dot_subgroup', 'dot', 'subgroups');
 
 const GRIDS = new Map<Kernel, (rows: number, outs: number) => Grid>([
   [TILE, (rows, outs) => [ceilDiv(rows, 64), ceilDiv(outs, 64)]],
@@ -57,79 +65,114 @@ const GRIDS = new Map<Kernel, (rows: number, outs: number) => Grid>([
   [GEMV, (_, outs) => linearGrid(ceilDiv(outs, 4))],
   [GEMV_REGISTER, (_, outs) => linearGrid(ceilDiv(outs, 32))],
   [GEMV_SUBGROUP, (_, outs) => linearGrid(ceilDiv(outs, 8))],
+  [GEMV_SHUFFLE, (_, outs) => linearGrid(ceilDiv(outs, 32))],
+  [DOT_TILE, (rows, outs) => [ceilDiv(rows, 64), ceilDiv(outs, 64)]],
+  [DOT_REGISTER, (rows, outs) => [ceilDiv(rows, 8), ceilDiv(outs, 32)]],
+  [GEMV_DOT, (_, outs) => linearGrid(ceilDiv(outs, 4))],
+  [GEMV_DOT_SUBGROUP, (_, outs) => linearGrid(ceilDiv(outs, 8))],
 ]);
 
 /** The variants of this op. */
 export const variants = [...GRIDS.keys()];
 
 /**
- * The variants that can multiply so many rows of such operands, best first. matmul_subgroup_matrix stands last, behind
- * variants that need no feature: it runs only where it is forced by name, because no GPU has verified it yet.
+ * The variants that can multiply so many rows of such operands, best first; x is 'i8' where its rows are quantised.
+ * matmul_subgroup_matrix stands last, behind variants that need no feature: it runs only where it is forced by name,
+ * because no GPU has verified it yet.
  */
-export function candidates(rows: number, x: DType, w: DType, fallback: boolean): Kernel[] {
+export function candidates(rows: number, x: DType, w: WeightFormat, fallback: boolean): Kernel[] {
+  const firstIf = (first: boolean, [a, b]: [Kernel, Kernel]) => (first ? [a, b] : [b, a]);
+  if (x === 'i8') {
+    const vector = firstIf(fallback, [GEMV_DOT, GEMV_DOT_SUBGROUP]);
+    return [...(rows === 1 ? vector : []), ...firstIf(fallback, [DOT_REGISTER, DOT_TILE])];
+  }
   const matrix = fallback ? [SUBGROUP, REGISTER, TILE] : [TILE, REGISTER, SUBGROUP];
   const vector = fallback ? [GEMV_REGISTER, GEMV_SUBGROUP, GEMV] : [GEMV_SUBGROUP, GEMV, GEMV_REGISTER];
+  const shuffle = isQuantized(w) ? [GEMV_SHUFFLE] : [];
+  const vectors = fallback ? [...shuffle, ...vector] : [...vector, ...shuffle];
   const halves = x === 'f16' && w !== 'f32' ? [SUBGROUP_MATRIX] : [];
-  return [...(rows === 1 ? vector : []), ...matrix, ...halves];
+  return [...(rows === 1 ? vectors : []), ...matrix, ...halves];
 }
 
+const isQuantized = (format: WeightFormat) => format === 'q4' || format === 'q8';
+
 /**
- * y = act(x w^T + bias) + residual for x f32 or f16 [rows, inner] and w f32, bf16 or f16 [outs, inner], sums in f32; y
- * [rows, outs] has the dtype `as`. With silu_gate the rows of w are gate_0, up_0, gate_1, up_1, ... and y[r, i] =
- * up_i silu(gate_i), [rows, outs / 2]. inner is a multiple of 8. Throws ShapeError.
+ * y = act(x w^T + bias) + residual for x f32 or f16 [rows, inner] and w f32, bf16, f16, q4 or q8 [outs, inner], or for x
+ * of quantizeRows and w q4 or q8; sums in f32; y [rows, outs] has the dtype `as`. With silu_gate the rows of w are gate_0,
+ * up_0, gate_1, up_1, ... and y[r, i] = up_i silu(gate_i), [rows, outs / 2]. inner is a multiple of 8. Throws ShapeError.
  */
-export function linear(g: Graph, x: Tensor, w: Matrix, options: LinearOptions = {}): Tensor {
-  const { bias, activation = 'none', residual, as = 'f32' } = options;
-  const [rows = 0, inner = 0] = x.shape;
-  const paired = activation === 'silu_gate';
-  const width = paired ? w.rows / 2 : w.rows;
-  check(x, w, options, width);
+export function linear(g: Graph, x: Tensor | Int8Rows, w: Matrix, options: LinearOptions = {}): Tensor {
+  const { bias = null, activation = 'none', residual = null, as = 'f32' } = options;
+  const { rows, inner, dtype, operands } = operandsOf(x);
+  const width = activation === 'silu_gate' ? w.rows / 2 : w.rows;
+  check(rows, inner, dtype, w, options, width);
+  const { fallback } = g.device;
   const y = g.temp('matmul', [rows, width], as);
-  const chosen = g.variant('matmul', candidates(rows, x.dtype, w.dtype, g.device.fallback));
-  const columns = paired ? 2 : 1;
-  for (const { tensor, row } of w.blocks) {
+  const chosen = g.variant('matmul', candidates(rows, dtype, w.dtype, fallback));
+  const padded = isQuantized(w.dtype) && inner % BLOCK !== 0;
+  const constants = {
+    ...(dtype !== 'i8' && { elem: dtype, PADDED: padded }),
+    ...(chosen === GEMV_DOT && fallback && { LANES: 8 }),
+    out_elem: as,
+    FORMAT: FORMATS[w.dtype]!,
+    GROUP: w.group ?? BLOCK,
+    ACTIVATION: ACTIVATIONS[activation],
+    BIAS: bias !== null,
+    RESIDUAL: residual !== null,
+  };
+  for (const { tensor, scales = null, row } of w.blocks) {
     const outs = tensor.shape[0]!;
-    const results = (rows * outs) / columns;
+    const words = tensorBytes(tensor) / outs / 16;
+    const share = (outs / w.rows) * rows * width; // elements of y that this block makes
+    const moved = [...Object.values(operands), tensor, ...(scales ? [scales] : [])].map(tensorBytes);
     g.dispatch({
       kernel: chosen,
-      constants: {
-        elem: x.dtype,
-        out_elem: as,
-        FORMAT: FORMATS[w.dtype]!,
-        ACTIVATION: ACTIVATIONS[activation],
-        BIAS: bias !== undefined,
-        RESIDUAL: residual !== undefined,
-      },
-      read: { x, w: tensor, bias: bias ?? null, residual: residual ?? null },
+      constants,
+      read: { ...operands, w: tensor, bias, residual, scales },
       write: { y },
-      params: { rows, words: (inner * BYTES[w.dtype]) / 16, outs, first: row, width },
+      params: { rows, words, ...(dtype !== 'i8' && { quads: inner / 4 }), outs, first: row, width },
       workgroups: GRIDS.get(chosen)!(rows, outs),
       cost: {
         flops: 2 * rows * inner * outs,
-        bytes:
-          rows * inner * BYTES[x.dtype] +
-          elements(tensor.shape) * BYTES[w.dtype] +
-          results * (BYTES[as] + (residual ? 4 : 0)) +
-          (bias ? 4 * outs : 0),
+        bytes: moved.reduce((a, b) => a + b) + share * (BYTES[as] + (residual ? 4 : 0)) + (bias ? 4 * outs : 0),
       },
     });
   }
   return y;
 }
 
-function check(x: Tensor, w: Matrix, { activation, bias, residual }: LinearOptions, width: number): void {
+/** What x is to a kernel: its sizes, its dtype ('i8' of quantised rows) and the tensors it is bound as. */
+function operandsOf(x: Tensor | Int8Rows): {
+  rows: number;
+  inner: number;
+  dtype: DType;
+  operands: Record<string, Tensor>;
+} {
+  if ('quants' in x) {
+    const { quants, scales, cols } = x;
+    return { rows: quants.shape[0]!, inner: cols, dtype: 'i8', operands: { x: quants, x_scales: scales } };
+  }
   const [rows = 0, inner = 0] = x.shape;
-  const shown = ({ dtype, shape }: Tensor) => `${dtype} ${showShape(shape)}`;
-  expect(
-    x.shape.length === 2 && rows > 0 && (x.dtype === 'f32' || x.dtype === 'f16'),
-    'matmul',
-    'x',
-    'f32 or f16 [rows, inner]',
-    shown(x),
-  );
+  const fits = x.shape.length === 2 && rows > 0 && (x.dtype === 'f32' || x.dtype === 'f16');
+  expect(fits, 'matmul', 'x', 'f32 or f16 [rows, inner]', shown(x));
+  return { rows, inner, dtype: x.dtype, operands: { x } };
+}
+
+const shown = ({ dtype, shape }: Tensor) => `${dtype} ${showShape(shape)}`;
+
+function check(
+  rows: number,
+  inner: number,
+  x: DType,
+  w: Matrix,
+  { activation, bias, residual }: LinearOptions,
+  width: number,
+): void {
   expect(inner > 0 && inner % 8 === 0, 'matmul', 'inner', 'a multiple of 8', inner, 'pad x and w with zeros');
   expect(w.cols === inner, 'matmul', w.name, showShape([w.rows, inner]), showShape([w.rows, w.cols]));
-  expect(FORMATS[w.dtype] !== undefined, 'matmul', w.name, 'f32, bf16 or f16', w.dtype);
+  expect(FORMATS[w.dtype] !== undefined, 'matmul', w.name, 'f32, bf16, f16, q4 or q8', w.dtype);
+  expect(x !== 'i8' || isQuantized(w.dtype), 'matmul', w.name, 'q4 or q8, as x is quantised', w.dtype);
+  checkQuantized(w);
   if (activation === 'silu_gate') {
     const odd = w.blocks.find(({ tensor, row }) => row % 2 || tensor.shape[0]! % 2);
     expect(!odd, 'matmul', w.name, 'blocks of pairs of rows', `${odd?.tensor.shape[0]} rows from row ${odd?.row}`);

@@ -1,5 +1,5 @@
 // y[r, n] = act(sum_k x[r, k] w[n, k] + bias[n]) + residual[r, n]; see lib/linear.wgsl for act
-// x [rows, inner] elem read; w [outs, inner] bf16, f16 or f32 in 16-byte words read; bias [all outs] f32 read;
+// x [rows, inner] elem read; w [outs, inner] any format in 16-byte words read; bias [all outs] f32 read;
 // residual [rows, width] f32 read; y [rows, width] out_elem written from column `first` on
 // Grid: x over tiles of ROWS rows (neighbours share the weights in cache), y over tiles of 8 LANES columns.
 // Workgroup memory: none. For adapters that run on the CPU: a lane owns 8 columns, so every widened word of w serves ROWS
@@ -16,8 +16,11 @@
 //     at 300 x 5120 x 7680, 6 at 512 x 128 x 640 f32; compiles in 0.4 to 1 s
 alias elem = f32;
 alias out_elem = f32;
-// FORMAT of w: 0 f32, 1 bf16, 2 f16. ACTIVATION: 0 none, 1 gelu_tanh, 2 gelu_erf, 3 silu_gate.
+// FORMAT of w: 0 f32, 1 bf16, 2 f16, 3 q4, 4 q8. GROUP: columns that share a scale. PADDED: words of quants reach behind
+// a row of x. ACTIVATION: 0 none, 1 gelu_tanh, 2 gelu_erf, 3 silu_gate.
 const FORMAT: u32 = 1u;
+const GROUP: u32 = 32u;
+const PADDED: bool = false;
 const ACTIVATION: u32 = 0u;
 const BIAS: bool = false;
 const RESIDUAL: bool = false;
@@ -26,6 +29,7 @@ const ROWS: u32 = 4u;
 struct Params {
   rows: u32,
   words: u32,
+  quads: u32,
   outs: u32,
   first: u32,
   width: u32,
@@ -34,29 +38,36 @@ struct Params {
 @group(0) @binding(1) var<storage, read> w: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read> bias: array<f32>;
 @group(0) @binding(3) var<storage, read> residual: array<f32>;
-@group(0) @binding(4) var<storage, read_write> y: array<out_elem>;
+@group(0) @binding(4) var<storage, read> scales: array<u32>;
+@group(0) @binding(5) var<storage, read_write> y: array<out_elem>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
   let row = group.x * ROWS;
   let col = (group.y * LANES + lane) * 8u;
-  let left_base = columns(col);
-  let right_base = columns(col + 4u);
+  let left_cols = columns(col);
+  let right_cols = columns(col + 4u);
   var left: array<vec4f, ROWS>;
   var right: array<vec4f, ROWS>;
   for (var k = 0u; k < params.words; k++) {
-    let a = load(left_base + k);
-    let b = load(right_base + k);
-    for (var i = 0u; i < ROWS; i++) {
-      let at = (min(row + i, params.rows - 1u) * params.words + k) * QUADS;
-      let v = vec4f(x[at]);
-      left[i] += v * a.low;
-      right[i] += v * b.low;
-      if (FORMAT != F32) {
-        let u = vec4f(x[at + 1u]);
-        left[i] += u * a.high;
-        right[i] += u * b.high;
+    let a = load(left_cols, k);
+    let b = load(right_cols, k);
+    for (var q = 0u; q < QUADS; q += 2u) {
+      let a_low = quad(a, q);
+      let b_low = quad(b, q);
+      let a_high = quad(a, q + 1u);
+      let b_high = quad(b, q + 1u);
+      for (var i = 0u; i < ROWS; i++) {
+        let line = min(row + i, params.rows - 1u) * params.quads;
+        let v = input(line, k * QUADS + q);
+        left[i] += v * a_low;
+        right[i] += v * b_low;
+        if (QUADS > 1u) {
+          let u = input(line, k * QUADS + q + 1u);
+          left[i] += u * a_high;
+          right[i] += u * b_high;
+        }
       }
     }
   }

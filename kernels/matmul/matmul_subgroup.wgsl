@@ -1,5 +1,5 @@
 // y[r, n] = act(sum_k x[r, k] w[n, k] + bias[n]) + residual[r, n]; see lib/linear.wgsl for act
-// x [rows, inner] elem read; w [outs, inner] bf16, f16 or f32 in 16-byte words read; bias [all outs] f32 read;
+// x [rows, inner] elem read; w [outs, inner] any format in 16-byte words read; bias [all outs] f32 read;
 // residual [rows, width] f32 read; y [rows, width] out_elem written from column `first` on
 // Grid: x over tiles of ROWS rows (neighbours share the weights in cache), y over tiles of 8 LANES columns.
 // Workgroup memory: none. For adapters that run on the CPU and pay for every lane of a load: matmul_register, but each of
@@ -18,8 +18,11 @@
 enable subgroups;
 alias elem = f32;
 alias out_elem = f32;
-// FORMAT of w: 0 f32, 1 bf16, 2 f16. ACTIVATION: 0 none, 1 gelu_tanh, 2 gelu_erf, 3 silu_gate.
+// FORMAT of w: 0 f32, 1 bf16, 2 f16, 3 q4, 4 q8. GROUP: columns that share a scale. PADDED: words of quants reach behind
+// a row of x. ACTIVATION: 0 none, 1 gelu_tanh, 2 gelu_erf, 3 silu_gate.
 const FORMAT: u32 = 1u;
+const GROUP: u32 = 32u;
+const PADDED: bool = false;
 const ACTIVATION: u32 = 0u;
 const BIAS: bool = false;
 const RESIDUAL: bool = false;
@@ -29,6 +32,7 @@ const SHARE: u32 = 4u;
 struct Params {
   rows: u32,
   words: u32,
+  quads: u32,
   outs: u32,
   first: u32,
   width: u32,
@@ -37,7 +41,8 @@ struct Params {
 @group(0) @binding(1) var<storage, read> w: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read> bias: array<f32>;
 @group(0) @binding(3) var<storage, read> residual: array<f32>;
-@group(0) @binding(4) var<storage, read_write> y: array<out_elem>;
+@group(0) @binding(4) var<storage, read> scales: array<u32>;
+@group(0) @binding(5) var<storage, read_write> y: array<out_elem>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 @compute @workgroup_size(LANES)
@@ -48,30 +53,35 @@ fn main(
 ) {
   let row = group.x * ROWS;
   let col = (group.y * LANES + lane) * 8u;
-  let left_base = columns(col);
-  let right_base = columns(col + 4u);
-  let quads = params.words * QUADS;
+  let left_cols = columns(col);
+  let right_cols = columns(col + 4u);
   var left: array<vec4f, ROWS>;
   var right: array<vec4f, ROWS>;
-  for (var k = 0u; k < quads; k += SHARE) {
+  for (var k = 0u; k < params.quads; k += SHARE) {
     let at = k + place % SHARE;
     var mine = array<vec4f, ROWS>();
     for (var i = 0u; i < ROWS; i++) {
-      let line = min(row + i, params.rows - 1u) * quads;
-      mine[i] = select(vec4f(), vec4f(x[line + min(at, quads - 1u)]), at < quads);
+      let line = min(row + i, params.rows - 1u) * params.quads;
+      mine[i] = select(vec4f(), vec4f(x[line + min(at, params.quads - 1u)]), at < params.quads);
     }
-    for (var j = 0u; j < SHARE; j += QUADS) {
-      let word = min(k + j, quads - 1u) / QUADS;
-      let a = load(left_base + word);
-      let b = load(right_base + word);
-      for (var i = 0u; i < ROWS; i++) {
-        let v = subgroupShuffle(mine[i], j);
-        left[i] += v * a.low;
-        right[i] += v * b.low;
-        if (FORMAT != F32) {
-          let u = subgroupShuffle(mine[i], j + 1u);
-          left[i] += u * a.high;
-          right[i] += u * b.high;
+    for (var j = 0u; j < SHARE; j += min(QUADS, SHARE)) {
+      let word = min((k + j) / QUADS, params.words - 1u);
+      let a = load(left_cols, word);
+      let b = load(right_cols, word);
+      for (var q = 0u; q < min(QUADS, SHARE); q += 2u) {
+        let a_low = quad(a, (k + q) % QUADS);
+        let b_low = quad(b, (k + q) % QUADS);
+        let a_high = quad(a, (k + q + 1u) % QUADS);
+        let b_high = quad(b, (k + q + 1u) % QUADS);
+        for (var i = 0u; i < ROWS; i++) {
+          let v = subgroupShuffle(mine[i], j + q);
+          left[i] += v * a_low;
+          right[i] += v * b_low;
+          if (QUADS > 1u) {
+            let u = subgroupShuffle(mine[i], j + q + 1u);
+            left[i] += u * a_high;
+            right[i] += u * b_high;
+          }
         }
       }
     }

@@ -15,8 +15,11 @@ enable subgroup_size_control;
 enable chromium_experimental_subgroup_matrix;
 alias elem = f16;
 alias out_elem = f32;
-// FORMAT of w: 1 bf16, 2 f16. ACTIVATION: 0 none, 1 gelu_tanh, 2 gelu_erf, 3 silu_gate.
+// FORMAT of w: 1 bf16, 2 f16, 3 q4, 4 q8. GROUP: columns that share a scale. PADDED: words of quants reach behind a row
+// of x. ACTIVATION: 0 none, 1 gelu_tanh, 2 gelu_erf, 3 silu_gate.
 const FORMAT: u32 = 1u;
+const GROUP: u32 = 32u;
+const PADDED: bool = false;
 const ACTIVATION: u32 = 0u;
 const BIAS: bool = false;
 const RESIDUAL: bool = false;
@@ -27,6 +30,7 @@ const STRIDE: u32 = 10u;
 struct Params {
   rows: u32,
   words: u32,
+  quads: u32,
   outs: u32,
   first: u32,
   width: u32,
@@ -35,7 +39,8 @@ struct Params {
 @group(0) @binding(1) var<storage, read> w: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read> bias: array<f32>;
 @group(0) @binding(3) var<storage, read> residual: array<f32>;
-@group(0) @binding(4) var<storage, read_write> y: array<out_elem>;
+@group(0) @binding(4) var<storage, read> scales: array<u32>;
+@group(0) @binding(5) var<storage, read_write> y: array<out_elem>;
 @group(1) @binding(0) var<uniform> params: Params;
 var<workgroup> x_tile: array<vec4<f16>, TILE * STRIDE>;
 var<workgroup> w_tile: array<vec4<f16>, TILE * STRIDE>;
@@ -44,28 +49,22 @@ alias Left = subgroup_matrix_left<f16, 16, 16>;
 alias Right = subgroup_matrix_right<f16, 16, 16>;
 alias Sum = subgroup_matrix_result<f32, 16, 16>;
 
-/// Copies step k (in vec4 of x) of the tiles at (row, col); columns behind the end of x become zero.
+/// Copies step k (in quads) of the tiles at (row, col); columns behind the end of x become zero.
 fn fill(row: u32, col: u32, k: u32, lane: u32) {
-  let quads = params.words * QUADS;
   for (var i = lane; i < TILE * DEPTH; i += LANES) {
     let at = k + i % DEPTH;
-    let v = x[min(row + i / DEPTH, params.rows - 1u) * quads + min(at, quads - 1u)];
-    x_tile[i / DEPTH * STRIDE + i % DEPTH] = select(vec4<f16>(), vec4<f16>(v), at < quads);
+    let v = x[min(row + i / DEPTH, params.rows - 1u) * params.quads + min(at, params.quads - 1u)];
+    x_tile[i / DEPTH * STRIDE + i % DEPTH] = select(vec4<f16>(), vec4<f16>(v), at < params.quads);
   }
   for (var i = lane * 2u; i < TILE * DEPTH; i += LANES * 2u) {
-    let at = min(k + i % DEPTH, quads - 1u) / 2u;
-    let p = w[min(col + i / DEPTH, params.outs - 1u) * params.words + at];
+    let column = vec4u(min(col + i / DEPTH, params.outs - 1u));
+    let word = min(k + i % DEPTH, params.quads - 2u) / QUADS;
+    let p = w[column.x * params.words + word];
+    let s = scale(column, word).x;
     let slot = i / DEPTH * STRIDE + i % DEPTH;
-    w_tile[slot] = half(p.xy);
-    w_tile[slot + 1u] = half(p.zw);
+    w_tile[slot] = vec4<f16>(widen(p, (k + i) % QUADS, s));
+    w_tile[slot + 1u] = vec4<f16>(widen(p, (k + i) % QUADS + 1u, s));
   }
-}
-
-fn half(p: vec2u) -> vec4<f16> {
-  if (FORMAT == F16) {
-    return bitcast<vec4<f16>>(p);
-  }
-  return vec4<f16>(quad(p));
 }
 
 @compute @workgroup_size(LANES) @subgroup_size(32)
@@ -80,7 +79,7 @@ fn main(
   let top = subgroup / 2u * 32u;
   let left = subgroup % 2u * 32u;
   var sums: array<array<Sum, 2>, 2>;
-  for (var k = 0u; k < params.words * QUADS; k += DEPTH) {
+  for (var k = 0u; k < params.quads; k += DEPTH) {
     fill(row, col, k, lane);
     workgroupBarrier();
     for (var j = 0u; j < DEPTH; j += 4u) {

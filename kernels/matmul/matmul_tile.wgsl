@@ -1,5 +1,5 @@
 // y[r, n] = act(sum_k x[r, k] w[n, k] + bias[n]) + residual[r, n]; see lib/linear.wgsl for act
-// x [rows, inner] elem read; w [outs, inner] bf16, f16 or f32 in 16-byte words read; bias [all outs] f32 read;
+// x [rows, inner] elem read; w [outs, inner] any format in 16-byte words read; bias [all outs] f32 read;
 // residual [rows, width] f32 read; y [rows, width] out_elem written from column `first` on
 // Grid: x over tiles of 64 rows, y over tiles of 64 columns. Workgroup memory: 2 * 64 * 5 * 16 = 10240 bytes.
 // For GPUs: 16 x 16 lanes, each 4 rows x 4 neighbouring columns, step 16 along inner. A tile row takes 5 vec4f (4 and one
@@ -7,8 +7,11 @@
 // Source: own. Versions: not yet timed on a GPU; a third of matmul_register's speed on lavapipe, half on SwiftShader.
 alias elem = f32;
 alias out_elem = f32;
-// FORMAT of w: 0 f32, 1 bf16, 2 f16. ACTIVATION: 0 none, 1 gelu_tanh, 2 gelu_erf, 3 silu_gate.
+// FORMAT of w: 0 f32, 1 bf16, 2 f16, 3 q4, 4 q8. GROUP: columns that share a scale. PADDED: words of quants reach behind
+// a row of x. ACTIVATION: 0 none, 1 gelu_tanh, 2 gelu_erf, 3 silu_gate.
 const FORMAT: u32 = 1u;
+const GROUP: u32 = 32u;
+const PADDED: bool = false;
 const ACTIVATION: u32 = 0u;
 const BIAS: bool = false;
 const RESIDUAL: bool = false;
@@ -17,6 +20,7 @@ const STRIDE: u32 = 5u;
 struct Params {
   rows: u32,
   words: u32,
+  quads: u32,
   outs: u32,
   first: u32,
   width: u32,
@@ -25,7 +29,8 @@ struct Params {
 @group(0) @binding(1) var<storage, read> w: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read> bias: array<f32>;
 @group(0) @binding(3) var<storage, read> residual: array<f32>;
-@group(0) @binding(4) var<storage, read_write> y: array<out_elem>;
+@group(0) @binding(4) var<storage, read> scales: array<u32>;
+@group(0) @binding(5) var<storage, read_write> y: array<out_elem>;
 @group(1) @binding(0) var<uniform> params: Params;
 var<workgroup> x_tile: array<vec4f, TILE * STRIDE>;
 var<workgroup> w_tile: array<vec4f, TILE * STRIDE>;
@@ -38,23 +43,16 @@ fn main(
 ) {
   let row = group.x * TILE;
   let col = group.y * TILE;
-  let quads = params.words * QUADS;
   let line = lane / 4u;
   let part = lane % 4u;
-  let x_base = min(row + line, params.rows - 1u) * quads;
-  let w_base = min(col + line, params.outs - 1u) * params.words;
+  let x_base = min(row + line, params.rows - 1u) * params.quads;
+  let column = vec4u(min(col + line, params.outs - 1u));
   let slot = (line % 4u * 16u + line / 4u) * STRIDE;
   var sums: array<vec4f, 4>;
-  for (var k = 0u; k < quads; k += 4u) {
-    let inside = k + part < quads;
-    x_tile[line * STRIDE + part] = select(vec4f(), vec4f(x[x_base + min(k + part, quads - 1u)]), inside);
-    if (part % QUADS == 0u) {
-      let p = w[w_base + min(k + part, quads - 1u) / QUADS];
-      w_tile[slot + part] = low(p);
-      if (FORMAT != F32) {
-        w_tile[slot + part + 1u] = high(p);
-      }
-    }
+  for (var k = 0u; k < params.quads; k += 4u) {
+    let at = min(k + part, params.quads - 1u);
+    x_tile[line * STRIDE + part] = select(vec4f(), vec4f(x[x_base + at]), k + part < params.quads);
+    w_tile[slot + part] = widen(w[column.x * params.words + at / QUADS], at % QUADS, scale(column, at / QUADS).x);
     workgroupBarrier();
     for (var j = 0u; j < 4u; j++) {
       let at = id.x * STRIDE + j;

@@ -1,0 +1,67 @@
+import { narrow, widen } from '../../runtime/index.ts';
+import type { OpSpec, Random } from '../spec.ts';
+import { quantizeRows, variants } from './quantize_rows.ts';
+
+type QuantizeRowsCase = {
+  rows: number;
+  cols: number;
+  from: 'f32' | 'f16';
+  show: 'quants' | 'scales';
+  quick?: boolean;
+};
+
+const both = (c: Omit<QuantizeRowsCase, 'show'>): QuantizeRowsCase[] => [
+  { ...c, show: 'quants' },
+  { ...c, show: 'scales' },
+];
+
+/** Quantised activations, against float64. */
+export const spec: OpSpec<QuantizeRowsCase> = {
+  name: 'quantize_rows',
+  formula: 'quant = round(x / scale), scale = max |x| / 127 over 32 columns',
+  variants,
+  cases: [
+    ...both({ rows: 1, cols: 8, from: 'f32', quick: true }),
+    ...both({ rows: 3, cols: 72, from: 'f32', quick: true }),
+    ...[24, 32, 40, 136].flatMap((cols) => both({ rows: 5, cols, from: 'f16' })),
+    ...[63, 64, 65, 101].flatMap((rows) => both({ rows, cols: 40, from: 'f32' })),
+    ...both({ rows: 2, cols: 17920, from: 'f32' }),
+  ],
+  bench: [
+    { rows: 1, cols: 5120, from: 'f32', show: 'quants' },
+    { rows: 512, cols: 5120, from: 'f32', show: 'quants' },
+  ],
+  inputs({ rows, cols, from }, random) {
+    const x = Array.from({ length: rows }, () => randomRow(cols, random)).flat();
+    return { x: { shape: [rows, cols], dtype: from, data: narrow(from, Float32Array.from(x)) } };
+  },
+  record: (g, { x }, { show }) => quantizeRows(g, x!)[show],
+  reference({ x }, { rows, cols, show }) {
+    const values = widen(x!.dtype, x!.data);
+    const blocks = Array.from({ length: rows }, (_, r) => blocksOf(values.subarray(r * cols, (r + 1) * cols))).flat();
+    if (show === 'scales') return Float64Array.from(blocks.flatMap(({ scale, sum }) => [scale, scale * sum]));
+    const bytes = Int8Array.from(blocks.flatMap(({ quants }) => [...quants]));
+    return Float64Array.from(new Uint32Array(bytes.buffer));
+  },
+  tolerance: ({ show }) => ({ atol: 0, rtol: show === 'scales' ? 1e-6 : 0 }),
+};
+
+/** Blocks of quanta of all sizes: 127 of them first, then numbers that round the same way however they are divided; some zero. */
+function randomRow(cols: number, random: Random): number[] {
+  let quantum = 0;
+  return Array.from({ length: cols }, (_, column) => {
+    if (column % 32 === 0) quantum = random.below(8) === 0 ? 0 : 2 ** -random.below(8) * (0.5 + random.uniform());
+    const count = column % 32 === 0 ? 127 : random.below(253) - 126 + 0.6 * (random.uniform() - 0.5);
+    return count * quantum;
+  });
+}
+
+function blocksOf(row: Float32Array): { quants: Int8Array; scale: number; sum: number }[] {
+  return Array.from({ length: Math.ceil(row.length / 32) }, (_, b) => {
+    const block = row.subarray(32 * b, 32 * b + 32);
+    const scale = Math.max(...block.map(Math.abs)) / 127;
+    const quants = new Int8Array(32);
+    quants.set(Array.from(block, (value) => Math.round(value / (scale || 1))));
+    return { quants, scale, sum: quants.reduce((a, b) => a + b, 0) };
+  });
+}

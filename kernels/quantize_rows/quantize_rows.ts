@@ -1,0 +1,44 @@
+import {
+  ceilDiv,
+  expect,
+  type Graph,
+  type Kernel,
+  linearGrid,
+  showShape,
+  type Tensor,
+  tensorBytes,
+} from '../../runtime/index.ts';
+import { BLOCK, type Int8Rows } from '../lib/quantized.ts';
+
+const PLAIN: Kernel = {
+  name: 'quantize_rows/quantize_rows',
+  source: new URL('./quantize_rows.wgsl', import.meta.url),
+};
+const WG = 64;
+
+/** The variants of this op, best first. */
+export const variants = [PLAIN];
+
+/**
+ * Activations f32 or f16 [rows, cols], cols a multiple of 8, as 8-bit integers: quant = round(x / scale), scale = max |x| /
+ * 127 over each block of 32 columns, at least 1e-30 / 127 or else all quants are 0. Throws ShapeError.
+ */
+export function quantizeRows(g: Graph, x: Tensor): Int8Rows {
+  const [rows = 0, cols = 0] = x.shape;
+  const isFloat = x.dtype === 'f32' || x.dtype === 'f16';
+  const fits = x.shape.length === 2 && rows > 0 && cols > 0 && cols % 8 === 0 && isFloat;
+  expect(fits, 'quantize_rows', 'x', 'f32 or f16 [rows, a multiple of 8]', `${x.dtype} ${showShape(x.shape)}`);
+  const blocks = ceilDiv(cols, BLOCK);
+  const quants = g.temp('quants', [rows, 8 * blocks], 'u32');
+  const scales = g.temp('scales', [rows, blocks, 2], 'f32');
+  g.dispatch({
+    kernel: g.variant('quantize_rows', variants),
+    constants: { elem: x.dtype, WG },
+    read: { x },
+    write: { quants, scales },
+    params: { quads: cols / 4, blocks, all_blocks: rows * blocks },
+    workgroups: linearGrid(ceilDiv(rows * blocks, WG)),
+    cost: { flops: 4 * rows * cols, bytes: tensorBytes(x) + tensorBytes(quants) + tensorBytes(scales) },
+  });
+  return { quants, scales, cols };
+}

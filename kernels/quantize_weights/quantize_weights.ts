@@ -1,0 +1,52 @@
+import {
+  BYTES,
+  ceilDiv,
+  elements,
+  expect,
+  type Graph,
+  type Kernel,
+  linearGrid,
+  showShape,
+  type Tensor,
+  tensorBytes,
+} from '../../runtime/index.ts';
+import { type Quantization, quantizedShapes, scaleCandidates } from '../lib/quantized.ts';
+
+const PLAIN: Kernel = {
+  name: 'quantize_weights/quantize_weights',
+  source: new URL('./quantize_weights.wgsl', import.meta.url),
+};
+const WG = 64;
+const FORMATS: Record<string, number> = { f32: 0, bf16: 1, f16: 2 };
+
+/** The variants of this op, best first. */
+export const variants = [PLAIN];
+
+/**
+ * The quants (u32) and scales (f16) of w f32, f16 or bf16 [rows, inner], the same bits as quantizeRowsHost gives; inner is a
+ * multiple of 8. A group with a weight that is not finite or beyond f16 gets the scale NaN. Throws ShapeError.
+ */
+export function quantizeWeights(g: Graph, w: Tensor, how: Quantization): { quants: Tensor; scales: Tensor } {
+  const [rows = 0, inner = 0] = w.shape;
+  const fits = w.shape.length === 2 && rows > 0 && inner > 0 && inner % 8 === 0 && FORMATS[w.dtype] !== undefined;
+  const got = `${w.dtype} ${showShape(w.shape)}`;
+  expect(fits, 'quantize_weights', w.name, 'f32, f16 or bf16 [rows, a multiple of 8]', got);
+  const shapes = quantizedShapes(rows, inner, how);
+  const quants = g.temp('quants', shapes.quants, 'u32');
+  const scales = g.temp('scales', shapes.scales, 'f16');
+  const all = elements(shapes.scales);
+  const candidates = scaleCandidates(how.format);
+  g.dispatch({
+    kernel: g.variant('quantize_weights', variants),
+    constants: { FORMAT: FORMATS[w.dtype]!, FOUR_BITS: how.format === 'q4', GROUP: how.group, WG },
+    read: { w },
+    write: { quants, scales },
+    params: { inner, groups: shapes.scales[1]!, all_groups: all, candidates },
+    workgroups: linearGrid(ceilDiv(all, 2 * WG)),
+    cost: {
+      flops: 8 * (candidates + 1) * elements(w.shape),
+      bytes: BYTES[w.dtype] * elements(w.shape) + tensorBytes(quants) + tensorBytes(scales),
+    },
+  });
+  return { quants, scales };
+}
