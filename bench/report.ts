@@ -5,12 +5,10 @@ import { SingleBar } from 'cli-progress';
 import { type Command, CommanderError } from 'commander';
 import { DaybreakError, type Device, UsageError } from '../runtime/index.ts';
 
-/** What a row of results needs to be compared later: code, device and versions. */
-export function environment(device: Device): Record<string, string | boolean> {
+/** What a row of results needs to be compared later: code, versions, and the device where one is used. */
+export function environment(device?: Device): Record<string, string | boolean> {
   return {
-    adapter: device.name,
-    driver: device.driver,
-    software: device.fallback,
+    ...(device && { adapter: device.name, driver: device.driver, software: device.fallback }),
     commit: commit(),
     node: process.version,
     webgpu: webgpuVersion(),
@@ -40,22 +38,28 @@ export function printDevice(device: Device): void {
 
 /** Appends results to a JSON lines file, or does nothing without one. */
 export class JsonLines {
+  /** What has been written, file or not. */
+  readonly rows: object[] = [];
   #file: string | undefined;
 
   constructor(file: string | undefined) {
     this.#file = file;
-    if (!file) return;
-    try {
-      writeFileSync(file, '');
-    } catch (error) {
-      throw new UsageError(
-        `--json: expected a file that can be written, got ${(error as Error).message}; choose another path`,
-      );
-    }
+    if (file) assertWritable('--json', file);
   }
 
   write(row: object): void {
+    this.rows.push(row);
     if (this.#file) appendFileSync(this.#file, `${JSON.stringify(row)}\n`);
+  }
+}
+
+/** Makes an empty file of a path that an option names, before long work; throws UsageError. */
+export function assertWritable(option: string, file: string): void {
+  try {
+    writeFileSync(file, '');
+  } catch (error) {
+    const got = (error as Error).message;
+    throw new UsageError(`${option}: expected a file that can be written, got ${got}; choose another path`);
   }
 }
 
@@ -76,22 +80,41 @@ export class Table {
   }
 }
 
-/** A progress bar on the terminal; silent where the output is no terminal. */
-export function progressBar(label: string): { update(done: number, total: number): void; stop(): void } {
-  if (!process.stderr.isTTY) return { update() {}, stop() {} };
+/** A progress bar with the time left. */
+export interface ProgressBar {
+  update(done: number, total: number): void;
+  /** Prints lines above the bar. */
+  above(print: () => void): void;
+  stop(): void;
+}
+
+/** A progress bar on the terminal, with MB/s where it counts bytes; silent where the output is no terminal. */
+export function progressBar(label: string, { bytes = false } = {}): ProgressBar {
+  if (!process.stderr.isTTY) return { update() {}, above: (print) => print(), stop() {} };
   const bar = new SingleBar({
-    format: `${label} {bar} {percentage}% {eta_formatted} left`,
+    format: `${label} {bar} {percentage}%${bytes ? ' {rate} MB/s' : ''} {eta_formatted} left`,
     hideCursor: true,
     clearOnComplete: true,
   });
-  bar.start(1, 0);
+  bar.start(1, 0, { rate: 0 });
+  const start = performance.now();
   return {
     update(done, total) {
       bar.setTotal(total);
-      bar.update(done);
+      bar.update(done, { rate: Math.round(done / (performance.now() - start) / 1000) });
+    },
+    above(print) {
+      process.stderr.write('\r\x1b[K');
+      print();
+      bar.render();
     },
     stop: () => bar.stop(),
   };
+}
+
+/** Bytes as whole MiB. */
+export function mebibytes(bytes: number): number {
+  return Math.round(bytes / 2 ** 20);
 }
 
 /** A number with three significant digits. */

@@ -3,6 +3,27 @@ import { join } from 'node:path';
 import type { Shape } from '../runtime/shape.ts';
 import { checkpointError, isObject, type JsonObject, readObject, show } from './json.ts';
 
+/** The formats that each class of matrices may have in a checkpoint that `npm run quantize` wrote. */
+export const FORMATS = {
+  /** Attention and MLP of the decoder layers; the rows of gate_up_proj alternate: gate_0, up_0, gate_1, ... */
+  decoder: ['q4', 'q8'],
+  head: ['q4', 'q8', 'bf16'],
+  embedding: ['q4', 'q8', 'bf16'],
+  /** Vision tower and projector. */
+  vision: ['q4', 'q8', 'f16', 'bf16'],
+} as const;
+
+/** The format of each class of matrices, and how many columns share a scale in the quantised ones. */
+export type StoredFormats = { readonly [Class in keyof typeof FORMATS]: (typeof FORMATS)[Class][number] } & {
+  readonly group: number;
+};
+
+/** The formats that matrices are quantised to unless told otherwise. */
+export const DEFAULT_FORMATS: StoredFormats = { group: 64, decoder: 'q4', head: 'q8', embedding: 'q8', vision: 'f16' };
+
+/** The key of config.json that says how a checkpoint was quantised, its version and what `group` may be. */
+export const QUANTIZATION = { key: 'daybreak_quantization', version: 1, groups: [32, 64, 128] } as const;
+
 /** What the network, the image processor and the sampler need to know of a checkpoint; sizes in elements. */
 export interface ModelConfig {
   readonly decoder: {
@@ -44,6 +65,8 @@ export interface ModelConfig {
   };
   /** Longest sequence of prompt and answer, in positions: 16384, or maxPositions where that is less. */
   readonly contextLimit: number;
+  /** How the matrices are stored where the checkpoint is a quantised one. */
+  readonly formats?: StoredFormats;
   /** Keys that this project does not know, as paths such as vision_config.foo: worth a warning. */
   readonly unknownKeys: readonly string[];
 }
@@ -94,6 +117,7 @@ export function loadConfig(dir: string): ModelConfig {
       doSample: generation.boolean('do_sample', false),
     },
     contextLimit: Math.min(CONTEXT_LIMIT, decoder.maxPositions),
+    ...(config.has(QUANTIZATION.key) && { formats: readFormats(config.section(QUANTIZATION.key)) }),
     unknownKeys: [
       ...config.unknownKeys(''),
       ...visionConfig.unknownKeys('vision_config.'),
@@ -195,6 +219,17 @@ function readTokens(config: Section, generation: Section, vocab: number): ModelC
     bos: id('bos_token_id'),
     eos: source('eos_token_id').tokenIds('eos_token_id', vocab),
     pad: id('pad_token_id'),
+  };
+}
+
+function readFormats(section: Section): StoredFormats {
+  section.require('version', QUANTIZATION.version);
+  return {
+    group: section.oneOf('group', QUANTIZATION.groups),
+    decoder: section.oneOf('decoder', FORMATS.decoder),
+    head: section.oneOf('head', FORMATS.head),
+    embedding: section.oneOf('embedding', FORMATS.embedding),
+    vision: section.oneOf('vision', FORMATS.vision),
   };
 }
 
@@ -315,6 +350,12 @@ class Section {
   integer(key: string, min = 1, max = MAX_SIZE, fallback?: number): number {
     const valid = (x: number) => Number.isInteger(x) && x >= min && x <= max;
     return this.number(key, valid, `an integer from ${min} to ${max}`, fallback);
+  }
+
+  oneOf<T>(key: string, choices: readonly T[]): T {
+    const value = this.#get(key) as T;
+    this.check(choices.includes(value), key, `one of ${choices.join(', ')}`);
+    return value;
   }
 
   boolean(key: string, fallback: boolean): boolean {

@@ -1,4 +1,4 @@
-import { PromptError, type Storage, type Tensor } from '../runtime/index.ts';
+import { Owned, PromptError, type Storage, type Tensor } from '../runtime/index.ts';
 import { splitAnswer } from './chat.ts';
 import { type ImageFeatures, joinFeatures, type Phi4Vision } from './phi4_vision.ts';
 import type { Processor, Prompt } from './processor.ts';
@@ -74,6 +74,8 @@ export interface GenerateOptions {
   maxTokens?: number;
   /** How tokens are drawn; without it the likeliest is taken. */
   sampling?: SessionOptions['sampling'];
+  /** Whether to free the weights that only pictures need once this prompt's are encoded, before memory goes to the cache. */
+  releaseVision?: boolean;
   /** Told each piece of text as it comes. */
   onText?: (text: string) => void;
 }
@@ -98,6 +100,11 @@ export interface Answer {
 
 const MAX_TOKENS = 4096;
 
+/** Positions of a prompt and the longest answer to it: the capacity that generate() gives its session. */
+export function answerCapacity({ ids, context }: Prompt, maxTokens = MAX_TOKENS): number {
+  return ids.length + Math.min(maxTokens, context - ids.length + 1);
+}
+
 /**
  * Answers a prompt: encodes its pictures, fills the KV cache, decodes until an end token, maxTokens or the context's end.
  * Throws OutOfMemoryError or CapabilityError where the cache does not fit, DeviceLostError.
@@ -109,17 +116,16 @@ export async function generate(
   options: GenerateOptions = {},
 ): Promise<Answer> {
   const start = performance.now();
-  const { ids, context, mode } = prompt;
+  const { ids, mode } = prompt;
   const { maxTokens = MAX_TOKENS } = options;
   if (!(Number.isInteger(maxTokens) && maxTokens > 0)) {
     throw new PromptError(
       `generate: maxTokens: expected an integer from 1 on, got ${maxTokens}; ask for one token at least`,
     );
   }
-  const steps = Math.min(maxTokens, context - ids.length + 1);
-  const session = await model.session({ capacity: ids.length + steps, sampling: options.sampling });
+  const capacity = answerCapacity(prompt, maxTokens);
+  const session = await prefill(model, prompt, { capacity, sampling: options.sampling }, options.releaseVision);
   try {
-    await prefill(model, session, prompt);
     const text = processor.tokenizer.stream({ skipSpecial: true });
     const pieces: string[] = [];
     const emit = (piece: string) => {
@@ -129,7 +135,7 @@ export async function generate(
     };
     const arrivals: number[] = [];
     let finishReason: Answer['finishReason'] = 'length';
-    for await (const { token, at } of decode(session, { steps })) {
+    for await (const { token, at } of decode(session, { steps: capacity - ids.length })) {
       arrivals.push(at);
       if (model.config.tokens.eos.includes(token)) {
         finishReason = 'stop';
@@ -156,12 +162,23 @@ export async function generate(
   }
 }
 
-/** Encodes the pictures and runs the prompt; the features are freed with it. */
-async function prefill(model: Phi4Vision, session: Session, { ids, pictures }: Prompt): Promise<void> {
+/** A session that has run the prompt; the cache is made after its pictures are encoded, and their features are freed. */
+async function prefill(
+  model: Phi4Vision,
+  { ids, pictures }: Prompt,
+  options: SessionOptions,
+  releaseVision = false,
+): Promise<Session> {
   const images: ImageFeatures[] = [];
+  const owned = new Owned(model.device);
   try {
     for (const patches of pictures) images.push(await model.encodeImage(patches));
-    await session.prefill(ids, joinFeatures(images));
+    if (releaseVision) model.releaseVision();
+    return await owned.orFree(async () => {
+      const session = owned.keep(await model.session(options));
+      await session.prefill(ids, joinFeatures(images));
+      return session;
+    });
   } finally {
     for (const image of images) image.dispose();
   }

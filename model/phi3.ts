@@ -1,8 +1,10 @@
-import { attention, embed, kvAppend, linear, rmsNorm, rope } from '../kernels/index.ts';
+import { attention, embed, type Int8Rows, kvAppend, linear, quantizeRows, rmsNorm, rope } from '../kernels/index.ts';
 import type { DType, Graph, Matrix, Tensor } from '../runtime/index.ts';
 import type { ModelConfig } from './config.ts';
 import type { KvCache } from './kv_cache.ts';
-import { interleaved, plain, type WeightStore } from './weights.ts';
+import { interleaved, plain } from './matrix_layout.ts';
+import { isQuantized } from './stored_tensors.ts';
+import type { WeightStore } from './weights.ts';
 
 interface Layer {
   inputNorm: Tensor;
@@ -21,10 +23,16 @@ export interface DecoderState {
   position: Tensor;
 }
 
+/** How activations between norms and matmuls are stored, and whether quantised weights take them as 8-bit integers. */
+export interface Activations {
+  as: DType;
+  int8: boolean;
+}
+
 /** The Phi-3 decoder: RMSNorm, grouped-query attention with RoPE, SwiGLU. */
 export class Phi3 {
   #config: ModelConfig['decoder'];
-  #as: DType;
+  #activations: Activations;
   #embedding: Matrix;
   #layers: Layer[];
   #norm: Tensor;
@@ -32,29 +40,29 @@ export class Phi3 {
 
   private constructor(
     config: ModelConfig['decoder'],
-    as: DType,
+    activations: Activations,
     embedding: Matrix,
     layers: Layer[],
     norm: Tensor,
     lmHead: Matrix,
   ) {
     this.#config = config;
-    this.#as = as;
+    this.#activations = activations;
     this.#embedding = embedding;
     this.#layers = layers;
     this.#norm = norm;
     this.#lmHead = lmHead;
   }
 
-  /** Loads the decoder; activations between norms and matmuls are stored as `as`, the residual stream as f32. */
-  static async load(store: WeightStore, config: ModelConfig['decoder'], as: DType): Promise<Phi3> {
+  /** Loads the decoder; the residual stream is f32. */
+  static async load(store: WeightStore, config: ModelConfig['decoder'], activations: Activations): Promise<Phi3> {
     const { vocab, hidden, layers: count } = config;
     const embedding = await store.matrix(plain('model.embed_tokens.weight', vocab, hidden));
     const layers: Layer[] = [];
     for (let i = 0; i < count; i++) layers.push(await loadLayer(store, config, `model.layers.${i}`));
     const norm = await store.vector('model.norm.weight', [hidden]);
     const lmHead = await store.matrix(plain('lm_head.weight', vocab, hidden));
-    return new Phi3(config, as, embedding, layers, norm, lmHead);
+    return new Phi3(config, activations, embedding, layers, norm, lmHead);
   }
 
   /** Records the embedding of ids u32 [tokens]: below vocab a text token, from vocab on a row of `features`. */
@@ -78,35 +86,42 @@ export class Phi3 {
   /** Records the final norm of the last row of x f32 [tokens, hidden]; returns [1, hidden]. */
   finalNorm(g: Graph, x: Tensor): Tensor {
     const from = x.shape[0]! - 1;
-    return g.scope('head', () => rmsNorm(g, x, this.#norm, this.#config.rmsNormEps, { as: this.#as, from }));
+    return g.scope('head', () =>
+      rmsNorm(g, x, this.#norm, this.#config.rmsNormEps, { as: this.#activations.as, from }),
+    );
   }
 
   /** Records lm_head for one normed row; returns logits f32 [1, vocab]. */
   logits(g: Graph, normed: Tensor): Tensor {
-    return g.scope('head', () => linear(g, normed, this.#lmHead));
+    return g.scope('head', () => linear(g, this.#rows(g, normed, this.#lmHead), this.#lmHead));
+  }
+
+  /** Rows as a weight takes them. */
+  #rows(g: Graph, x: Tensor, w: Matrix): Tensor | Int8Rows {
+    return this.#activations.int8 && isQuantized(w.dtype) ? quantizeRows(g, x) : x;
   }
 
   #layer(g: Graph, x: Tensor, layer: Layer, cache: { k: Tensor; v: Tensor }, state: DecoderState): Tensor {
     const { heads, kvHeads, headDim, rmsNormEps } = this.#config;
     const { position, ropeTable } = state;
     const { capacity } = state.cache;
-    const as = this.#as;
+    const { as } = this.#activations;
     const tokens = x.shape[0]!;
     const mixed = g.scope('attn', () => {
       const normed = rmsNorm(g, x, layer.inputNorm, rmsNormEps, { as });
-      const qkv = linear(g, normed, layer.qkv);
+      const qkv = linear(g, this.#rows(g, normed, layer.qkv), layer.qkv);
       const rotated = rope(g, qkv, ropeTable, position, { heads: heads + kvHeads, headDim });
       kvAppend(g, rotated, heads * headDim, qkv, (heads + kvHeads) * headDim, position, cache);
       const q = { tensor: rotated, offset: 0, headStride: headDim, rowStride: (heads + kvHeads) * headDim };
       const cached = (tensor: Tensor) => ({ tensor, offset: 0, headStride: capacity * headDim, rowStride: headDim });
       const views = { q, k: cached(cache.k), v: cached(cache.v), kv: { position, capacity } };
       const values = attention(g, { ...views, tokens, heads, kvHeads, headDim, as });
-      return linear(g, values, layer.out, { residual: x });
+      return linear(g, this.#rows(g, values, layer.out), layer.out, { residual: x });
     });
     return g.scope('mlp', () => {
       const normed = rmsNorm(g, mixed, layer.postNorm, rmsNormEps, { as });
-      const gated = linear(g, normed, layer.gateUp, { activation: 'silu_gate', as });
-      return linear(g, gated, layer.down, { residual: mixed });
+      const gated = linear(g, this.#rows(g, normed, layer.gateUp), layer.gateUp, { activation: 'silu_gate', as });
+      return linear(g, this.#rows(g, gated, layer.down), layer.down, { residual: mixed });
     });
   }
 }

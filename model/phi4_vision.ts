@@ -1,5 +1,7 @@
+import { join } from 'node:path';
 import {
   CapabilityError,
+  DaybreakError,
   type Device,
   type DType,
   Graph,
@@ -7,21 +9,31 @@ import {
   Owned,
   Plan,
   type Tensor,
+  UsageError,
 } from '../runtime/index.ts';
-import { expectedTensors, isUnused, loadConfig, type ModelConfig } from './config.ts';
+import { DAMAGED, verifyFiles } from './checksums.ts';
+import { DEFAULT_FORMATS, expectedTensors, loadConfig, type ModelConfig, type StoredFormats } from './config.ts';
 import type { Patches } from './image.ts';
 import { checkpointError } from './json.ts';
 import { Phi3 } from './phi3.ts';
 import { Projector } from './projector.ts';
-import { Checkpoint } from './safetensors.ts';
+import { Checkpoint, INDEX, type TensorSource } from './safetensors.ts';
 import { Session, type SessionOptions } from './session.ts';
 import { Siglip2 } from './siglip2.ts';
-import { checkTensor, WeightStore } from './weights.ts';
+import { bytesOf, checkTensors, storedTensors } from './stored_tensors.ts';
+import { type Taps, takeTaps } from './taps.ts';
+import { WeightStore } from './weights.ts';
 
 /** How to load a model; every field is optional. */
 export interface LoadOptions {
   /** What activations between norms and matmuls and the KV cache are stored as; sums are f32 either way. */
   dtype?: 'f32' | 'f16';
+  /** Whether int4 and int8 weights of the decoder take activations as 8-bit integers: faster on GPUs, less exact. */
+  int8Activations?: boolean;
+  /** Formats to quantise the matrices to while they load; those of no quantised format stay as they are. */
+  quantize?: Partial<StoredFormats>;
+  /** Whether to compare the files of a quantised checkpoint with their checksums; true unless told. */
+  verify?: boolean;
   /** Told the checkpoint bytes loaded so far and in all. */
   progress?: (loaded: number, total: number) => void;
 }
@@ -31,8 +43,6 @@ export interface ImageFeatures {
   grid: Patches['grid'];
   /** f32 [rows * cols, hidden]. */
   features: Tensor;
-  /** What the encoder's and projector's taps hold, where they were asked for. */
-  taps: Readonly<Record<string, Tensor>>;
   dispose(): void;
 }
 
@@ -47,9 +57,11 @@ export class Phi4Vision {
   #vision: Siglip2;
   #projector: Projector;
   #owned: Owned;
+  /** The weights of encoder and projector; undefined once they are released. */
+  #visionWeights: Owned | undefined;
 
   private constructor(device: Device, config: ModelConfig, dtype: DType, parts: Parts, store: WeightStore) {
-    const official = expectedTensors(config);
+    const known = new Set(storedTensors(config, expectedTensors(config)).map(({ name }) => name));
     this.device = device;
     this.config = config;
     this.dtype = dtype;
@@ -57,34 +69,58 @@ export class Phi4Vision {
     this.#vision = parts.vision;
     this.#projector = parts.projector;
     this.#owned = store.owned;
-    this.unknownTensors = store.unused().filter((name) => !official.has(name));
+    this.#visionWeights = parts.visionWeights;
+    this.unknownTensors = store.unused().filter((name) => !known.has(name));
   }
 
   /** Loads a model folder; throws CheckpointError, CapabilityError or OutOfMemoryError. */
-  static async load(device: Device, dir: string, { dtype = 'f32', progress }: LoadOptions = {}): Promise<Phi4Vision> {
+  static async load(device: Device, dir: string, options: LoadOptions = {}): Promise<Phi4Vision> {
+    const checkpoint = Checkpoint.open(dir);
+    try {
+      const { verify = true } = options;
+      const verified = verify && verifyFiles(checkpoint);
+      const config = loadConfig(dir);
+      const quantized = config.formats !== undefined;
+      if (quantized && verify && !verified)
+        throw checkpointError(join(dir, INDEX), 'metadata.sums', 'the checksums of the files', 'none', DAMAGED);
+      return await Phi4Vision.fromSource(device, config, checkpoint, { ...options, verify: quantized && verify });
+    } finally {
+      checkpoint.close();
+    }
+  }
+
+  /** Loads the tensors of a configuration from any source; its checksums count where `verify` is true. */
+  static async fromSource(
+    device: Device,
+    config: ModelConfig,
+    source: TensorSource,
+    { dtype = 'f32', int8Activations = false, verify, progress, ...options }: LoadOptions = {},
+  ): Promise<Phi4Vision> {
     if (dtype === 'f16' && !device.features.has('shader-f16')) {
       const expected = `expected an adapter with shader-f16 for f16, got '${device.name}'`;
       throw new CapabilityError(`model: dtype: ${expected}; use f32`);
     }
-    const config = loadConfig(dir);
-    const checkpoint = Checkpoint.open(dir);
-    const total = checkTensors(checkpoint, config);
+    if (options.quantize && config.formats)
+      throw new UsageError(`model: quantize: expected a checkpoint as published, got a quantised one; leave it out`);
+    const quantize = options.quantize && { ...DEFAULT_FORMATS, ...options.quantize };
+    const total = checkTensors(source, config);
     let loaded = 0;
-    const store = new WeightStore(device, checkpoint, (bytes) => {
+    const count = (bytes: number) => {
       loaded += bytes;
       progress?.(loaded, total);
-    });
-    const load = store.owned.orFree(async () => {
-      device.assertRoom(total, 'weights');
+    };
+    const store = new WeightStore(device, source, { formats: config.formats, quantize, verify, progress: count });
+    return store.owned.orFree(async () => {
+      device.assertRoom(bytesOf(source, config, quantize), 'weights');
       const parts = {
         vision: await Siglip2.load(store, config.vision, dtype),
         projector: await Projector.load(store, config.vision.hidden, config.decoder.hidden, dtype),
-        decoder: await Phi3.load(store, config.decoder, dtype),
+        visionWeights: store.owned.split(), // all so far
+        decoder: await Phi3.load(store, config.decoder, { as: dtype, int8: int8Activations }),
       };
       await device.idle();
       return new Phi4Vision(device, config, dtype, parts, store);
     });
-    return load.finally(() => checkpoint.close());
   }
 
   /** Frees the weights. */
@@ -92,21 +128,36 @@ export class Phi4Vision {
     this.#owned.free();
   }
 
-  /** Encodes and projects one picture; the features stay on the device until disposed of. */
-  async encodeImage(patches: Patches, { taps = false } = {}): Promise<ImageFeatures> {
+  /** Frees the weights of encoder and projector; pictures that are encoded already stay. */
+  releaseVision(): void {
+    this.#visionWeights?.free();
+    this.#visionWeights = undefined;
+  }
+
+  /**
+   * Encodes and projects one picture; the features stay on the device until disposed of. DaybreakError once the vision
+   * weights are released.
+   */
+  async encodeImage(patches: Patches, taps?: Taps): Promise<ImageFeatures> {
+    if (!this.#visionWeights) {
+      throw new DaybreakError(
+        'model: picture: expected vision weights on the device, got them released; load it again',
+      );
+    }
     const { grid } = patches;
     const owned = new Owned(this.device);
     return owned.orFree(async () => {
       const shape = [grid.rows * grid.cols, this.config.decoder.hidden];
       const features = owned.keep(this.device.tensor('features', shape, 'f32'));
-      const graph = new Graph(this.device, { taps });
+      const graph = new Graph(this.device, { taps: (name) => taps?.wants(name) ?? false });
       const encoded = graph.tap('vis_sel', this.#vision.record(graph, grid));
       graph.output('features', this.#projector.record(graph, encoded), features.storage);
       const plan = owned.keep(await Plan.create(graph));
       plan.run(this.#vision.inputs(patches));
       await this.device.idle();
-      if (!taps) plan.dispose();
-      return { grid, features, taps: plan.taps, dispose: () => owned.free() };
+      await takeTaps(this.device, plan, taps);
+      plan.dispose();
+      return { grid, features, dispose: () => owned.free() };
     });
   }
 
@@ -119,28 +170,8 @@ export class Phi4Vision {
 interface Parts {
   vision: Siglip2;
   projector: Projector;
+  visionWeights: Owned;
   decoder: Phi3;
-}
-
-/**
- * Bytes of the tensors that inference reads, once all of them are there with their shapes: a CheckpointError names every
- * missing one, before anything is loaded.
- */
-function checkTensors(checkpoint: Checkpoint, config: ModelConfig): number {
-  const used = [...expectedTensors(config)].filter(([name]) => !isUnused(name, config));
-  const missing = used.filter(([name]) => !checkpoint.tensors.has(name) && !checkpoint.unsupported.has(name));
-  if (missing.length > 1) {
-    const names = missing.map(([name]) => name);
-    const listed = names.length > 8 ? [...names.slice(0, 8), `${names.length - 8} more`] : names;
-    throw checkpointError(
-      checkpoint.path,
-      'tensors',
-      `all of ${used.length}`,
-      `no ${listed.join(', ')}`,
-      'is a shard missing?',
-    );
-  }
-  return used.reduce((sum, [name, shape]) => sum + checkTensor(checkpoint.info(name), shape).bytes, 0);
 }
 
 /** The pictures' features as one matrix, in order, without copying; undefined where there are none. */

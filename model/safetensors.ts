@@ -1,5 +1,6 @@
 import { closeSync, existsSync, fstatSync, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
+import { crc32 } from 'node:zlib';
 import { BYTES, type DType, hostArray } from '../runtime/dtype.ts';
 import { elements, type Shape } from '../runtime/shape.ts';
 import type { HostTensor } from '../runtime/tensor.ts';
@@ -22,13 +23,21 @@ export interface TensorInfo {
   readonly offset: number;
   readonly bytes: number;
   readonly file: string;
+  /** CRC-32 of its bytes as 8 hex digits, where the file's metadata holds it under `crc32:name`. */
+  readonly sum?: string;
 }
 
 const DAMAGED = 'download the file again';
-const INDEX = 'model.safetensors.index.json';
+/** The file that says which shard holds which tensor. */
+export const INDEX = 'model.safetensors.index.json';
 const METADATA = '__metadata__';
 const LENGTH_BYTES = 8;
 const READ_BYTES = 2 ** 30;
+
+/** The key under `__metadata__` of a tensor's checksum. */
+export function sumKey(name: string): string {
+  return `crc32:${name}`;
+}
 
 /** Bits per element of every dtype of the format. */
 const BITS = new Map(
@@ -42,8 +51,8 @@ const BITS = new Map(
   }).flatMap(([bits, names]) => names.split(' ').map((name) => [name, Number(bits)] as const)),
 );
 
-/** Named tensors on disk; nothing but headers is held in memory. */
-abstract class TensorSource {
+/** Named tensors whose bytes are read as they are needed: from files, or computed. */
+export abstract class TensorSource {
   /** The tensors that can be read, by name. */
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   /** The format's dtype of the tensors that have no dtype here (F64, U8, F8_E4M3, ...), by name. */
@@ -73,6 +82,14 @@ abstract class TensorSource {
     throw checkpointError(this.path, name, 'a tensor', 'nothing', hint);
   }
 
+  /** Throws CheckpointError unless `length` bytes from `byteOffset` on lie within a tensor of this source. */
+  protected checkRange(info: TensorInfo, byteOffset: number, length: number): void {
+    const end = byteOffset + length;
+    if (this.tensors.get(info.name) === info && isCount(byteOffset) && end <= info.bytes) return;
+    const expected = `a range within its ${info.bytes} bytes`;
+    throw checkpointError(this.path, info.name, expected, `${byteOffset} to ${end}`, 'ask for a part of it');
+  }
+
   /** A whole tensor as an aligned copy on the host; meant for small ones. */
   read(name: string): HostTensor {
     const info = this.info(name);
@@ -87,11 +104,14 @@ abstract class TensorSource {
 export class SafetensorsFile extends TensorSource {
   /** The strings under `__metadata__`. */
   readonly metadata: Readonly<Record<string, string>>;
+  /** CRC-32 of everything before the tensors' data. */
+  readonly headerSum: number;
   #fd: number;
 
   private constructor(path: string, fd: number, header: Header) {
     super(path, header.tensors, header.unsupported);
     this.metadata = header.metadata;
+    this.headerSum = header.sum;
     this.#fd = fd;
   }
 
@@ -113,11 +133,7 @@ export class SafetensorsFile extends TensorSource {
   }
 
   readInto(info: TensorInfo, byteOffset: number, target: Uint8Array): void {
-    const end = byteOffset + target.byteLength;
-    if (this.tensors.get(info.name) !== info || !isCount(byteOffset) || end > info.bytes) {
-      const expected = `a range within its ${info.bytes} bytes`;
-      throw checkpointError(this.path, info.name, expected, `${byteOffset} to ${end}`, 'ask for a part of it');
-    }
+    this.checkRange(info, byteOffset, target.byteLength);
     readAt(this.path, info.name, this.#fd, info.offset + byteOffset, target);
   }
 
@@ -129,7 +145,8 @@ export class SafetensorsFile extends TensorSource {
 
 /** The tensors of a model folder, over all its shards. */
 export class Checkpoint extends TensorSource {
-  #shards: ReadonlyMap<string, SafetensorsFile>;
+  /** The files by their paths. */
+  readonly shards: ReadonlyMap<string, SafetensorsFile>;
 
   private constructor(dir: string, shards: Map<string, SafetensorsFile>) {
     const files = [...shards.values()];
@@ -138,7 +155,7 @@ export class Checkpoint extends TensorSource {
       new Map(files.flatMap((file) => [...file.tensors])),
       new Map(files.flatMap((file) => [...file.unsupported])),
     );
-    this.#shards = shards;
+    this.shards = shards;
   }
 
   /**
@@ -163,14 +180,14 @@ export class Checkpoint extends TensorSource {
   }
 
   readInto(info: TensorInfo, byteOffset: number, target: Uint8Array): void {
-    const file = this.#shards.get(info.file);
+    const file = this.shards.get(info.file);
     if (!file)
       throw checkpointError(this.path, info.name, 'a tensor of this checkpoint', info.file, 'take it from tensors');
     file.readInto(info, byteOffset, target);
   }
 
   close(): void {
-    for (const file of this.#shards.values()) file.close();
+    for (const file of this.shards.values()) file.close();
   }
 }
 
@@ -178,6 +195,7 @@ interface Header {
   tensors: Map<string, TensorInfo>;
   unsupported: Map<string, string>;
   metadata: Record<string, string>;
+  sum: number;
 }
 
 /** A tensor's entry: the format's dtype and a range of the data section. */
@@ -209,15 +227,17 @@ function readHeader(path: string, fd: number): Header {
     .filter(([name]) => name !== METADATA)
     .map(([name, value]) => readEntry(path, name, value));
   checkCoverage(path, entries, size - dataStart);
+  const metadata = readMetadata(path, header[METADATA] ?? {});
   const tensors = new Map<string, TensorInfo>();
   const unsupported = new Map<string, string>();
   for (const { name, stored, shape, begin, end } of entries) {
     const dtype = stored.toLowerCase();
-    if (isDType(dtype))
-      tensors.set(name, { name, dtype, shape, offset: dataStart + begin, bytes: end - begin, file: path });
+    const sum = metadata[sumKey(name)];
+    const where = { offset: dataStart + begin, bytes: end - begin, file: path };
+    if (isDType(dtype)) tensors.set(name, { name, dtype, shape, ...where, ...(sum && { sum }) });
     else unsupported.set(name, stored);
   }
-  return { tensors, unsupported, metadata: readMetadata(path, header[METADATA] ?? {}) };
+  return { tensors, unsupported, metadata, sum: crc32(bytes, crc32(prefix)) };
 }
 
 function readEntry(file: string, name: string, value: unknown): Entry {

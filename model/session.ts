@@ -14,6 +14,7 @@ import type { ModelConfig } from './config.ts';
 import { KvCache } from './kv_cache.ts';
 import type { DecoderState, Phi3 } from './phi3.ts';
 import { checkSampling } from './sampler.ts';
+import { type Taps, takeTaps } from './taps.ts';
 
 /** Prompt tokens that one prefill plan takes; longer prompts run in chunks, which bounds temporaries. */
 const PREFILL_CHUNK = 1024;
@@ -112,17 +113,15 @@ export class Session {
 
   /**
    * Runs the prompt's ids u32 (from vocab on: rows of `features`) through the decoder, chunk by chunk, leaving the
-   * last row for start(). With `taps` it returns the residual stream of the last row after each layer, f32 [hidden], by
-   * the layer's name. Throws PromptError where the prompt is empty or does not fit the capacity.
+   * last row for start(). Throws PromptError where the prompt is empty or does not fit the capacity.
    */
-  async prefill(ids: Uint32Array, features?: Matrix, { taps = false } = {}): Promise<Record<string, Float32Array>> {
+  async prefill(ids: Uint32Array, features?: Matrix, taps?: Taps): Promise<void> {
     if (ids.length < 1 || ids.length > this.capacity) {
       throw new PromptError(
         `session: prompt: expected 1 to ${this.capacity} positions, got ${ids.length}; allow a longer context`,
       );
     }
     const plans = new Map<number, Plan>();
-    let tapped: Record<string, Float32Array> = {};
     try {
       for (let start = 0; start < ids.length; start += PREFILL_CHUNK) {
         const chunk = ids.subarray(start, start + PREFILL_CHUNK);
@@ -131,13 +130,12 @@ export class Session {
         this.device.write(this.#state.position.storage, Uint32Array.of(start));
         plan.run({ ids: { shape: [chunk.length], dtype: 'u32', data: chunk } });
         await this.device.idle();
-        if (start + PREFILL_CHUNK >= ids.length) tapped = await this.#lastRows(plan.taps);
+        await takeTaps(this.device, plan, taps);
       }
     } finally {
       for (const plan of plans.values()) plan.dispose();
     }
     this.#promptLength = ids.length;
-    return tapped;
   }
 
   /**
@@ -175,17 +173,8 @@ export class Session {
     return encoder;
   }
 
-  async #lastRows(taps: Plan['taps']): Promise<Record<string, Float32Array>> {
-    const rows: Record<string, Float32Array> = {};
-    for (const [name, tensor] of Object.entries(taps)) {
-      const { data } = await this.device.download(tensor);
-      rows[name] = (data as Float32Array).subarray(-tensor.shape[1]!);
-    }
-    return rows;
-  }
-
-  async #planChunk(tokens: number, features: Matrix | undefined, taps: boolean): Promise<Plan> {
-    const graph = new Graph(this.device, { taps });
+  async #planChunk(tokens: number, features: Matrix | undefined, taps?: Taps): Promise<Plan> {
+    const graph = new Graph(this.device, { taps: (name) => taps?.wants(name) ?? false });
     const ids = graph.input('ids', [tokens], 'u32');
     const x = this.#decoder.layers(graph, this.#decoder.embed(graph, ids, features), this.#state);
     graph.output('normed', this.#decoder.finalNorm(graph, x), this.#normed.storage);

@@ -2,7 +2,8 @@ import { attention, layerNorm, linear, resizePosition } from '../kernels/index.t
 import { type DType, type Graph, type HostTensor, type Matrix, roundUp, type Tensor } from '../runtime/index.ts';
 import type { ModelConfig } from './config.ts';
 import { type Patches, positionWeights } from './image.ts';
-import { COLUMN_MULTIPLE, plain, rowPadded, stacked, type WeightStore } from './weights.ts';
+import { COLUMN_MULTIPLE, plain, rowPadded, stacked } from './matrix_layout.ts';
+import type { WeightStore } from './weights.ts';
 
 const PREFIX = 'model.vision_tower.vision_tower.vision_model';
 
@@ -67,7 +68,8 @@ export class Siglip2 {
       return linear(g, pixels, this.#patch.weight, { bias: this.#patch.bias, residual: position });
     });
     this.#layers.forEach((layer, i) => {
-      x = g.scope(`vision.layers.${i}`, () => g.tap(`vision.layers.${i}`, this.#layer(g, x, layer)));
+      const name = `vision.layers.${i}`;
+      x = g.scope(name, () => g.tap(name, this.#layer(g, x, layer, name)));
     });
     return x;
   }
@@ -82,7 +84,7 @@ export class Siglip2 {
     };
   }
 
-  #layer(g: Graph, x: Tensor, layer: Layer): Tensor {
+  #layer(g: Graph, x: Tensor, layer: Layer, name: string): Tensor {
     const { hidden, heads, headDim, layerNormEps } = this.#config;
     const as = this.#as;
     const tokens = x.shape[0]!;
@@ -94,6 +96,7 @@ export class Siglip2 {
     const attended = linear(g, mixed, layer.out.weight, { bias: layer.out.bias, residual: x });
     const normed2 = layerNorm(g, attended, layer.norm2.weight, layer.norm2.bias, layerNormEps, as);
     const wide = linear(g, normed2, layer.fc1.weight, { bias: layer.fc1.bias, activation: 'gelu_tanh', as });
+    g.tap(`${name}.fc1`, wide);
     return linear(g, wide, layer.fc2.weight, { bias: layer.fc2.bias, residual: attended });
   }
 }

@@ -1,40 +1,64 @@
+import { type Quantization, quantizedShapes } from '../kernels/index.ts';
 import {
   BYTES,
   CapabilityError,
   type Device,
+  type DType,
+  elements,
+  hostArray,
   type Matrix,
+  type MatrixBlock,
   Owned,
   roundUp,
   type Shape,
   type Storage,
-  sameShape,
-  showShape,
   type Tensor,
   widen,
 } from '../runtime/index.ts';
+import { Checksums } from './checksums.ts';
+import type { StoredFormats } from './config.ts';
 import { checkpointError } from './json.ts';
-import type { Checkpoint, TensorInfo } from './safetensors.ts';
-
-/** Kernels read weights 8 columns at a time, so rows are padded with zeros to a multiple of this. */
-export const COLUMN_MULTIPLE = 8;
+import { COLUMN_MULTIPLE, type MatrixLayout, type ReadBytes, readRows } from './matrix_layout.ts';
+import { quantizeInto } from './quantize_on_device.ts';
+import type { TensorInfo, TensorSource } from './safetensors.ts';
+import { checkTensor, formatOf, isQuantized, partNames } from './stored_tensors.ts';
 
 /** Blocks start at a multiple of this many rows, so that no tile of a kernel and no pair of rows is cut. */
 const BLOCK_MULTIPLE = 64;
 
+/** Chunks of rows that are quantised start at a multiple of this many in a block: at offsets that can be bound. */
+const CHUNK_MULTIPLE = 128;
+
 const CHUNK_BYTES = 4 * 2 ** 20;
+const QUANTIZED_CHUNK_BYTES = 16 * 2 ** 20;
 const BYTES_IN_FLIGHT = 64 * 2 ** 20;
 
-/** How the rows of a matrix come out of tensors of the checkpoint. */
-export interface MatrixLayout {
-  /** Names of tensors [n_i, cols] whose rows are counted through, one tensor after the other. */
-  sources: readonly string[];
-  /** Rows of each source. */
-  sourceRows: readonly number[];
+/** How to read a checkpoint; every field is optional. */
+export interface StoreOptions {
+  /** How it stores its matrices, where it is a quantised one. */
+  formats?: StoredFormats;
+  /** The formats to quantise matrices to while they are read; those of no quantised format stay as they are. */
+  quantize?: StoredFormats;
+  /** Whether to compare every tensor with its checksum. */
+  verify?: boolean;
+  /** Told the checkpoint bytes of every piece that was loaded. */
+  progress?(bytes: number): void;
+}
+
+/** Tensors of a checkpoint that make up one array of rows on the device, `rowBytes` apart. */
+interface Rows {
+  name: string;
+  layout: MatrixLayout;
+  infos: readonly TensorInfo[];
+  dtype: DType;
+  /** Columns on the device, those of the layout or more. */
   cols: number;
-  /** Rows of the result, the sources' rows in order unless `rowOf` is given. */
-  rows: number;
-  /** The source row of a row of the result, or undefined for a row of zeros. */
-  rowOf?(row: number): number | undefined;
+}
+
+/** The memory of a tensor's rows from `row` on. */
+function rowsOf({ shape, dtype, storage }: Tensor & { storage: Storage }, row: number): Storage {
+  const skipped = row * shape[1]! * BYTES[dtype];
+  return { buffer: storage.buffer, offset: storage.offset + skipped, bytes: storage.bytes - skipped };
 }
 
 /** Hands out device tensors by their names in the checkpoint, streamed through a few MiB of host memory. */
@@ -42,26 +66,29 @@ export class WeightStore {
   readonly device: Device;
   /** Everything handed out so far. */
   readonly owned: Owned;
-  #checkpoint: Checkpoint;
+  #checkpoint: TensorSource;
   #asked = new Set<string>();
+  #formats: StoredFormats | undefined;
+  #quantize: StoredFormats | undefined;
+  #sums: Checksums | undefined;
   #progress: (bytes: number) => void;
   #inFlight = 0;
 
-  /** `progress` is told the checkpoint bytes of every piece that was loaded. */
-  constructor(device: Device, checkpoint: Checkpoint, progress: (bytes: number) => void = () => {}) {
+  constructor(device: Device, checkpoint: TensorSource, options: StoreOptions = {}) {
+    const { formats, quantize, verify = false, progress = () => {} } = options;
     this.device = device;
     this.owned = new Owned(device);
     this.#checkpoint = checkpoint;
+    this.#formats = formats;
+    this.#quantize = quantize;
+    this.#sums = verify ? new Checksums() : undefined;
     this.#progress = progress;
   }
 
   /** A tensor of `shape` widened to f32, flat and padded with zeros to `length` elements. */
   async vector(name: string, shape: Shape, length = shape.reduce((a, b) => a * b, 1)): Promise<Tensor> {
-    const info = this.#info(name, shape);
-    const { dtype, data } = this.#checkpoint.read(name);
     const values = new Float32Array(length);
-    values.set(widen(dtype, data));
-    this.#progress(info.bytes);
+    values.set(this.#values(name, shape));
     return this.#upload(values, name);
   }
 
@@ -69,44 +96,26 @@ export class WeightStore {
   async vectors(names: readonly string[], length: number): Promise<Tensor> {
     const values = new Float32Array(names.length * length);
     names.forEach((name, i) => {
-      const info = this.#info(name, [length]);
-      values.set(widen(info.dtype, this.#checkpoint.read(name).data), i * length);
-      this.#progress(info.bytes);
+      values.set(this.#values(name, [length]), i * length);
     });
     return this.#upload(values, names.join('+'));
   }
 
-  /** A matrix in the checkpoint's own dtype, columns padded to COLUMN_MULTIPLE, cut into blocks that can be bound. */
+  /**
+   * A matrix as the checkpoint stores it or as it is to be quantised, columns padded to COLUMN_MULTIPLE, cut into blocks
+   * that can be bound.
+   */
   async matrix(layout: MatrixLayout): Promise<Matrix> {
-    const { rows, cols, sources } = layout;
-    const infos = sources.map((name, i) => this.#info(name, [layout.sourceRows[i]!, cols]));
-    const { dtype } = infos[0]!;
-    for (const info of infos) {
-      if (info.dtype !== dtype)
-        throw checkpointError(
-          info.file,
-          info.name,
-          `${dtype} as ${sources[0]}`,
-          info.dtype,
-          'convert both to one dtype',
-        );
-    }
-    const padded = roundUp(cols, COLUMN_MULTIPLE);
-    const name = sources.join('+');
-    const fitting = Math.floor(this.device.maxBlockBytes / (padded * BYTES[dtype]));
-    const blockRows = Math.floor(fitting / BLOCK_MULTIPLE) * BLOCK_MULTIPLE;
-    if (blockRows === 0) {
-      const expected = `expected ${BLOCK_MULTIPLE} rows of ${cols} columns to fit ${this.device.maxBlockBytes} bytes`;
-      throw new CapabilityError(`weights: ${name}: ${expected}, got ${fitting} rows; use another adapter`);
-    }
-    const blocks: { tensor: Tensor; row: number }[] = [];
-    for (let row = 0; row < rows; row += blockRows) {
-      const count = Math.min(blockRows, rows - row);
-      const tensor = this.owned.keep(this.device.tensor(`${name}[${row}]`, [count, padded], dtype));
-      await this.#fill(tensor, row, layout, infos);
-      blocks.push({ tensor, row });
-    }
-    return { name, rows, cols: padded, dtype, blocks };
+    const name = layout.sources[0]!;
+    const stored = this.#formats && formatOf(name, this.#formats);
+    if (isQuantized(stored)) return this.#storedMatrix(layout, { format: stored, group: this.#formats!.group });
+    const cols = roundUp(layout.cols, COLUMN_MULTIPLE);
+    const rows = this.#rows(layout, cols);
+    const wanted = this.#quantize && formatOf(name, this.#quantize);
+    if (isQuantized(wanted)) return this.#quantizedMatrix(rows, { format: wanted, group: this.#quantize!.group });
+    const blocks: MatrixBlock[] = [];
+    for (const { row, count } of this.#cut(rows)) blocks.push({ row, tensor: await this.#load(rows, row, count) });
+    return { name: rows.name, rows: layout.rows, cols, dtype: rows.dtype, blocks };
   }
 
   /** Names of the checkpoint that nothing asked for. */
@@ -114,104 +123,115 @@ export class WeightStore {
     return [...this.#checkpoint.tensors.keys()].filter((name) => !this.#asked.has(name));
   }
 
+  /** A matrix that is stored quantised; its rows are in the order of the result, and its rows of zeros are missing. */
+  async #storedMatrix(layout: MatrixLayout, how: Quantization): Promise<Matrix> {
+    const { sources, sourceRows, rows } = layout;
+    const stored = sourceRows.reduce((a, b) => a + b, 0);
+    const rowOf = (row: number) => (row < stored ? row : undefined);
+    const shapes = quantizedShapes(rows, layout.cols, how);
+    const part = (key: 'quants' | 'scales', dtype: DType) => {
+      const cols = shapes[key][1]!;
+      const names = sources.map((name) => partNames(name, how.format)[key]);
+      return this.#rows({ sources: names, sourceRows, cols, rows, rowOf }, cols, dtype);
+    };
+    const [quants, scales] = [part('quants', 'u32'), part('scales', 'f16')];
+    const blocks: MatrixBlock[] = [];
+    for (const { row, count } of this.#cut(quants)) {
+      const tensor = await this.#load(quants, row, count);
+      blocks.push({ row, tensor, scales: await this.#load(scales, row, count) });
+    }
+    const cols = roundUp(layout.cols, COLUMN_MULTIPLE);
+    return { name: sources.join('+'), rows, cols, dtype: how.format, group: how.group, blocks };
+  }
+
+  /** A matrix that is quantised on the device, chunk by chunk. */
+  async #quantizedMatrix(weights: Rows, how: Quantization): Promise<Matrix> {
+    const { name, layout, cols } = weights;
+    const words = quantizedShapes(layout.rows, cols, how).quants[1]!;
+    const blocks: MatrixBlock[] = [];
+    for (const { row, count } of this.#cut({ ...weights, cols: words, dtype: 'u32' })) {
+      const shapes = quantizedShapes(count, cols, how);
+      const tensor = this.owned.keep(this.device.tensor(`${name}.${how.format}[${row}]`, shapes.quants, 'u32'));
+      const scales = this.owned.keep(this.device.tensor(`${name}.scales[${row}]`, shapes.scales, 'f16'));
+      for await (const { row: at, rows } of this.#chunks(weights, row, count, QUANTIZED_CHUNK_BYTES))
+        await quantizeInto(this.device, rows, how, {
+          quants: rowsOf(tensor, at - row),
+          scales: rowsOf(scales, at - row),
+        });
+      blocks.push({ row, tensor, scales });
+    }
+    return { name, rows: layout.rows, cols, dtype: how.format, group: how.group, blocks };
+  }
+
+  #values(name: string, shape: Shape): Float32Array {
+    const info = this.#info(name, shape);
+    const { dtype, data } = this.#checkpoint.read(name);
+    this.#sums?.add(info, 0, new Uint8Array(data.buffer));
+    this.#progress(info.bytes);
+    return widen(dtype, data);
+  }
+
   #upload(values: Float32Array, name: string): Tensor {
     return this.owned.keep(this.device.upload({ shape: [values.length], dtype: 'f32', data: values }, name));
   }
 
-  #info(name: string, shape: Shape): TensorInfo {
-    const info = checkTensor(this.#checkpoint.info(name), shape);
+  #info(name: string, shape: Shape, dtype?: DType): TensorInfo {
+    const info = checkTensor(this.#checkpoint.info(name), { shape, dtype });
     this.#asked.add(name);
     return info;
   }
 
-  async #fill(
-    tensor: Tensor & { storage: Storage },
-    firstRow: number,
-    layout: MatrixLayout,
-    infos: TensorInfo[],
-  ): Promise<void> {
-    const [count = 0, padded = 0] = tensor.shape;
-    const rowBytes = padded * BYTES[tensor.dtype];
-    const chunkRows = Math.max(1, Math.floor(CHUNK_BYTES / rowBytes));
-    const staging = new Uint8Array(Math.min(chunkRows, count) * rowBytes);
+  /** The tensors of a layout, once they are known to have its shapes and one dtype: the one given or any float. */
+  #rows(layout: MatrixLayout, cols: number, dtype?: DType): Rows {
+    const { sources, sourceRows } = layout;
+    const infos = sources.map((name, i) => this.#info(name, [sourceRows[i]!, layout.cols], dtype));
+    const first = infos[0]!;
+    const other = infos.find((info) => info.dtype !== first.dtype);
+    if (!other) return { name: sources.join('+'), layout, infos, dtype: first.dtype, cols };
+    const expected = `${first.dtype} as ${first.name}`;
+    throw checkpointError(other.file, other.name, expected, other.dtype, 'convert both to one dtype');
+  }
+
+  /** Blocks of rows that can be bound. */
+  *#cut({ name, layout, cols, dtype }: Rows): Generator<{ row: number; count: number }> {
+    const { maxBlockBytes } = this.device;
+    const fitting = Math.floor(maxBlockBytes / (cols * BYTES[dtype]));
+    const blockRows = Math.floor(fitting / BLOCK_MULTIPLE) * BLOCK_MULTIPLE;
+    if (blockRows === 0) {
+      const expected = `expected ${BLOCK_MULTIPLE} rows of ${cols} columns to fit ${maxBlockBytes} bytes`;
+      throw new CapabilityError(`weights: ${name}: ${expected}, got ${fitting} rows; use another adapter`);
+    }
+    for (let row = 0; row < layout.rows; row += blockRows) yield { row, count: Math.min(blockRows, layout.rows - row) };
+  }
+
+  /** A device tensor of `count` rows from `firstRow` on. */
+  async #load(rows: Rows, firstRow: number, count: number): Promise<Tensor & { storage: Storage }> {
+    const { name, cols, dtype } = rows;
+    const tensor = this.owned.keep(this.device.tensor(`${name}[${firstRow}]`, [count, cols], dtype));
+    for await (const { row, rows: chunk } of this.#chunks(rows, firstRow, count, CHUNK_BYTES))
+      this.device.write(tensor.storage, chunk.data, (row - firstRow) * cols * BYTES[dtype]);
+    return tensor;
+  }
+
+  /** The rows from `firstRow` on as the device has them, in chunks each of which is used before the next. */
+  async *#chunks({ layout, infos, cols, dtype }: Rows, firstRow: number, count: number, chunkBytes: number) {
+    const read: ReadBytes = (info, byteOffset, target) => {
+      this.#checkpoint.readInto(info, byteOffset, target);
+      this.#sums?.add(info, byteOffset, target);
+    };
+    if (this.device.dryRun) return;
+    const rowBytes = cols * BYTES[dtype];
+    const chunkRows = roundUp(Math.max(1, Math.floor(chunkBytes / rowBytes)), CHUNK_MULTIPLE);
+    const staging = new ArrayBuffer(Math.min(chunkRows, count) * rowBytes);
     for (let row = 0; row < count; row += chunkRows) {
-      const part = staging.subarray(0, Math.min(chunkRows, count - row) * rowBytes).fill(0);
-      this.#progress(this.#readRows(part, rowBytes, firstRow + row, layout, infos));
-      this.device.write(tensor.storage, part, row * rowBytes);
-      this.#inFlight += part.byteLength;
+      const shape = [Math.min(chunkRows, count - row), cols];
+      const bytes = new Uint8Array(staging, 0, shape[0]! * rowBytes).fill(0);
+      this.#progress(readRows(layout, infos, read, firstRow + row, bytes, rowBytes));
+      yield { row: firstRow + row, rows: { shape, dtype, data: hostArray(dtype, elements(shape), staging) } };
+      this.#inFlight += bytes.byteLength;
       if (this.#inFlight < BYTES_IN_FLIGHT) continue;
       await this.device.idle();
       this.#inFlight = 0;
     }
   }
-
-  /** Reads the rows of the result from `firstRow` on into `target`; returns the bytes read. */
-  #readRows(target: Uint8Array, rowBytes: number, firstRow: number, layout: MatrixLayout, infos: TensorInfo[]): number {
-    const { cols, sourceRows, rowOf = (row: number) => row } = layout;
-    const sourceBytes = cols * BYTES[infos[0]!.dtype];
-    const place = (row: number) => {
-      let rest = rowOf(row);
-      if (rest === undefined) return undefined;
-      let source = 0;
-      while (rest >= sourceRows[source]!) rest -= sourceRows[source++]!;
-      return { source, row: rest };
-    };
-    let total = 0;
-    const count = target.byteLength / rowBytes;
-    for (let i = 0; i < count; ) {
-      const from = place(firstRow + i);
-      let run = 1;
-      if (from && sourceBytes === rowBytes) {
-        const follows = (next: ReturnType<typeof place>) => next?.source === from.source && next.row === from.row + run;
-        while (i + run < count && follows(place(firstRow + i + run))) run++;
-      }
-      if (from) {
-        const bytes = run * sourceBytes;
-        const slice = target.subarray(i * rowBytes, i * rowBytes + bytes);
-        this.#checkpoint.readInto(infos[from.source]!, from.row * sourceBytes, slice);
-        total += bytes;
-      }
-      i += run;
-    }
-    return total;
-  }
-}
-
-/** A tensor's place, once it is known to hold floats of that shape; throws CheckpointError. */
-export function checkTensor(info: TensorInfo, shape: Shape): TensorInfo {
-  const isFloat = info.dtype === 'f32' || info.dtype === 'f16' || info.dtype === 'bf16';
-  if (isFloat && sameShape(info.shape, shape)) return info;
-  const got = `${info.dtype} ${showShape(info.shape)}`;
-  throw checkpointError(
-    info.file,
-    info.name,
-    `a float tensor ${showShape(shape)}`,
-    got,
-    'is config.json of this model?',
-  );
-}
-
-/** One tensor [rows, cols] as it stands. */
-export function plain(name: string, rows: number, cols: number): MatrixLayout {
-  return { sources: [name], sourceRows: [rows], rows, cols };
-}
-
-/** One tensor [rows, cols] followed by rows of zeros, so that the rows come to a multiple of COLUMN_MULTIPLE. */
-export function rowPadded(name: string, rows: number, cols: number): MatrixLayout {
-  const rowOf = (row: number) => (row < rows ? row : undefined);
-  return { ...plain(name, rows, cols), rows: roundUp(rows, COLUMN_MULTIPLE), rowOf };
-}
-
-/** Tensors [rows, cols] each, one below the other. */
-export function stacked(names: readonly string[], rows: number, cols: number): MatrixLayout {
-  return { sources: names, sourceRows: names.map(() => rows), rows: names.length * rows, cols };
-}
-
-/**
- * One tensor [2 half, cols] whose halves' rows alternate: row 2i is row i, row 2i + 1 is row half + i, with rows of
- * zeros behind so that each half comes to a multiple of COLUMN_MULTIPLE.
- */
-export function interleaved(name: string, half: number, cols: number): MatrixLayout {
-  const rowOf = (row: number) => (row >> 1 < half ? (row >> 1) + (row & 1) * half : undefined);
-  return { ...plain(name, 2 * half, cols), rows: 2 * roundUp(half, COLUMN_MULTIPLE), rowOf };
 }

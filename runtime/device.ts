@@ -121,6 +121,8 @@ export class Device {
   readonly maxBlockBytes: number;
   /** Whether the adapter runs on the CPU. */
   readonly fallback: boolean;
+  /** Whether this device only counts memory: see DryRunDevice. */
+  readonly dryRun: boolean = false;
   /** Device bytes in use now and at most so far. */
   readonly memory = { current: 0, peak: 0 };
   /** What records the device's work at the moment, if anything does; see Timeline.record. */
@@ -198,13 +200,18 @@ export class Device {
     return { name, shape, dtype, storage: this.alloc(tensorBytes({ shape, dtype }), name) };
   }
 
+  /** Bytes free on the machine, whose memory a software adapter uses; undefined for a GPU, as WebGPU does not tell. */
+  get available(): number | undefined {
+    return this.fallback ? process.availableMemory() : undefined;
+  }
+
   /**
-   * Throws OutOfMemoryError where `bytes` more cannot fit: on a software adapter device memory is the machine's own, and
-   * the driver hands it out before it is there. GPUs report for themselves, in buffer().
+   * Throws OutOfMemoryError where `bytes` more cannot fit on a software adapter: its driver hands memory out before it is
+   * there. GPUs report for themselves, in buffer().
    */
   assertRoom(bytes: number, what: string): void {
-    const free = process.availableMemory();
-    if (!this.fallback || bytes <= free) return;
+    const free = this.available;
+    if (free === undefined || bytes <= free) return;
     throw new OutOfMemoryError(
       `device: ${what}: expected at most ${free} bytes free on this machine, got ${bytes}; ${SMALLER}`,
     );

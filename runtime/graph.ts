@@ -45,8 +45,8 @@ export type Step = DispatchStep | TapStep;
 export interface GraphOptions {
   /** Variants to use instead of the device's best, by op. */
   variants?: ForcedVariants;
-  /** Whether tap() records copies. */
-  taps?: boolean;
+  /** Which names tap() records copies for; without it none. */
+  taps?: (name: string) => boolean;
 }
 
 /** A list of kernel calls in call order. */
@@ -108,9 +108,9 @@ export class Graph {
     this.outputs.set(name, { tensor, storage });
   }
 
-  /** Keeps a copy of a tensor as it is at this point, where the graph was made with taps. */
+  /** Keeps a copy of a tensor as it is at this point, where the graph's options want one of this name. */
   tap(name: string, tensor: Tensor): Tensor {
-    if (!this.#options.taps) return tensor;
+    if (!this.#options.taps?.(name)) return tensor;
     const target = { ...tensor, name: `tap ${name}`, storage: undefined };
     this.taps.set(name, target);
     this.steps.push({ kind: 'tap', scope: this.#path(''), source: tensor, target });

@@ -1,5 +1,6 @@
 export { type AdapterChoice, type AdapterEntry, chooseAdapter } from './adapter.ts';
 export { Device, type DeviceOptions, type Feature, listAdapters, openDevice } from './device.ts';
+export { type BufferInUse, DryRunDevice } from './dry_run.ts';
 export * from './dtype.ts';
 export * from './errors.ts';
 export { type Cost, type Dispatch, Graph, type GraphOptions } from './graph.ts';

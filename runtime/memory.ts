@@ -19,6 +19,14 @@ export class Owned {
     return item;
   }
 
+  /** Moves all kept so far into a group of its own, which can be freed alone and belongs to this one. */
+  split(): Owned {
+    const part = new Owned(this.#device);
+    part.#items = this.#items;
+    this.#items = [{ dispose: () => part.free() }];
+    return part;
+  }
+
   /** Gives all of it back; a second time does nothing. */
   free(): void {
     for (const item of this.#items.splice(0)) {

@@ -49,8 +49,7 @@ export class Timeline {
       const result = await body();
       device.timeline = undefined;
       const recording = { result, spans: timeline.#spans, rows: [...timeline.#rows, ...(await timeline.#read())] };
-      outer?.#spans.push(...recording.spans);
-      outer?.#rows.push(...recording.rows);
+      if (outer) outer.#absorb(recording);
       return recording;
     } finally {
       device.timeline = outer;
@@ -81,6 +80,11 @@ export class Timeline {
     this.#passes.push({ stopwatch, steps });
     this.span('encode', `${steps.length} dispatches`, () => body(stopwatch));
     stopwatch.resolve(encoder);
+  }
+
+  #absorb({ spans, rows }: Recording<unknown>): void {
+    this.#spans.push(...spans);
+    this.#rows.push(...rows);
   }
 
   async #read(): Promise<ProfileRow[]> {

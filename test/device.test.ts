@@ -112,7 +112,7 @@ if (device) {
   test('plans run again and again, keep taps, and reuse memory', async () => {
     const random = new Random(2);
     const w = device.upload(random.tensor([64]), 'w');
-    const graph = new Graph(device, { taps: true });
+    const graph = new Graph(device, { taps: () => true });
     let x = graph.input('x', [3, 64], 'f32');
     for (let i = 0; i < 6; i++)
       x = graph.scope(`layers.${i}`, () => graph.tap(`layers.${i}`, rmsNorm(graph, x, w, 1e-5)));

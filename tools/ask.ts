@@ -1,8 +1,22 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { waitGently } from '../bench/gentle.ts';
 import { digits, main, printDevice, progressBar, runCommands } from '../bench/report.ts';
-import { checkSampling, generate, type Mode, Phi4Vision, Processor, readImage } from '../model/index.ts';
-import { openDevice } from '../runtime/index.ts';
+import { showMemoryPlan } from '../bench/show_memory.ts';
+import {
+  answerCapacity,
+  assertFits,
+  Checkpoint,
+  checkSampling,
+  generate,
+  type LoadOptions,
+  type Mode,
+  Phi4Vision,
+  Processor,
+  planMemory,
+  readImage,
+  type Workload,
+} from '../model/index.ts';
+import { type Device, openDevice, UsageError } from '../runtime/index.ts';
 
 interface AskOptions {
   model: string;
@@ -16,11 +30,16 @@ interface AskOptions {
   seed: number;
   adapter?: string;
   dtype: 'f32' | 'f16';
+  quantize?: 'int4';
+  group?: string;
+  verify: boolean;
+  releaseVision?: boolean;
   json?: boolean;
 }
 
 /** Answers one question about any number of pictures and prints the answer as it comes. */
 async function ask(question: string, options: AskOptions): Promise<void> {
+  const load = loadOptions(options);
   const processor = Processor.load(options.model);
   const images = await Promise.all(options.image.map(readImage));
   const content = question.includes('<image>') ? question : '<image>\n'.repeat(images.length) + question;
@@ -30,11 +49,21 @@ async function ask(question: string, options: AskOptions): Promise<void> {
   const device = await openDevice({ adapter: options.adapter });
   if (!options.json) printDevice(device);
   waitGently(device);
-  const bar = progressBar('loading');
-  const load = Phi4Vision.load(device, options.model, { dtype: options.dtype, progress: bar.update });
-  const model = await load.finally(bar.stop);
+  const session = { capacity: answerCapacity(prompt, options.maxTokens), sampling };
+  const grids = prompt.pictures.map(({ grid }) => grid);
+  const { releaseVision } = options;
+  await checkMemory(device, options, processor, {
+    load,
+    session,
+    promptLength: prompt.ids.length,
+    grids,
+    releaseVision,
+  });
+  const bar = progressBar('loading', { bytes: true });
+  const model = await Phi4Vision.load(device, options.model, { ...load, progress: bar.update }).finally(bar.stop);
   const onText = options.json ? undefined : (text: string) => process.stdout.write(text);
-  const answer = await generate(model, processor, prompt, { maxTokens: options.maxTokens, sampling, onText });
+  const { maxTokens } = options;
+  const answer = await generate(model, processor, prompt, { maxTokens, sampling, releaseVision, onText });
   if (options.json) {
     console.log(JSON.stringify({ adapter: device.name, ...answer }));
     return;
@@ -44,6 +73,24 @@ async function ask(question: string, options: AskOptions): Promise<void> {
     `\n\n${promptTokens} prompt tokens (${imageTokens} of pictures), ${newTokens} new tokens, finish reason ${finishReason}, ` +
       `TTFT ${digits(ttftMillis)} ms, ${digits(tokensPerSecond)} tokens/s`,
   );
+}
+
+/** Prints what the question takes, and throws OutOfMemoryError where it cannot fit. */
+async function checkMemory(device: Device, { model, json }: AskOptions, { config }: Processor, workload: Workload) {
+  const checkpoint = Checkpoint.open(model);
+  try {
+    const plan = await planMemory(device, config, checkpoint, workload);
+    if (!json) console.error(showMemoryPlan(plan));
+    assertFits(device, plan);
+  } finally {
+    checkpoint.close();
+  }
+}
+
+/** How the model is to be loaded. */
+function loadOptions({ dtype, quantize, group, verify }: AskOptions): LoadOptions {
+  if (group && !quantize) throw new UsageError('--group: expected --quantize with it, got none; leave it out');
+  return { dtype, verify, quantize: quantize && (group ? { group: Number(group) } : {}) };
 }
 
 /** The sampling settings that were given. */
@@ -74,6 +121,10 @@ await main(() => {
     .addOption(
       new Option('--dtype <type>', 'storage of activations and KV cache').choices(['f32', 'f16']).default('f32'),
     )
+    .addOption(new Option('--quantize <format>', 'quantise the weights while they load').choices(['int4']))
+    .addOption(new Option('--group <n>', 'columns that share a scale (default: 64)').choices(['32', '64', '128']))
+    .option('--no-verify', 'do not compare a quantised model with its checksums')
+    .option('--release-vision', 'free the weights that encode pictures before memory goes to the KV cache')
     .option('--json', 'print one JSON object at the end instead of text as it comes')
     .action(ask);
   return runCommands(program);

@@ -23,7 +23,8 @@ export async function graphs(): Promise<RunCase> {
     const device = await next();
     const before = device.memory.current;
     const weights: Tensor[] = [];
-    const graph = new Graph(device, { taps: random.below(2) === 0 });
+    const tapped = random.below(2) === 0;
+    const graph = new Graph(device, { taps: () => tapped });
     const nodes = inputs(graph, random);
     const steps = 1 + random.below(MAX_STEPS);
     for (let i = 0; i < steps; i++) nodes.push(addNode(graph, nodes, random, weights));

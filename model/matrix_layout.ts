@@ -1,0 +1,92 @@
+import { BYTES, roundUp } from '../runtime/index.ts';
+import type { TensorInfo } from './safetensors.ts';
+
+/** Kernels read weights 8 columns at a time, so rows are padded with zeros to a multiple of this. */
+export const COLUMN_MULTIPLE = 8;
+
+/** How the rows of a matrix come out of tensors of the checkpoint. */
+export interface MatrixLayout {
+  /** Names of tensors [n_i, cols] whose rows are counted through, one tensor after the other. */
+  sources: readonly string[];
+  /** Rows of each source. */
+  sourceRows: readonly number[];
+  cols: number;
+  /** Rows of the result, the sources' rows in order unless `rowOf` is given. */
+  rows: number;
+  /** The source row of a row of the result, or undefined for a row of zeros. */
+  rowOf?(row: number): number | undefined;
+}
+
+/** One tensor [rows, cols] as it stands. */
+export function plain(name: string, rows: number, cols: number): MatrixLayout {
+  return { sources: [name], sourceRows: [rows], rows, cols };
+}
+
+/** One tensor [rows, cols] followed by rows of zeros, so that the rows come to a multiple of COLUMN_MULTIPLE. */
+export function rowPadded(name: string, rows: number, cols: number): MatrixLayout {
+  const rowOf = (row: number) => (row < rows ? row : undefined);
+  return { ...plain(name, rows, cols), rows: roundUp(rows, COLUMN_MULTIPLE), rowOf };
+}
+
+/** Tensors [rows, cols] each, one below the other. */
+export function stacked(names: readonly string[], rows: number, cols: number): MatrixLayout {
+  return { sources: names, sourceRows: names.map(() => rows), rows: names.length * rows, cols };
+}
+
+/**
+ * One tensor [2 half, cols] whose halves' rows alternate: row 2i is row i, row 2i + 1 is row half + i, with rows of
+ * zeros behind so that each half comes to a multiple of COLUMN_MULTIPLE.
+ */
+export function interleaved(name: string, half: number, cols: number): MatrixLayout {
+  const rowOf = (row: number) => (row >> 1 < half ? (row >> 1) + (row & 1) * half : undefined);
+  return { ...plain(name, 2 * half, cols), rows: 2 * roundUp(half, COLUMN_MULTIPLE), rowOf };
+}
+
+/** Fills `target` with the bytes of a tensor from `byteOffset` on. */
+export type ReadBytes = (info: TensorInfo, byteOffset: number, target: Uint8Array) => void;
+
+/**
+ * Reads the rows of a matrix from `firstRow` on into `target`, `rowBytes` apart; what the sources do not cover stays as
+ * it was. Returns the bytes read.
+ */
+export function readRows(
+  layout: MatrixLayout,
+  infos: readonly TensorInfo[],
+  read: ReadBytes,
+  firstRow: number,
+  target: Uint8Array,
+  rowBytes: number,
+): number {
+  const sourceBytes = layout.cols * BYTES[infos[0]!.dtype];
+  const count = target.byteLength / rowBytes;
+  let total = 0;
+  for (let i = 0; i < count; ) {
+    const from = place(layout, firstRow + i);
+    let run = 1;
+    if (from && sourceBytes === rowBytes) {
+      const follows = (next: Place | undefined) => next?.source === from.source && next.row === from.row + run;
+      while (i + run < count && follows(place(layout, firstRow + i + run))) run++;
+    }
+    if (from) {
+      const bytes = run * sourceBytes;
+      read(infos[from.source]!, from.row * sourceBytes, target.subarray(i * rowBytes, i * rowBytes + bytes));
+      total += bytes;
+    }
+    i += run;
+  }
+  return total;
+}
+
+interface Place {
+  source: number;
+  row: number;
+}
+
+/** Where a row of the result stands in the sources; undefined for a row of zeros. */
+function place({ sourceRows, rowOf }: MatrixLayout, row: number): Place | undefined {
+  let rest = rowOf ? rowOf(row) : row;
+  if (rest === undefined) return undefined;
+  let source = 0;
+  while (rest >= sourceRows[source]!) rest -= sourceRows[source++]!;
+  return { source, row: rest };
+}

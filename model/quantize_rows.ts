@@ -1,0 +1,82 @@
+import { placeOf, type Quantization, type QuantizedRows, quantizeRowsHost } from '../kernels/index.ts';
+import { f16ToF32, type HostArray, type HostTensor, narrow, type WeightFormat, widen } from '../runtime/index.ts';
+import { checkpointError } from './json.ts';
+import type { Conversion } from './quantize_plan.ts';
+
+/** Quantises weights [rows, inner] of any float dtype. */
+export type QuantizeRows = (weights: HostTensor, how: Quantization) => Promise<QuantizedRows>;
+
+/** Rows of the output, and the sums over them of (stored value - value)^2 and value^2. */
+export interface ConvertedRows {
+  readonly data: readonly HostArray[];
+  readonly squaredError: number;
+  readonly squaredNorm: number;
+}
+
+/** The largest weight of a format with f16 values or scales. */
+const LARGEST_F16 = 65504;
+
+/** Quantises without a device: the same bits, slowly. */
+export const quantizeOnHost: QuantizeRows = async ({ dtype, shape, data }, how) =>
+  quantizeRowsHost(widen(dtype, data), shape[0]!, shape[1]!, how);
+
+/** The rows of every part of a conversion. CheckpointError where a weight has no place in its format's range. */
+export async function convertRows(
+  weights: HostTensor,
+  { source, parts }: Conversion,
+  how: Quantization | undefined,
+  quantize: QuantizeRows,
+): Promise<ConvertedRows> {
+  const { dtype } = parts[0]!;
+  if (!how && dtype === weights.dtype) return { data: [weights.data], squaredError: 0, squaredNorm: 0 };
+  const values = widen(weights.dtype, weights.data);
+  checkRange(values, source, how?.format ?? dtype);
+  if (how) {
+    const rows = await quantize(weights, how);
+    return { data: [rows.quants, rows.scales], ...quantizedError(values, rows, weights.shape[1]!, how) };
+  }
+  const narrowed = narrow(dtype as 'f16' | 'bf16' | 'f32', values);
+  return { data: [narrowed], ...narrowedError(values, widen(dtype, narrowed)) };
+}
+
+function checkRange(values: Float32Array, { file, name }: Conversion['source'], format: WeightFormat): void {
+  const limit = format === 'bf16' ? Number.MAX_VALUE : LARGEST_F16;
+  for (let i = 0; i < values.length; i++) {
+    if (Math.abs(values[i]!) <= limit) continue;
+    const expected = `weights from -${limit} to ${limit} for ${format}`;
+    throw checkpointError(file, name, expected, `${values[i]}`, 'choose another format for it');
+  }
+}
+
+function narrowedError(values: Float32Array, stored: Float32Array) {
+  let [squaredError, squaredNorm] = [0, 0];
+  for (let i = 0; i < values.length; i++) {
+    squaredError += (stored[i]! - values[i]!) ** 2;
+    squaredNorm += values[i]! ** 2;
+  }
+  return { squaredError, squaredNorm };
+}
+
+/** A loop for half a minute of every quantisation: no function is called per weight. */
+function quantizedError(values: Float32Array, { quants, scales }: QuantizedRows, inner: number, how: Quantization) {
+  const bits = how.format === 'q4' ? 4 : 8;
+  const shifts = Array.from({ length: 32 / bits }, (_, i) => placeOf(i, bits)[1]);
+  const mask = 2 ** bits - 1;
+  const [flip, bias] = bits === 4 ? [0, 8] : [0x80, 0x80];
+  const words = (quants.length * inner) / values.length;
+  const groups = (scales.length * inner) / values.length;
+  let [squaredError, squaredNorm] = [0, 0];
+  for (let i = 0; i < values.length; ) {
+    const [row, column] = [Math.floor(i / inner), i % inner];
+    const word = quants[row * words + column / shifts.length]!;
+    const scale = f16ToF32(scales[row * groups + Math.floor(column / how.group)]!);
+    const count = Math.min(shifts.length, inner - column);
+    for (let k = 0; k < count; k++, i++) {
+      const value = values[i]!;
+      const stored = ((((word >>> shifts[k]!) & mask) ^ flip) - bias) * scale;
+      squaredError += (stored - value) * (stored - value);
+      squaredNorm += value * value;
+    }
+  }
+  return { squaredError, squaredNorm };
+}

@@ -1,0 +1,12 @@
+import type { Device, HostTensor, Plan } from '../runtime/index.ts';
+
+/** Who looks at stages inside the model: which, by name, and what to do with each as it was computed. */
+export interface Taps {
+  wants(name: string): boolean;
+  take(name: string, values: HostTensor): void;
+}
+
+/** Hands the stages that a plan kept copies of to who wants them. */
+export async function takeTaps(device: Device, plan: Plan, taps: Taps | undefined): Promise<void> {
+  for (const [name, tensor] of Object.entries(plan.taps)) taps?.take(name, await device.download(tensor));
+}
