@@ -12,6 +12,11 @@ export function median(samples: readonly number[]): number {
   return quantile(samples, 0.5);
 }
 
+/** The sum of samples. */
+export function sum(samples: readonly number[]): number {
+  return samples.reduce((a, b) => a + b, 0);
+}
+
 /** The result of a function and the wall milliseconds it took. */
 export async function timed<T>(body: () => T | Promise<T>): Promise<{ result: T; millis: number }> {
   const start = performance.now();

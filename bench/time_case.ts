@@ -1,7 +1,7 @@
 import type { Case, OpSpec } from '../kernels/spec.ts';
-import { planCase } from '../kernels/verify.ts';
+import { findUnwritten, planCase } from '../kernels/verify.ts';
 import type { Constants, Device, Dispatch, HostTensor, Plan, ProfileRow } from '../runtime/index.ts';
-import { timed } from './measure.ts';
+import { sum, timed } from './measure.ts';
 
 /** What a time was measured with: GPU timestamps around every dispatch, or the host's clock from submit to done. */
 export type Clock = 'gpu' | 'wall';
@@ -15,6 +15,8 @@ export interface Repeats {
 
 /** How long one case took with one variant. */
 export interface Timing {
+  /** What is wrong with the result, then there are no samples; else empty. */
+  problem: string;
   clock: Clock;
   /** One sample per repeat; of the GPU's clock the sum over the dispatches. */
   micros: number[];
@@ -26,7 +28,7 @@ export interface Timing {
   rows: ProfileRow[][];
 }
 
-/** Times one case with one variant after one run that warms up. */
+/** Times one case with one variant after runs that warm up and show that the whole result is written. */
 export async function timeCase(
   device: Device,
   spec: OpSpec,
@@ -38,34 +40,35 @@ export async function timeCase(
   constants: Constants = {},
 ): Promise<Timing> {
   const { plan, tensors, dispatches } = await planCase(device, spec, c, variant, inputs, { constants });
-  const once = clock === 'gpu' ? () => plan.profile() : () => runOnce(device, plan);
-  await once();
-  const rows: ProfileRow[][] = [];
-  const micros: number[] = [];
-  const start = performance.now();
-  while (
-    micros.length < repeats.most &&
-    (micros.length < repeats.least || performance.now() - start < repeats.millis)
-  ) {
-    const sample = await once();
-    micros.push(typeof sample === 'number' ? sample : sum(sample.map((row) => row.micros)));
-    if (typeof sample !== 'number') rows.push(sample);
-  }
+  const once = async () => (clock === 'gpu' ? plan.profile() : wallMicros(device, plan));
+  const problem = await findUnwritten(device, plan);
+  const samples = problem ? [] : await repeated(once, repeats);
   plan.dispose();
   for (const tensor of Object.values(tensors)) device.free(tensor.storage!);
+  const rows = samples.filter((sample) => typeof sample !== 'number');
+  const micros = samples.map((sample) => (typeof sample === 'number' ? sample : sum(sample.map((row) => row.micros))));
   const flops = sum(dispatches.map(({ cost }) => cost.flops));
-  return { clock, micros, flops, bytes: sum(dispatches.map(({ cost }) => cost.bytes)), dispatches, rows };
+  return { problem, clock, micros, flops, bytes: sum(dispatches.map(({ cost }) => cost.bytes)), dispatches, rows };
 }
 
-/** Microseconds of the wall clock from submit to done. */
-async function runOnce(device: Device, plan: Plan): Promise<number> {
+/** The results of `once` after one call that warms up. */
+export async function repeated<T>(once: () => Promise<T>, { least, most, millis }: Repeats): Promise<T[]> {
+  await once();
+  const results: T[] = [];
+  const start = performance.now();
+  while (results.length < most && (results.length < least || performance.now() - start < millis)) {
+    results.push(await once());
+  }
+  return results;
+}
+
+/** Microseconds of the wall clock from submit to done of one run, which is encoded before. */
+export async function wallMicros(device: Device, plan: Plan): Promise<number> {
+  const encoder = device.gpu.createCommandEncoder();
+  plan.encode(encoder);
   const { millis } = await timed(() => {
-    plan.run();
+    device.submit(encoder, 'run');
     return device.idle();
   });
   return millis * 1e3;
-}
-
-function sum(values: readonly number[]): number {
-  return values.reduce((a, b) => a + b, 0);
 }

@@ -1,9 +1,11 @@
+import { probes } from '../bench/ceilings/probes.ts';
 import { Random, showCase } from '../kernels/spec.ts';
 import { specs } from '../kernels/specs.ts';
-import { Graph, openDevice, WgslError } from '../runtime/index.ts';
+import { type Constants, Graph, type Kernel, openDevice, type Tensor, WgslError } from '../runtime/index.ts';
 
 /**
- * Compiles every kernel with every set of constants that the specs use, on Dawn's null backend: no GPU is needed.
+ * Compiles every kernel with every set of constants that the specs and the ceilings use, on Dawn's null backend: no GPU
+ * is needed.
  * Prints each failure and exits with 1 if there was one.
  */
 const device = await openDevice({ adapter: 'null' });
@@ -18,20 +20,26 @@ for (const spec of specs) {
       spec.record(graph, Object.fromEntries(tensors), c);
       for (const step of graph.steps) {
         if (step.kind !== 'dispatch') continue;
-        const key = `${step.kernel.name} ${JSON.stringify(step.constants)}`;
-        if (compiled.has(key)) continue;
-        compiled.add(key);
-        try {
-          await device.pipeline(step.kernel, step.constants);
-        } catch (error) {
-          if (!(error instanceof WgslError)) throw error;
-          failures++;
-          console.log(`${spec.name} ${showCase(c)}: ${error.message}`);
-        }
+        await compile(step.kernel, step.constants, `${spec.name} ${showCase(c)}`);
       }
     }
   }
 }
+const words: Tensor = { name: 'x', shape: [2 ** 26], dtype: 'u32' };
+for (const { kernel, constants } of probes(device, words, 0)) await compile(kernel, constants, 'ceilings');
 device.dispose();
 console.log(`${compiled.size} specialised kernels compiled on the null backend, ${failures} failed`);
 process.exitCode = failures === 0 ? 0 : 1;
+
+async function compile(kernel: Kernel, constants: Constants, what: string): Promise<void> {
+  const key = `${kernel.name} ${JSON.stringify(constants)}`;
+  if (compiled.has(key)) return;
+  compiled.add(key);
+  try {
+    await device.pipeline(kernel, constants);
+  } catch (error) {
+    if (!(error instanceof WgslError)) throw error;
+    failures++;
+    console.log(`${what}: ${error.message}`);
+  }
+}

@@ -1,5 +1,7 @@
+import type { Ceilings } from '../../bench/ceilings/measure.ts';
 import { median, quantile } from '../../bench/measure.ts';
 import { digits, environment, JsonLines, Table } from '../../bench/report.ts';
+import { CEILING_FORMULA, ceilingShare, showShare } from '../../bench/roofline.ts';
 import type { Clock, Repeats, Timing } from '../../bench/time_case.ts';
 import type { Verdict } from '../../kernels/verify.ts';
 import { type Device, type Dispatch, type Grid, loadKernel, specialise } from '../../runtime/index.ts';
@@ -15,14 +17,23 @@ export class OpReport {
   #json: JsonLines;
   #fixed: object;
   #clock: Clock;
+  #ceilings: Ceilings;
   #table: Table;
   #width: number;
   #profiles: { title: string; timing: Timing }[] = [];
 
-  constructor(device: Device, { spec, explicit }: Task, clock: Clock, { least, most }: Repeats, json?: string) {
+  constructor(
+    device: Device,
+    { spec, explicit }: Task,
+    clock: Clock,
+    { least, most }: Repeats,
+    ceilings: Ceilings,
+    json?: string,
+  ) {
     this.#json = new JsonLines(json);
     this.#fixed = { ...environment(device), bench: 'op', op: spec.name };
     this.#clock = clock;
+    this.#ceilings = ceilings;
     this.#width = Math.max(...spec.variants.map(({ name }) => name.length));
     console.log(`${spec.name}: ${spec.formula}`);
     console.log(
@@ -30,7 +41,8 @@ export class OpReport {
         `${clock === 'gpu' ? 'GPU time, summed over dispatches' : 'Wall time from submit to done'}: median, p10, p90 ` +
         `of ${least} to ${most} runs.`,
     );
-    const times = { [`${clock} us`]: 9, p10: 8, p90: 8, 'GFLOP/s': 8, 'GB/s': 8 };
+    console.log(CEILING_FORMULA);
+    const times = { [`${clock} us`]: 9, p10: 8, p90: 8, 'GFLOP/s': 8, 'GB/s': 8, ceiling: 8 };
     const sizes = { 'wg bytes': 8, dispatches: 10, workgroups: 10 };
     this.#table = new Table({ variant: this.#width, error: 8, ...times, ...sizes, case: 0 });
   }
@@ -46,7 +58,8 @@ export class OpReport {
     if (wrong) {
       const { problem, maxError, relativeError } = wrong;
       const share = Number.isFinite(relativeError) ? `, ${digits(100 * relativeError)} % of the largest value` : '';
-      const text = `WRONG  ${wrong.case}: ${problem}; largest error ${digits(maxError)}${share}`;
+      const largest = Number.isNaN(maxError) ? '' : `; largest error ${digits(maxError)}${share}`;
+      const text = `WRONG  ${wrong.case}: ${problem}${largest}`;
       this.#fail(name, subject, text, { problem, maxError, wrongCase: wrong.case });
     } else if (timing) {
       this.#timed(name, subject, Math.max(...verdicts.map((verdict) => verdict.relativeError)), timing);
@@ -60,7 +73,7 @@ export class OpReport {
   printProfiles(): void {
     for (const { title, timing } of this.#profiles) {
       console.log(`\nDispatches of ${title}`);
-      printProfile(timing);
+      printProfile(timing, this.#ceilings);
     }
   }
 
@@ -78,10 +91,11 @@ export class OpReport {
     const workgroupBytes = sizes.includes(undefined) ? undefined : Math.max(0, ...sizes.map((size) => size!));
     const workgroups = dispatches.reduce((sum, dispatch) => sum + count(dispatch.workgroups), 0);
     const shown = showSubject(subject);
-    const times = spread(micros, { flops, bytes });
+    const share = ceilingShare(this.#ceilings, dispatches, median(micros));
+    const times = [...spread(micros, { flops, bytes }), showShare(share)];
     this.#table.row([name, digits(error), ...times, workgroupBytes ?? '-', dispatches.length, workgroups, shown]);
     this.#profiles.push({ title: `${name} ${shown}`, timing });
-    const work = { flops, bytes, workgroupBytes, dispatches: dispatches.length, workgroups };
+    const work = { flops, bytes, ceilingShare: share, workgroupBytes, dispatches: dispatches.length, workgroups };
     this.#write(name, subject, { clock: this.#clock, micros, ...work, error });
   }
 
@@ -90,16 +104,18 @@ export class OpReport {
   }
 }
 
-function printProfile({ dispatches, rows }: Timing): void {
+function printProfile({ dispatches, rows }: Timing, ceilings: Ceilings): void {
   const width = Math.max(...dispatches.map(({ kernel }) => kernel.name.length));
-  const times = { 'gpu us': 9, p10: 8, p90: 8, 'GFLOP/s': 8, 'GB/s': 8 };
+  const times = { 'gpu us': 9, p10: 8, p90: 8, 'GFLOP/s': 8, 'GB/s': 8, ceiling: 8 };
   const table = new Table({ kernel: width, share: 6, ...times, 'wg bytes': 8, workgroups: 12 });
   const samples = dispatches.map((_, i) => rows.map((row) => row[i]!.micros));
   const total = samples.reduce((sum, micros) => sum + median(micros), 0);
   dispatches.forEach((dispatch, i) => {
-    const share = `${Math.round((100 * median(samples[i]!)) / total)} %`;
+    const middle = median(samples[i]!);
+    const share = `${Math.round((100 * middle) / total)} %`;
+    const ceiling = showShare(ceilingShare(ceilings, [dispatch], middle));
     const sizes = [memoryOf(dispatch) ?? '-', dispatch.workgroups.join('x')];
-    table.row([dispatch.kernel.name, share, ...spread(samples[i]!, dispatch.cost), ...sizes]);
+    table.row([dispatch.kernel.name, share, ...spread(samples[i]!, dispatch.cost), ceiling, ...sizes]);
   });
 }
 

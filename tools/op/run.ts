@@ -1,11 +1,14 @@
 import { readFileSync } from 'node:fs';
 import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { cachedCeilings } from '../../bench/ceilings/cache.ts';
+import type { Ceilings } from '../../bench/ceilings/measure.ts';
+import { showCeilings } from '../../bench/ceilings.ts';
 import { waitGently } from '../../bench/gentle.ts';
 import { printDevice } from '../../bench/report.ts';
 import { type Clock, type Repeats, type Timing, timeCase } from '../../bench/time_case.ts';
-import type { OpSpec } from '../../kernels/spec.ts';
-import { recordCase, runnable, type Verdict, verifyCase, verifyQuick } from '../../kernels/verify.ts';
+import { type Case, type OpSpec, showCase } from '../../kernels/spec.ts';
+import { lacksF16, recordCase, runnable, type Verdict, verifyCase, verifyQuick } from '../../kernels/verify.ts';
 import {
   CapabilityError,
   type Device,
@@ -44,7 +47,7 @@ export async function runOp(task: Task, options: OpOptions): Promise<number> {
   printDevice(device);
   waitGently(device);
   const run: Run = { device, task, options, clock, checked: new Map(), printed: new Set() };
-  const report = new OpReport(device, task, clock, REPEATS, options.json);
+  const report = new OpReport(device, task, clock, REPEATS, await findCeilings(device), options.json);
   for (const subject of subjects) {
     const inputs = makeInputs(spec, subject.c, options.seed);
     const variants = await compiled(spec, async () => chooseVariants(run, subject, inputs));
@@ -67,6 +70,14 @@ export async function runOp(task: Task, options: OpOptions): Promise<number> {
   return report.failed.size > 0 ? 1 : 0;
 }
 
+/** The device's ceilings, measured in this run only if they never were before; prints them. */
+async function findCeilings(device: Device): Promise<Ceilings> {
+  const { ceilings, cached } = await cachedCeilings(device);
+  const when = cached ? `; measured ${ceilings.measured}, 'npm run bench -- ceilings' measures again` : '';
+  console.log(`${showCeilings(ceilings)}${when}`);
+  return ceilings;
+}
+
 /** The variants to run in a case. */
 function chooseVariants(run: Run, subject: Subject, inputs: Inputs): Kernel[] {
   const { device, task } = run;
@@ -76,6 +87,9 @@ function chooseVariants(run: Run, subject: Subject, inputs: Inputs): Kernel[] {
   const chosen = variant
     ? able.filter(({ name }) => variant === 'all' || name === variant)
     : deviceChoice(run, subject, able, inputs);
+  if (explicit && lacksF16(device, spec, subject.c)) {
+    throw new CapabilityError(`${showSubject(subject)}: expected feature shader-f16, got '${device.name}' without it`);
+  }
   if (explicit && chosen.length === 0) {
     const names = able.map(shortName).join(', ') || 'no variant';
     const wanted = variant ?? 'what the device would choose';
@@ -112,7 +126,14 @@ async function checkAndTime(
   if (!explicit) checked.set(variant, verdicts);
   if (verdicts.length === 0 || verdicts.some(({ ok }) => !ok)) return { verdicts };
   const timing = await timeCase(device, spec, c, variant.name, inputs, REPEATS, clock, constants);
-  return { verdicts, timing };
+  return timing.problem
+    ? { verdicts: [...verdicts, unwritten(spec, variant, c, timing.problem)] }
+    : { verdicts, timing };
+}
+
+function unwritten({ name }: OpSpec, variant: Kernel, c: Case, problem: string): Verdict {
+  const errors = { maxError: Number.NaN, relativeError: Number.NaN };
+  return { op: name, variant: variant.name, case: showCase(c), ok: false, ...errors, problem };
 }
 
 /** The result of a function, or what the WGSL compiler says against a kernel. */

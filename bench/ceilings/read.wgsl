@@ -1,0 +1,32 @@
+// y[lane] = sum of the words that the lane reads, modulo 2^32; every word once
+// x [words] vec4 of u32 read; y [lanes] u32 written
+// Grid: one workgroup per WG lanes, so that lanes * LOADS * steps = words. Workgroup memory: none.
+// Source: own. LOADS loads are under way at once. BLOCKED: each workgroup reads one stretch, else all go through memory side by side.
+const WG: u32 = 128u;
+const LOADS: u32 = 4u;
+const BLOCKED: bool = false;
+struct Params {
+  lanes: u32,
+  steps: u32,
+}
+@group(0) @binding(0) var<storage, read> x: array<vec4u>;
+@group(0) @binding(1) var<storage, read_write> y: array<u32>;
+@group(1) @binding(0) var<uniform> params: Params;
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let stride = select(params.lanes, WG, BLOCKED);
+  var at = lane + group.x * select(WG, WG * LOADS * params.steps, BLOCKED);
+  var sum = vec4u();
+  for (var i = 0u; i < params.steps; i++) {
+    var words = array<vec4u, LOADS>();
+    for (var j = 0u; j < LOADS; j++) {
+      words[j] = x[at + j * stride];
+    }
+    for (var j = 0u; j < LOADS; j++) {
+      sum += words[j];
+    }
+    at += LOADS * stride;
+  }
+  y[group.x * WG + lane] = sum.x + sum.y + sum.z + sum.w;
+}
