@@ -1,128 +1,170 @@
 import { join } from 'node:path';
-import {
-  decode,
-  expandImages,
-  type ImageFeatures,
-  joinFeatures,
-  type Patches,
-  Phi4Vision,
-  processImage,
-  readImage,
-  type Session,
-} from '../model/index.ts';
-import { type Device, openDevice, type Tensor, UsageError } from '../runtime/index.ts';
-import { Expected, type ExpectedPrompt, type ExpectedRun } from './expected.ts';
+import { fileURLToPath } from 'node:url';
+import { decode, expandImages, joinFeatures, openSynthetic, Phi4Vision, type SyntheticFormat } from '../model/index.ts';
+import { type Device, openDevice } from '../runtime/index.ts';
+import { reportCeilings } from './ceilings.ts';
+import { choosePrompts, type PromptSet } from './e2e/prompts.ts';
+import { type PromptResult, printProfile, printPrompt, promptTable, summarise } from './e2e/result.ts';
+import { type PromptRun, type RunOptions, runPrompt } from './e2e/run.ts';
 import { waitGently } from './gentle.ts';
-import { quantile, timed } from './measure.ts';
-import { digits, environment, JsonLines, printDevice, progressBar, Table } from './report.ts';
+import { writeHtmlReport } from './html.ts';
+import { timed } from './measure.ts';
 import {
-  BOUNDS,
-  type Bounds,
-  compareRun,
-  compareStage,
-  HALF_REFERENCE_BOUNDS,
-  type RunVerdict,
-  type StageError,
-} from './verify.ts';
+  assertWritable,
+  digits,
+  environment,
+  JsonLines,
+  mebibytes,
+  printDevice,
+  progressBar,
+  type Table,
+} from './report.ts';
+import { traced } from './trace.ts';
+import { HALF_REFERENCE_BOUNDS } from './verify.ts';
+
+/** The checkpoint in the repository. */
+export const TINY = fileURLToPath(new URL('./reference/tiny', import.meta.url));
 
 /** Options of `bench e2e`. */
 export interface E2eOptions {
   model: string;
   reference?: string;
+  /** Whether to run the cases of bench/cases. */
+  cases?: boolean;
   prompts?: string;
+  /** A shape to fill with random weights in place of a model folder, their format and seed. */
+  synthetic?: string;
+  format: SyntheticFormat;
+  seed: number;
+  /** Whether to compare quantised files with their checksums. */
+  verify: boolean;
   adapter?: string;
   dtype: 'f32' | 'f16';
+  repeats: number;
   json?: string;
-}
-
-interface PromptResult {
-  prompt: string;
-  ok: boolean;
-  tokens: { matched: number; ties: number; total: number };
-  /** Errors of logits over their standard deviation. */
-  maxErrorStd: number;
-  meanErrorStd: number;
-  stages: StageError[];
-  runs: Record<string, RunVerdict>;
-  /** The first stage whose values leave the bounds. */
-  divergedAt: string | undefined;
-  imageMillis: number;
-  visionMillis: number;
-  ttftMillis: number;
-  stepMillis: number[];
-  peakBytes: number;
+  html?: string;
+  trace?: string;
 }
 
 /**
- * Runs the prompts of a reference file end to end, teacher-forced, and prints per prompt how tokens, logits and stages
- * compare and how long each part took. Returns the exit code: 0 all match, 1 a mismatch.
+ * Runs prompts end to end, teacher-forced where there is a reference, and prints per prompt how tokens, logits and stages
+ * compare and how long each part took; every repeat loads the model anew on a device of its own. Returns the exit code:
+ * 0 all match, 1 a mismatch.
  */
 export async function e2e(options: E2eOptions): Promise<number> {
-  const device = await openDevice({ adapter: options.adapter });
-  printDevice(device);
-  waitGently(device);
-  const expected = Expected.open(options.reference ?? join(options.model, 'expected.safetensors'));
-  if (HALF_REFERENCE_BOUNDS.has(expected.dtype))
-    console.log(
-      `The reference was computed in ${expected.dtype} and tells large errors only; one in float32 tells all.`,
-    );
-  const names = choosePrompts(expected, options.prompts);
-  const model = await load(device, options);
-  await warmUp(model);
+  const { adapter, repeats } = options;
+  const first = await openDevice({ adapter });
+  printDevice(first);
+  waitGently(first);
   const json = new JsonLines(options.json);
-  const env = { bench: 'e2e', model: options.model, dtype: options.dtype, ...environment(device) };
-  console.log(
-    'Times are wall milliseconds. TTFT = reading pictures + encoder + prefill + first token; loading, compiling and making the KV cache come before.',
-  );
-  const table = new Table({
-    prompt: 10,
-    positions: 9,
-    tokens: 9,
-    'max err/std': 11,
-    'mean err/std': 12,
-    image: 7,
-    vision: 8,
-    TTFT: 8,
-    'ms/token p50': 12,
-    p90: 7,
-    'peak MiB': 8,
-  });
-  let failed = 0;
-  for (const name of names) {
-    const prompt = expected.prompt(name);
-    const result = await runPrompt(model, options.model, prompt, expected);
-    json.write({ ...env, positions: prompt.length, ...result });
-    printResult(table, prompt, result);
-    if (!result.ok) failed++;
+  if (options.html) assertWritable('--html', options.html);
+  const ceilings = await reportCeilings(first, json);
+  const set = choosePrompts({ ...options, folder: options.synthetic ? undefined : options.model }, TINY);
+  explain(set);
+  const model = options.synthetic ? `synthetic ${options.synthetic} ${options.format}` : options.model;
+  const env = { bench: 'e2e', model, dtype: options.dtype, ...environment(first) };
+  const suite = new Suite(options, set, (result) => json.write({ ...env, ...result }));
+  for (let repeat = 0; repeat < repeats; repeat++) {
+    const device = repeat === 0 ? first : await openDevice({ adapter });
+    await traced(device, repeat === 0 ? options.trace : undefined, () => suite.run(device));
+    device.dispose();
   }
-  expected.close();
-  console.log(failed === 0 ? `all ${names.length} prompts match` : `${failed} of ${names.length} prompts do not match`);
+  set.close();
+  printProfile(suite.results, ceilings.passMicros);
+  if (options.html) writeHtmlReport(options.html, json.rows);
+  return conclude(suite.results);
+}
+
+/** Says how many prompts match; returns the exit code. */
+function conclude(results: readonly PromptResult[]): number {
+  const checked = results.filter(({ ok }) => ok !== undefined).length;
+  const failed = results.filter(({ ok }) => ok === false).length;
+  if (failed > 0) console.log(`${failed} of ${checked} prompts do not match`);
+  else console.log(checked > 0 ? `all ${checked} prompts match` : 'nothing was compared: there is no reference');
   return failed === 0 ? 0 : 1;
 }
 
-function choosePrompts(expected: Expected, wanted: string | undefined): string[] {
-  const names = expected.promptNames();
-  if (!wanted) return names;
-  return wanted.split(',').map((name) => {
-    if (names.includes(name)) return name;
-    throw new UsageError(`--prompts: expected some of ${names.join(', ')}, got '${name}'`);
-  });
+function explain({ check }: PromptSet): void {
+  const dtype = check?.expected.dtype;
+  if (dtype && HALF_REFERENCE_BOUNDS.has(dtype))
+    console.log(`The reference was computed in ${dtype} and tells large errors only; one in float32 tells all.`);
+  console.log(
+    'Times are wall milliseconds. TTFT = reading pictures + encoder + prefill + first token; loading, compiling and making the KV cache come before.',
+  );
 }
 
-async function load(device: Device, { model: dir, dtype }: E2eOptions): Promise<Phi4Vision> {
-  const bar = progressBar('loading');
-  try {
-    const { result, millis } = await timed(() => Phi4Vision.load(device, dir, { dtype, progress: bar.update }));
-    for (const key of result.config.unknownKeys)
-      console.log(`warning: ${join(dir, 'config.json')}: unknown key ${key}`);
-    for (const name of result.unknownTensors) console.log(`warning: ${dir}: unknown tensor ${name}`);
-    console.log(
-      `model: ${dir}, ${dtype}, ${mebibytes(device.memory.current)} MiB on the device, loaded in ${digits(millis / 1000)} s`,
-    );
-    return result;
-  } finally {
-    bar.stop();
+/** The prompts of a bench, run once per repeat; rows appear as the last repeat gets to them. */
+class Suite {
+  readonly results: PromptResult[] = [];
+  #options: E2eOptions;
+  #set: PromptSet;
+  #runs: PromptRun[][];
+  #repeat = 0;
+  #table: Table | undefined;
+  #finish: (result: PromptResult) => void;
+
+  constructor(options: E2eOptions, set: PromptSet, finish: (result: PromptResult) => void) {
+    this.#options = options;
+    this.#set = set;
+    this.#runs = set.prompts.map(() => []);
+    this.#finish = finish;
   }
+
+  /** One repeat on a device of its own. */
+  async run(device: Device): Promise<void> {
+    const { repeats } = this.#options;
+    const { prompts, picture } = this.#set;
+    const model = await load(device, this.#options, this.#repeat === 0);
+    await warmUp(model);
+    this.#repeat++;
+    const last = this.#repeat === repeats;
+    if (last) this.#table = promptTable(repeats);
+    const bar = progressBar(repeats > 1 ? `repeat ${this.#repeat} of ${repeats}` : 'prompts');
+    let done = 0;
+    try {
+      for (const [i, prompt] of prompts.entries()) {
+        const runs = this.#runs[i]!;
+        runs.push(await runPrompt(model, prompt, picture, this.#runOptions()));
+        if (last) bar.above(() => this.#report(summarise(prompt, runs)));
+        bar.update(++done, prompts.length);
+      }
+    } finally {
+      bar.stop();
+    }
+    model.dispose();
+  }
+
+  /** The first repeat is compared and, where somebody will read it, profiled. */
+  #runOptions(): RunOptions {
+    const { json, html } = this.#options;
+    if (this.#repeat > 1) return { profile: false };
+    return { check: this.#set.check, profile: (json ?? html) !== undefined };
+  }
+
+  #report(result: PromptResult): void {
+    this.results.push(result);
+    this.#finish(result);
+    printPrompt(this.#table!, result);
+  }
+}
+
+async function load(device: Device, options: E2eOptions, verbose: boolean): Promise<Phi4Vision> {
+  const { model: dir, dtype, verify, synthetic, format, seed } = options;
+  const bar = progressBar('loading');
+  const settings = { dtype, progress: bar.update };
+  const open = () => {
+    if (!synthetic) return Phi4Vision.load(device, dir, { ...settings, verify });
+    const { config, source } = openSynthetic(synthetic, format, seed);
+    return Phi4Vision.fromSource(device, config, source, settings);
+  };
+  const { result, millis } = await timed(() => open().finally(bar.stop));
+  if (!verbose) return result;
+  for (const key of result.config.unknownKeys) console.log(`warning: ${join(dir, 'config.json')}: unknown key ${key}`);
+  for (const name of result.unknownTensors) console.log(`warning: ${dir}: unknown tensor ${name}`);
+  const name = synthetic ? `synthetic ${synthetic}, ${format}, seed ${seed}` : dir;
+  const bytes = `${mebibytes(device.memory.current)} MiB on the device`;
+  console.log(`model: ${name}, ${dtype}, ${bytes}, loaded in ${digits(millis / 1000)} s`);
+  return result;
 }
 
 /** Runs a tiny picture and two tokens, so that no prompt's time contains the compilation of a kernel. */
@@ -136,149 +178,4 @@ async function warmUp(model: Phi4Vision): Promise<void> {
   for await (const _ of decode(session, { steps: 2 }));
   session.dispose();
   image.dispose();
-}
-
-/** Runs and times a prompt, then compares its stages in passes of their own: taps cost time. */
-async function runPrompt(
-  model: Phi4Vision,
-  dir: string,
-  prompt: ExpectedPrompt,
-  expected: Expected,
-): Promise<PromptResult> {
-  const { device } = model;
-  const bounds = HALF_REFERENCE_BOUNDS.get(expected.dtype) ?? BOUNDS[model.dtype as 'f32' | 'f16'];
-  device.memory.peak = device.memory.current;
-  const images = await timed(() => Promise.all(prompt.images.map((index) => readPatches(model, dir, index, expected))));
-  const vision = await timed(() => encodeAll(model, images.result));
-  const features = joinFeatures(vision.result);
-  const steps = Math.max(...prompt.runs.map(({ tokens }) => tokens.length));
-  const session = await model.session({ capacity: prompt.length + steps });
-  const patches = vision.result.map(({ features }) => features.shape[0]!);
-  const ids = expandImages(prompt.ids, patches, model.config.decoder.vocab);
-  const prefillStart = performance.now();
-  await session.prefill(ids, features);
-  const runs: ({ name: string } & Awaited<ReturnType<typeof decodeRun>>)[] = [];
-  for (const run of prompt.runs) runs.push({ name: run.name, ...(await decodeRun(session, run, bounds)) });
-  const peakBytes = device.memory.peak;
-  const stages: StageError[] = [];
-  for (const [i, index] of prompt.images.entries()) {
-    stages.push(...(await verifyPicture(model, index, images.result[i]!, vision.result[i]!, expected, bounds)));
-  }
-  stages.push({ stage: 'positions', relative: Math.abs(ids.length - prompt.length), ok: ids.length === prompt.length });
-  if (expected.stage(`${prompt.name}.layers.0`)) {
-    const got = await session.prefill(ids, features, { taps: true });
-    stages.push(...compareStages(prompt.name, got, expected, bounds));
-  }
-  session.dispose();
-  for (const image of vision.result) image.dispose();
-  const total = (key: 'matched' | 'ties' | 'steps') => runs.reduce((sum, { verdict }) => sum + verdict[key], 0);
-  const ok = stages.every((stage) => stage.ok) && runs.every(({ verdict }) => verdict.ok);
-  return {
-    prompt: prompt.name,
-    ok,
-    tokens: { matched: total('matched'), ties: total('ties'), total: total('steps') },
-    maxErrorStd: Math.max(...runs.map(({ verdict }) => verdict.maxErrorStd)),
-    meanErrorStd: runs.reduce((sum, { verdict }) => sum + verdict.meanErrorStd / runs.length, 0),
-    stages,
-    runs: Object.fromEntries(runs.map(({ name, verdict }) => [name, verdict])),
-    divergedAt: stages.find((stage) => !stage.ok)?.stage ?? runs.find(({ verdict }) => !verdict.ok)?.name,
-    imageMillis: images.millis,
-    visionMillis: vision.millis,
-    ttftMillis: images.millis + vision.millis + runs[0]!.arrivals[0]! - prefillStart,
-    stepMillis: runs.flatMap(({ arrivals }) => arrivals.slice(1).map((at, i) => at - arrivals[i]!)),
-    peakBytes,
-  };
-}
-
-async function readPatches(model: Phi4Vision, dir: string, index: number, expected: Expected): Promise<Patches> {
-  const { patch } = model.config.vision;
-  return processImage(await readImage(expected.picture(index, dir)), { ...model.config.image, patch });
-}
-
-async function encodeAll(model: Phi4Vision, pictures: readonly Patches[]): Promise<ImageFeatures[]> {
-  const encoded: ImageFeatures[] = [];
-  for (const patches of pictures) encoded.push(await model.encodeImage(patches));
-  return encoded;
-}
-
-/** Compares a picture's stages; pixel values must be equal bit for bit. The encoder's come from a second pass, with taps. */
-async function verifyPicture(
-  model: Phi4Vision,
-  index: number,
-  patches: Patches,
-  image: ImageFeatures,
-  expected: Expected,
-  bounds: Bounds,
-): Promise<StageError[]> {
-  const prefix = `img${index}`;
-  const tapped = await model.encodeImage(patches, { taps: true });
-  const encoder = await downloadAll(model.device, tapped.taps);
-  tapped.dispose();
-  const projected = await downloadAll(model.device, { proj: image.features });
-  return [
-    ...compareStages(prefix, { pixel_values: patches.pixels.data as Float32Array }, expected, { stage: 0 }),
-    ...compareStages(prefix, { ...encoder, ...projected }, expected, bounds),
-  ];
-}
-
-/** Stages by name, `vision.` left out. */
-async function downloadAll(device: Device, tensors: Record<string, Tensor>): Promise<Record<string, Float32Array>> {
-  const stages: Record<string, Float32Array> = {};
-  for (const [name, tensor] of Object.entries(tensors))
-    stages[name.replace('vision.', '')] = (await device.download(tensor)).data as Float32Array;
-  return stages;
-}
-
-/** Compares those of the stages that the reference has as `prefix.stage`, in their order. */
-function compareStages(
-  prefix: string,
-  stages: Record<string, Float32Array>,
-  expected: Expected,
-  { stage: bound }: Pick<Bounds, 'stage'>,
-): StageError[] {
-  return Object.entries(stages).flatMap(([stage, got]) => {
-    const ref = expected.stage(`${prefix}.${stage}`);
-    return ref ? [compareStage(`${prefix}.${stage}`, got, ref, bound)] : [];
-  });
-}
-
-async function decodeRun(
-  session: Session,
-  run: ExpectedRun,
-  bounds: Bounds,
-): Promise<{ verdict: RunVerdict; arrivals: number[] }> {
-  const { device, vocab } = session;
-  const steps = run.tokens.length;
-  const logits = device.tensor('step_logits', [steps, vocab], 'f32');
-  const decoded = [];
-  for await (const token of decode(session, { steps, forced: run.tokens, logits })) decoded.push(token);
-  const { data } = await device.download(logits);
-  device.free(logits.storage);
-  const tokens = decoded.map(({ token }) => token);
-  return { verdict: compareRun(run, data as Float32Array, tokens, bounds), arrivals: decoded.map(({ at }) => at) };
-}
-
-/** A wrong row names the first stage that diverges and shows no time. */
-function printResult(table: Table, prompt: ExpectedPrompt, result: PromptResult): void {
-  const { matched, ties, total } = result.tokens;
-  const tokens = `${matched}/${total}${ties > 0 ? ` ${ties} tie` : ''}`;
-  const left = [prompt.name, prompt.length, tokens, digits(result.maxErrorStd), digits(result.meanErrorStd)];
-  if (!result.ok) {
-    table.row([...left, `WRONG from ${result.divergedAt}: ${explain(result)}`]);
-    return;
-  }
-  const p = (at: number) => digits(quantile(result.stepMillis, at));
-  const times = [result.imageMillis, result.visionMillis, result.ttftMillis].map((millis) => Math.round(millis));
-  table.row([...left, ...times, p(0.5), p(0.9), mebibytes(result.peakBytes)]);
-}
-
-function explain({ stages, runs }: PromptResult): string {
-  const stage = stages.find(({ ok }) => !ok);
-  if (stage) return `relative error ${digits(stage.relative)}`;
-  const run = Object.values(runs).find(({ ok }) => !ok)!;
-  return `relative logit error ${digits(run.relative)}, wrong tokens at steps ${run.wrong.join(', ') || 'none'}`;
-}
-
-function mebibytes(bytes: number): number {
-  return Math.round(bytes / 2 ** 20);
 }

@@ -21,13 +21,16 @@ export interface ExpectedPrompt {
   ids: Int32Array;
   /** Indices of the pictures, in order. */
   images: readonly number[];
-  /** Positions once pictures are expanded. */
+  /** Positions once pictures are expanded; 0 where nobody says. */
   length: number;
   /** The reference's own continuation, and a random one fed token by token. */
   runs: readonly ExpectedRun[];
 }
 
-/** A continuation: the tokens fed, and the logits from which each was, or could have been, taken. */
+/**
+ * A continuation: the tokens fed, and the logits from which each was, or could have been, taken. Without tokens the model
+ * goes on by itself.
+ */
 export interface ExpectedRun {
   name: 'greedy' | 'forced';
   tokens: Uint32Array;
@@ -88,9 +91,14 @@ export class Expected {
     return { name, ids: this.#integers(`${name}.ids`), images, length: this.#integers(`${name}.len`)[0]!, runs };
   }
 
+  /** Whether the file has a stage of this name. */
+  hasStage(name: string): boolean {
+    return this.#file.tensors.has(name);
+  }
+
   /** A stage of a picture or prompt by its name in the file; undefined where the file has none. */
   stage(name: string): Float32Array | undefined {
-    return this.#file.tensors.has(name) ? this.#floats(name).data : undefined;
+    return this.hasStage(name) ? this.#floats(name).data : undefined;
   }
 
   close(): void {

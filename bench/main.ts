@@ -1,13 +1,50 @@
-import { fileURLToPath } from 'node:url';
-import { Command, Option } from 'commander';
-import { type E2eOptions, e2e } from './e2e.ts';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { type CeilingsOptions, ceilings } from './ceilings.ts';
+import { type CompareOptions, compare } from './compare.ts';
+import { type DoctorOptions, doctor } from './doctor.ts';
+import { type E2eOptions, e2e, TINY } from './e2e.ts';
+import { type FullOptions, full } from './full.ts';
+import { type HostOptions, host } from './host.ts';
+import { type ReportOptions, report } from './html.ts';
 import { type OpsOptions, ops } from './ops.ts';
+import { PEERS, type PeersOptions, peers } from './peers.ts';
+import { type QualityOptions, quality } from './quality.ts';
 import { main, runCommands } from './report.ts';
 
-const TINY = fileURLToPath(new URL('./reference/tiny', import.meta.url));
-
 const adapter = () => new Option('--adapter <name>', 'part of the name of the adapter to use (also DAYBREAK_ADAPTER)');
+const trace = () => new Option('--trace <file>', 'write a timeline for ui.perfetto.dev or chrome://tracing');
+const repeats = () =>
+  new Option('--repeats <n>', 'time everything so often, each time on a device of its own').argParser(count).default(1);
+const html = () => new Option('--html <file>', 'write a report with plots, one file that needs no network');
 const json = () => new Option('--json <file>', 'write every sample and the environment as JSON lines');
+
+const format = () =>
+  new Option('--format <format>', 'weights of a synthetic model').choices(['int4', 'bf16']).default('int4');
+const seed = () => new Option('--seed <n>', 'seed of a synthetic model').argParser(Number).default(1);
+
+function groups(text: string): number[] {
+  return text.split(',').map((part) => {
+    const group = Number(part);
+    if (group === 32 || group === 64 || group === 128) return group;
+    throw new InvalidArgumentError('expected some of 32, 64, 128');
+  });
+}
+
+function count(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('expected an integer from 1 on');
+  return value;
+}
+
+function positive(text: string): number {
+  const value = Number(text);
+  if (!(value > 0 && value < Number.POSITIVE_INFINITY)) throw new InvalidArgumentError('expected a number above 0');
+  return value;
+}
+
+function names(text: string): string[] {
+  return text.split(',');
+}
 
 await main(async () => {
   let exitCode = 0;
@@ -17,10 +54,18 @@ await main(async () => {
     .description('run prompts with pictures end to end and compare with a reference')
     .option('--model <dir>', 'model folder', TINY)
     .option('--reference <file>', 'reference file (default: expected.safetensors in the model folder)')
-    .option('--prompts <a,b>', 'only these prompts of the reference')
+    .option('--cases', 'run the prompts of bench/cases')
+    .option('--prompts <a,b>', 'only these prompts')
+    .option('--synthetic <shape>', "random weights in place of a model folder: '15b', or a folder with a config.json")
+    .addOption(format())
+    .addOption(seed())
+    .option('--no-verify', 'do not compare quantised files with their checksums')
     .addOption(adapter())
     .addOption(new Option('--dtype <type>', 'storage of activations').choices(['f32', 'f16']).default('f32'))
+    .addOption(repeats())
     .addOption(json())
+    .addOption(html())
+    .addOption(trace())
     .action(async (options: E2eOptions) => {
       exitCode = await e2e(options);
     });
@@ -29,9 +74,105 @@ await main(async () => {
     .description('time the kernels on the shapes of the 15B model')
     .argument('[name]', 'only this op')
     .addOption(adapter())
+    .addOption(repeats())
     .addOption(json())
+    .addOption(html())
+    .addOption(trace())
     .action(async (name: string | undefined, options: OpsOptions) => {
       exitCode = await ops(name, options);
+    });
+  program
+    .command('ceilings')
+    .description('measure what the device can do at most, with every kernel there is for it')
+    .addOption(adapter())
+    .addOption(json())
+    .action(async (options: CeilingsOptions) => {
+      exitCode = await ceilings(options);
+    });
+  program
+    .command('quality')
+    .description('how far int4 weights move the distribution of the next token, by group and activations')
+    .option('--model <dir>', 'model folder, not quantised', TINY)
+    .option(
+      '--reference <file>',
+      'reference file whose prompts are run (default: expected.safetensors in the model folder)',
+    )
+    .option('--prompts <a,b>', 'only these prompts')
+    .addOption(
+      new Option('--groups <a,b>', 'columns that share a scale').argParser(groups).default([32, 64, 128], '32,64,128'),
+    )
+    .addOption(adapter())
+    .addOption(json())
+    .action(async (options: QualityOptions) => {
+      exitCode = await quality(options, TINY);
+    });
+  program
+    .command('full')
+    .description('load a full-size checkpoint, answer a picture, and compare layers with float64')
+    .option('--model <dir>', "model folder (default: a synthetic one, written once to the user's cache folder)")
+    .option('--synthetic <shape>', "its shape: '15b', or a folder with a config.json", '15b')
+    .addOption(format())
+    .addOption(seed())
+    .addOption(adapter())
+    .addOption(json())
+    .action(async (options: FullOptions) => {
+      exitCode = await full(options);
+    });
+  program
+    .command('doctor')
+    .description('what a model folder really holds: special tokens, configuration, tensors, activations')
+    .requiredOption('--model <dir>', 'model folder')
+    .addOption(adapter())
+    .option('--no-run', 'do not load the model to look at its activations')
+    .addOption(json())
+    .action(async (options: DoctorOptions) => {
+      exitCode = await doctor(options);
+    });
+  program
+    .command('host')
+    .description('time the work of the host: text, pictures, recording, planning, encoding')
+    .argument('[task]', 'only this task')
+    .option('--model <dir>', 'model folder', TINY)
+    .addOption(new Option('--repeats <n>', 'time everything so often').argParser(count).default(5))
+    .addOption(adapter())
+    .addOption(json())
+    .action(async (task: string | undefined, options: HostOptions) => {
+      exitCode = await host(task, options);
+    });
+  program
+    .command('peers')
+    .description('time ONNX Runtime (installed on demand) beside our ops on the same adapter')
+    .option('--op <name>', 'only this op')
+    .addOption(new Option('--peer <name>', 'only this peer').choices(Object.keys(PEERS)))
+    .option('--slow', 'also time what takes more than 3 s a run, and wait 10 minutes for a peer instead of 30 s')
+    .addOption(adapter())
+    .addOption(json())
+    .action(async (options: PeersOptions) => {
+      exitCode = await peers(options);
+    });
+  program
+    .command('compare')
+    .description('is it slower: the working tree against a commit, or one file of JSON lines against another')
+    .argument('[files...]', 'the old and the new file, each with --repeats 5 or more')
+    .option('--interleave <ref>', 'compare the working tree with this commit, taking turns in one run')
+    .addOption(new Option('--ops <a,b>', 'only these ops, or variants as op/variant').argParser(names))
+    .addOption(
+      new Option('--e2e [prompts]', 'phases of prompts of the tiny checkpoint; alone: no ops').argParser(names),
+    )
+    .addOption(new Option('--minutes <n>', 'look for the last time after so long').argParser(positive).default(20))
+    .addOption(adapter())
+    .addOption(json())
+    .option('--markdown <file>', "write a table for a pull request; '-': print it")
+    .action(async (files: string[], options: CompareOptions) => {
+      exitCode = await compare(files, options);
+    });
+  program
+    .command('report')
+    .description('turn JSON lines of benches into one HTML page with plots')
+    .argument('<rows...>', 'files of JSON lines')
+    .requiredOption('--html <file>', 'the page to write')
+    .action((files: string[], options: ReportOptions) => {
+      exitCode = report(files, options);
     });
   return (await runCommands(program)) || exitCode;
 });

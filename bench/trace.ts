@@ -1,6 +1,6 @@
 import { writeFileSync } from 'node:fs';
-import { type Device, gpuClock, type HostSpan, type ProfileRow, Timeline, UsageError } from '../runtime/index.ts';
-import { environment } from './report.ts';
+import { type Device, gpuClock, type HostSpan, type ProfileRow, Timeline } from '../runtime/index.ts';
+import { assertWritable, environment } from './report.ts';
 
 /** One entry of the Trace Event Format (Chrome, Perfetto); times in microseconds. */
 interface TraceEvent {
@@ -25,10 +25,11 @@ const GPU = { pid: 1, tid: 2 };
  */
 export async function traced<T>(device: Device, file: string | undefined, body: () => Promise<T>): Promise<T> {
   if (!file) return body();
-  writeTrace(file, []);
+  assertWritable('--trace', file);
   const { result, spans, rows } = await Timeline.record(device, body);
   const { offset, uncertainty } = await gpuClock(device);
-  writeTrace(file, traceEvents(spans, rows, offset), { ...environment(device), clockUncertaintyMicros: uncertainty });
+  const metadata = { ...environment(device), clockUncertaintyMicros: uncertainty };
+  writeFileSync(file, JSON.stringify({ traceEvents: traceEvents(spans, rows, offset), metadata }));
   console.log(
     `trace: ${file}: ${rows.length} dispatches, ${spans.length} host spans; GPU times placed on the host's clock to ` +
       `within ${Math.ceil(uncertainty)} us; open it in ui.perfetto.dev. Times of this run include the recording.`,
@@ -72,13 +73,4 @@ function waitEvents({ name, label, start, micros, bytes }: HostSpan, id: number)
 function gpuEvent({ scope, kernel, start, micros, flops, bytes }: ProfileRow, offset: number): TraceEvent {
   const rates = { 'GFLOP/s': flops / micros / 1e3, 'GB/s': bytes / micros / 1e3 };
   return { name: kernel, ph: 'X', ...GPU, ts: start + offset, dur: micros, args: { scope, flops, bytes, ...rates } };
-}
-
-function writeTrace(file: string, traceEvents: TraceEvent[], metadata: object = {}): void {
-  try {
-    writeFileSync(file, JSON.stringify({ traceEvents, metadata }));
-  } catch (error) {
-    const got = (error as Error).message;
-    throw new UsageError(`--trace: expected a file that can be written, got ${got}; choose another path`);
-  }
 }

@@ -19,6 +19,10 @@ export interface RunVerdict {
   relative: number;
   maxErrorStd: number;
   meanErrorStd: number;
+  /** The largest error of each step. */
+  stepErrors: number[];
+  /** The error allowed at each step. */
+  stepBounds: number[];
   ok: boolean;
 }
 
@@ -75,13 +79,17 @@ export function compareRun(
     relative: 0,
     maxErrorStd: 0,
     meanErrorStd: 0,
+    stepErrors: [],
+    stepBounds: [],
     ok: true,
   };
   for (const [step, ref] of run.steps.entries()) {
     const stats = compareLogits(ref, logits.subarray(step * vocab, (step + 1) * vocab));
     const bound = bounds.logits(stats);
     verdict.relative = Math.max(verdict.relative, stats.maxError / stats.maxRef);
-    verdict.maxErrorStd = Math.max(verdict.maxErrorStd, stats.maxError / stats.std);
+    verdict.stepErrors.push(stats.maxError / stats.std);
+    verdict.stepBounds.push(bound / stats.std);
+    verdict.maxErrorStd = Math.max(...verdict.stepErrors);
     verdict.meanErrorStd += stats.meanError / stats.std / steps;
     verdict.ok &&= stats.maxError <= bound;
     if (tokens[step] === stats.best) verdict.matched++;

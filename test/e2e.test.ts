@@ -37,14 +37,15 @@ if (device) {
   test('text and pictures match the reference, with the samples in the JSON file', () => {
     inFolder((dir) => {
       const json = join(dir, 'rows.jsonl');
-      const { status, stdout, stderr } = runBench('e2e', '--prompts', 'text,two', '--json', json);
+      const { status, stdout, stderr } = runBench('e2e', '--prompts', 'text,two', '--repeats', '2', '--json', json);
       assert.is(status, 0, stdout + stderr);
       assert.match(stdout.split('\n')[0]!, /^adapter: .*: /);
       assert.match(stdout, /all 2 prompts match/);
-      const rows = readFileSync(json, 'utf8')
+      const [ceilings, ...rows] = readFileSync(json, 'utf8')
         .trim()
         .split('\n')
         .map((line) => JSON.parse(line));
+      assert.is(ceilings.bench, 'ceilings');
       assert.equal(
         rows.map(({ prompt, positions }) => [prompt, positions]),
         [
@@ -57,12 +58,23 @@ if (device) {
         [40, 24],
       );
       assert.equal(
-        rows.map(({ stepMillis }) => stepMillis.length),
-        [38, 22],
+        rows.map(({ repeats }) => repeats.map(({ stepMillis }: { stepMillis: number[] }) => stepMillis.length)),
+        [
+          [38, 38],
+          [22, 22],
+        ],
       );
-      assert.ok(
-        rows.every(({ tokens, adapter, commit }) => tokens.matched + tokens.ties === tokens.total && adapter && commit),
-      );
+      for (const { tokens, adapter, commit, kernels, profile, memory, runs } of rows) {
+        assert.ok(tokens.matched + tokens.ties === tokens.total && adapter && commit);
+        assert.is(runs.greedy.stepErrors.length, runs.greedy.steps);
+        assert.ok(memory.length > tokens.total && memory.every(({ resident }: { resident: number }) => resident > 0));
+        const sum = (phase: string) =>
+          kernels
+            .filter((row: { phase: string }) => row.phase === phase)
+            .reduce((total: number, { micros }: { micros: number }) => total + micros, 0);
+        for (const phase of Object.keys(profile)) assert.ok(Math.abs(sum(phase) - profile[phase].gpuMicros) < 1e-3);
+      }
+      assert.equal(Object.keys(rows[1].profile), ['vision', 'prefill', 'decode']);
       assert.ok(
         rows[1].stages.some(
           ({ stage, relative }: { stage: string; relative: number }) => stage === 'img1.pixel_values' && relative === 0,

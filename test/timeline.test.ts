@@ -17,7 +17,7 @@ if (device?.features.has('timestamp-query')) {
 
   /** Two dispatches in scopes, with a tap between them. */
   async function twoSteps(): Promise<Plan> {
-    const g = new Graph(device!, { taps: true });
+    const g = new Graph(device!, { taps: () => true });
     const x = g.input('x', [300, 64], 'f32');
     const normed = g.scope('first', () => g.tap('middle', rmsNorm(g, x, w, 1e-5)));
     g.output(

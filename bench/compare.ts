@@ -1,0 +1,79 @@
+import { writeFileSync } from 'node:fs';
+import { UsageError } from '../runtime/index.ts';
+import { interleave } from './compare/interleave.ts';
+import { ALPHA, LOOKS, MIN_CHANGE } from './compare/statistics.ts';
+import { compareStored } from './compare/stored.ts';
+import { type Heading, isRegression, markdown, printTable, type Row } from './compare/table.ts';
+import { JsonLines } from './report.ts';
+
+/** Options of `bench compare`. */
+export interface CompareOptions {
+  interleave?: string;
+  ops?: string[];
+  e2e?: true | string[];
+  minutes: number;
+  adapter?: string;
+  json?: string;
+  markdown?: string;
+}
+
+const CHANGE = `${Math.round((MIN_CHANGE - 1) * 100)} %`;
+
+/**
+ * Compares the working tree with the commit `options.interleave` in one run, or two stored files, and prints a verdict
+ * per kernel, shape and phase. Returns the exit code: 0 no regression, 1 something slower or wrong. Throws UsageError.
+ */
+export async function compare(files: readonly string[], options: CompareOptions): Promise<number> {
+  const { interleave: ref } = options;
+  if (files.length !== (ref === undefined ? 2 : 0)) {
+    const got = [...files, ...(ref === undefined ? [] : [`--interleave ${ref}`])].join(' ') || 'nothing';
+    throw new UsageError(`compare: expected OLD.jsonl NEW.jsonl or --interleave REF, got ${got}; see compare --help`);
+  }
+  const json = new JsonLines(options.json);
+  if (options.markdown && options.markdown !== '-') writeMarkdown(options.markdown, '');
+  const { heading, rows } = ref === undefined ? compareFiles(files, json) : await compareCommits(ref, options, json);
+  printTable(heading, rows);
+  if (options.markdown === '-') console.log(`\n${markdown(heading, rows)}`);
+  else if (options.markdown) writeMarkdown(options.markdown, markdown(heading, rows));
+  return rows.some(isRegression) ? 1 : 0;
+}
+
+interface Compared {
+  heading: Heading;
+  rows: readonly Row[];
+}
+
+function compareFiles([old, now]: readonly string[], json: JsonLines): Compared {
+  const { adapter, commits, rows, notes } = compareStored(old!, now!);
+  for (const note of notes) console.log(`note: ${note}`);
+  for (const row of rows) json.write({ bench: 'compare', old, new: now, ...row });
+  const method =
+    `Stored repeats, measured apart: the interval is from the fastest new over the slowest old repeat to the slowest over ` +
+    `the fastest. Changed where all of it is past ${CHANGE}, same where none is.`;
+  return { heading: { sides: [`${old} (${commits[0]})`, `${now} (${commits[1]})`], adapter, method }, rows };
+}
+
+async function compareCommits(ref: string, options: CompareOptions, json: JsonLines): Promise<Compared> {
+  const { ops, e2e, adapter, minutes } = options;
+  const prompts = e2e === true ? [] : e2e;
+  const compared = await interleave({ ref, ops, prompts, adapter, minutes });
+  const { environment, unmatched, rows, samples } = compared;
+  const [old, now] = compared.sides;
+  for (const unit of unmatched) console.log(`note: only ${unit}`);
+  for (const [i, row] of rows.entries())
+    json.write({ ...environment, bench: 'compare', commit: now.commit, old: old.commit, ...row, samples: samples[i] });
+  const method =
+    `Both sides took turns, sample by sample. All ${rows.length} intervals hold together at ${100 * (1 - ALPHA)} %, over ` +
+    `${LOOKS} looks. Changed where all of the interval is past ${CHANGE}, same where none is.`;
+  const sides = [`${old.commit} (${old.name})`, `${now.commit} (${now.name})`] as const;
+  return { heading: { sides, adapter: `${environment.adapter} (${environment.driver})`, method }, rows };
+}
+
+function writeMarkdown(file: string, text: string): void {
+  try {
+    writeFileSync(file, text);
+  } catch (error) {
+    const got = (error as Error).message;
+    throw new UsageError(`--markdown: expected a file that can be written, got ${got}; choose another path`);
+  }
+}

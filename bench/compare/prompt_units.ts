@@ -1,0 +1,78 @@
+import { decode, expandImages, joinFeatures, Phi4Vision } from '../../model/index.ts';
+import type { Device } from '../../runtime/index.ts';
+import { choosePrompts, type PromptSet } from '../e2e/prompts.ts';
+import { summarise } from '../e2e/result.ts';
+import { encodeAll, type Phase, readPatches, runPrompt } from '../e2e/run.ts';
+import { TINY } from '../e2e.ts';
+import type { ExpectedPrompt } from '../expected.ts';
+import { timed } from '../measure.ts';
+import type { Prepared, Unit } from './units.ts';
+
+/** Vision, prefill and a decode step of prompts of the tiny checkpoint, on the wall clock; no names mean all prompts. */
+export function promptUnits(device: Device, names: readonly string[]): Unit[] {
+  const set = choosePrompts({ folder: TINY, dtype: 'f32' }, TINY);
+  const load = once(() => Phi4Vision.load(device, TINY));
+  const chosen = set.prompts.filter(({ name }) => names.length === 0 || names.includes(name));
+  return chosen.flatMap((prompt) => {
+    const check = once(async () => checkPrompt(await load(), prompt, set));
+    const phases: Phase[] = prompt.images.length > 0 ? ['vision', 'prefill', 'decode'] : ['prefill', 'decode'];
+    return phases.map((phase) => ({
+      name: phase,
+      shape: `prompt=${prompt.name}`,
+      clock: 'wall' as const,
+      check,
+      prepare: async () => preparePhase(await load(), phase, prompt, set),
+    }));
+  });
+}
+
+/** The function with its first result kept. */
+function once<T>(body: () => Promise<T>): () => Promise<T> {
+  let result: Promise<T> | undefined;
+  return () => {
+    result ??= body();
+    return result;
+  };
+}
+
+async function checkPrompt(model: Phi4Vision, prompt: ExpectedPrompt, { picture, check }: PromptSet): Promise<string> {
+  const { ok, divergedAt } = summarise(prompt, [await runPrompt(model, prompt, picture, { check, profile: false })]);
+  return ok ? '' : `prompt ${prompt.name} diverges from ${divergedAt}`;
+}
+
+async function preparePhase(
+  model: Phi4Vision,
+  phase: Phase,
+  { ids, images: indices, runs }: ExpectedPrompt,
+  { picture }: PromptSet,
+): Promise<Prepared> {
+  const patches = await Promise.all(indices.map((index) => readPatches(model, picture(index))));
+  const images = await encodeAll(model, patches);
+  const counts = images.map(({ features }) => features.shape[0]!);
+  const expanded = expandImages(ids, counts, model.config.decoder.vocab);
+  const { tokens } = runs[0]!;
+  const session = await model.session({ capacity: expanded.length + tokens.length });
+  const prefill = () => session.prefill(expanded, joinFeatures(images));
+  await prefill();
+  const run: Record<Phase, () => Promise<number>> = {
+    async vision() {
+      const { result, millis } = await timed(() => encodeAll(model, patches));
+      for (const image of result) image.dispose();
+      return millis * 1e3;
+    },
+    prefill: async () => (await timed(prefill)).millis * 1e3,
+    async decode() {
+      const arrivals: number[] = [];
+      for await (const { at } of decode(session, { steps: tokens.length, forced: tokens })) arrivals.push(at);
+      return ((arrivals.at(-1)! - arrivals[0]!) / (arrivals.length - 1)) * 1e3;
+    },
+  };
+  return {
+    kernel: phase,
+    run: run[phase],
+    dispose() {
+      session.dispose();
+      for (const image of images) image.dispose();
+    },
+  };
+}

@@ -1,0 +1,89 @@
+import { type Case, type OpSpec, Random, showCase } from '../../kernels/spec.ts';
+import { specs } from '../../kernels/specs.ts';
+import { planCase, recordCase, runnable, verifyQuick } from '../../kernels/verify.ts';
+import type { Device, HostTensor, Kernel } from '../../runtime/index.ts';
+import { sum } from '../measure.ts';
+import { type Clock, wallMicros } from '../time_case.ts';
+
+/** Something to time, on one side; name and shape together are unique, and equal ones mean equal work. */
+export interface Unit {
+  name: string;
+  shape: string;
+  clock: Clock;
+  /** What is wrong with its results; empty when they are right. */
+  check(): Promise<string>;
+  prepare(): Promise<Prepared>;
+}
+
+/** A unit with everything that its runs need. */
+export interface Prepared {
+  /** What runs: the kernel, or the model's phase. */
+  kernel: string;
+  /** Runs once; returns microseconds of the unit's clock. */
+  run(): Promise<number>;
+  dispose(): void;
+}
+
+/** The bench shapes of ops, each with the variant that the device would choose; a name 'op/variant' forces that one. */
+export function opUnits(device: Device, names: readonly string[]): Unit[] {
+  const checks = new Map<Kernel, Promise<string>>();
+  return names.flatMap((name) => {
+    const spec = specs.find((candidate) => candidate.name === name.split('/')[0]);
+    if (!spec) return [];
+    const able = (c: Case) => runnable(device, spec, c).filter((kernel) => [spec.name, kernel.name].includes(name));
+    return spec.bench.filter((c) => able(c).length > 0).map((c) => opUnit(device, spec, c, name, able(c), checks));
+  });
+}
+
+function opUnit(
+  device: Device,
+  spec: OpSpec,
+  c: Case,
+  name: string,
+  able: readonly Kernel[],
+  checks: Map<Kernel, Promise<string>>,
+): Unit {
+  const clock = device.features.has('timestamp-query') ? 'gpu' : 'wall';
+  const inputs = () => spec.inputs(c, new Random(1));
+  return {
+    name,
+    shape: showCase(c),
+    clock,
+    check() {
+      const kernel = choose(device, spec, c, able, inputs());
+      if (!checks.has(kernel)) checks.set(kernel, checkKernel(device, spec, kernel));
+      return checks.get(kernel)!;
+    },
+    async prepare() {
+      const given = inputs();
+      const kernel = choose(device, spec, c, able, given).name;
+      const { plan, tensors } = await planCase(device, spec, c, kernel, given);
+      const gpuMicros = async () => sum((await plan.profile()).map(({ micros }) => micros));
+      return {
+        kernel,
+        run: clock === 'gpu' ? gpuMicros : () => wallMicros(device, plan),
+        dispose() {
+          plan.dispose();
+          for (const tensor of Object.values(tensors)) device.free(tensor.storage!);
+        },
+      };
+    },
+  };
+}
+
+/** The variant among some that the op uses where none is forced, or the first of them. */
+function choose(
+  device: Device,
+  spec: OpSpec,
+  c: Case,
+  able: readonly Kernel[],
+  inputs: Record<string, HostTensor>,
+): Kernel {
+  const used = recordCase(device, spec, c, undefined, inputs).map(({ kernel }) => kernel);
+  return able.find((kernel) => used.includes(kernel)) ?? able[0]!;
+}
+
+async function checkKernel(device: Device, spec: OpSpec, kernel: Kernel): Promise<string> {
+  const wrong = (await verifyQuick(device, spec, kernel)).find(({ ok }) => !ok);
+  return wrong ? `${kernel.name} ${wrong.case}: ${wrong.problem}` : '';
+}

@@ -1,0 +1,115 @@
+import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { encode } from 'jpeg-js';
+import { PNG } from 'pngjs';
+import { ropeTable } from '../../kernels/index.ts';
+import { patchify, resizeBilinear, targetSize } from '../../model/image.ts';
+import { type Message, type Phi4Vision, type Processor, type RgbImage, readImage } from '../../model/index.ts';
+import { KvCache } from '../../model/kv_cache.ts';
+import { Graph, Owned, Plan } from '../../runtime/index.ts';
+import { PICTURES } from '../cases/draw.ts';
+
+/** Work of the host, and its size in words. */
+export interface HostTask {
+  what: string;
+  run(): unknown;
+}
+
+/** Tasks by name, and how to clean up behind them. */
+export interface HostTasks {
+  tasks: Record<string, HostTask>;
+  dispose(): void;
+}
+
+/** Names of the tasks of pictureTasks and textTasks, which need no device, and of deviceTasks. */
+export const HOST_TASKS = ['tokenise', 'template', 'png', 'jpeg', 'resize', 'patchify'] as const;
+export const DEVICE_TASKS = ['record', 'plan', 'encode'] as const;
+
+const POSITIONS = 256;
+const JPEG_QUALITY = 85;
+const TEXT =
+  `The ferry left at 07:45, twelve minutes late, and everyone on deck was watching the fog lift off the harbour.
+"Third time this week," said the engineer; she had counted. Between 1839 and 1912 the crossing took 2.5 hours, today 55 min.
+Für Gäste: Frühstück ab 6 Uhr, naïve café crème 3,80 €. const total = items.reduce((sum, { price }) => sum + price, 0);
+`.repeat(6);
+
+/** What happens to text and pictures before the device sees them. */
+export function hostTasks(processor: Processor): HostTasks {
+  const { tokenizer, template, config } = processor;
+  const messages: Message[] = [{ role: 'user', content: `<image>\n${TEXT}` }];
+  const picture = PICTURES['page.png']!();
+  const { width, height } = picture;
+  const { patch } = config.vision;
+  const size = targetSize(height, width, { ...config.image, patch });
+  const resized = resizeBilinear(picture, size.height, size.width);
+  const tokens = tokenizer.encode(TEXT).length;
+  const folder = mkdtempSync(join(tmpdir(), 'daybreak-host-'));
+  const [png, jpeg] = [writeFile(folder, 'png', toPng(picture)), writeFile(folder, 'jpg', toJpeg(picture))];
+  const pixels = `${width} x ${height}`;
+  const tasks: Record<(typeof HOST_TASKS)[number], HostTask> = {
+    tokenise: { what: `${TEXT.length} characters to ${tokens} tokens`, run: () => tokenizer.encode(TEXT) },
+    template: { what: 'one message to a prompt', run: () => template.render(messages) },
+    png: { what: `${png.bytes} bytes to ${pixels} pixels`, run: () => readImage(png.path) },
+    jpeg: { what: `${jpeg.bytes} bytes to ${pixels} pixels, in a worker`, run: () => readImage(jpeg.path) },
+    resize: {
+      what: `${pixels} pixels to ${size.width} x ${size.height}`,
+      run: () => resizeBilinear(picture, size.height, size.width),
+    },
+    patchify: {
+      what: `${size.width} x ${size.height} pixels to patches of ${patch}`,
+      run: () => patchify(resized, patch),
+    },
+  };
+  return { tasks, dispose: () => rmSync(folder, { recursive: true }) };
+}
+
+/** What happens on the host before the device computes; pipelines are compiled beforehand. */
+export async function deviceTasks(model: Phi4Vision): Promise<HostTasks> {
+  const { device, config, decoder, dtype } = model;
+  const owned = new Owned(device);
+  const state = {
+    cache: new KvCache(device, config.decoder, POSITIONS, dtype, owned),
+    ropeTable: owned.keep(
+      device.upload(ropeTable(POSITIONS, config.decoder.headDim, config.decoder.ropeTheta), 'rope'),
+    ),
+    position: owned.keep(device.tensor('position', [1], 'u32')),
+  };
+  const record = () => {
+    const graph = new Graph(device);
+    const ids = graph.input('ids', [POSITIONS], 'u32');
+    graph.output('normed', decoder.finalNorm(graph, decoder.layers(graph, decoder.embed(graph, ids), state)));
+    return graph;
+  };
+  const graph = record();
+  const plan = async () => {
+    (await Plan.create(graph)).dispose();
+    device.gpu.queue.submit([]); // memory comes back with the next submit
+  };
+  await plan();
+  const session = owned.keep(await model.session({ capacity: POSITIONS }));
+  const dispatches = `${graph.steps.length} dispatches`;
+  const tasks: Record<(typeof DEVICE_TASKS)[number], HostTask> = {
+    record: { what: `a prefill of ${POSITIONS} positions, ${dispatches}`, run: record },
+    plan: { what: `memory and bind groups of these ${dispatches}`, run: plan },
+    encode: { what: 'the commands of one decode step', run: () => session.step().finish() },
+  };
+  return { tasks, dispose: () => owned.free() };
+}
+
+function toPng({ width, height, data }: RgbImage): Buffer {
+  const png = Object.assign(new PNG({ width, height }), { data: Buffer.from(data) });
+  return PNG.sync.write(png, { colorType: 2, inputColorType: 2, inputHasAlpha: false });
+}
+
+function toJpeg({ width, height, data }: RgbImage): Buffer {
+  const rgba = Buffer.alloc(width * height * 4, 255);
+  for (let from = 0, to = 0; from < data.length; from += 3, to += 4) rgba.set(data.subarray(from, from + 3), to);
+  return encode({ width, height, data: rgba }, JPEG_QUALITY).data;
+}
+
+function writeFile(folder: string, extension: string, content: Buffer): { path: string; bytes: number } {
+  const path = join(folder, `picture.${extension}`);
+  writeFileSync(path, content);
+  return { path, bytes: statSync(path).size };
+}

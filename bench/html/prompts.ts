@@ -1,0 +1,196 @@
+import { median, quantile } from '../measure.ts';
+import { mebibytes } from '../report.ts';
+import { type Cell, type DataTable, type Figure, groupBy, type Point, type Series } from './plot.ts';
+import type { E2eRow } from './rows.ts';
+
+/** A prompt's row under a name that no other row has. */
+export interface Case {
+  name: string;
+  row: E2eRow;
+}
+
+const DISTINGUISHING = ['dtype', 'model', 'adapter', 'driver', 'commit', 'date'] as const;
+
+/** Names rows by their prompts and, while that is ambiguous, by what else differs between them. */
+export function namedCases(rows: readonly E2eRow[]): Case[] {
+  let names = rows.map(({ prompt }) => prompt);
+  for (const key of DISTINGUISHING) {
+    if (new Set(names).size === names.length) break;
+    if (new Set(rows.map((row) => row[key])).size > 1) names = names.map((name, i) => `${name}, ${rows[i]![key]}`);
+  }
+  return rows.map((row, i) => ({ name: names[i]!, row }));
+}
+
+/** Whether each case is right; one that is wrong shows no time. `href` is where its details are. */
+export function verdictTable(cases: readonly Case[], href: (index: number) => string): DataTable {
+  return {
+    columns: [
+      'case',
+      'positions',
+      'verdict',
+      'tokens matched',
+      'ties',
+      'max error / std',
+      'mean error / std',
+      'TTFT ms',
+      'ms/token p50',
+      'p90',
+      'peak device MiB',
+    ],
+    rows: cases.map(({ name, row }, i) => [
+      { text: name, href: href(i) },
+      row.positions,
+      ...agreement(row),
+      ...(row.ok === false ? ['', '', '', ''] : times(row)),
+    ]),
+  };
+}
+
+function agreement({ ok, tokens, divergedAt, maxErrorStd, meanErrorStd }: E2eRow): Cell[] {
+  if (ok === undefined) return ['not compared', '', '', '', ''];
+  const verdict: Cell = ok ? { text: 'right', mark: 'ok' } : { text: `WRONG from ${divergedAt}`, mark: 'wrong' };
+  return [verdict, `${tokens.matched}/${tokens.total}`, tokens.ties, maxErrorStd, meanErrorStd];
+}
+
+function times({ repeats, peakBytes }: E2eRow): number[] {
+  const over = (value: (t: E2eRow['repeats'][number]) => number) => median(repeats.map(value));
+  return [
+    over((t) => t.ttftMillis),
+    over((t) => median(t.stepMillis)),
+    over((t) => quantile(t.stepMillis, 0.9)),
+    mebibytes(peakBytes),
+  ];
+}
+
+/** How far a case's stages are from the reference. */
+export function stageTable({ stages }: E2eRow): DataTable {
+  return {
+    columns: ['stage', 'max|got - ref| / max|ref|', 'verdict'],
+    rows: stages.map(({ stage, relative, ok }) => [
+      stage,
+      relative,
+      ok ? { text: 'right', mark: 'ok' } : { text: 'WRONG', mark: 'wrong' },
+    ]),
+  };
+}
+
+/** The largest error of each step's logits, by case and continuation, and the tightest bound of those. */
+export function errorFigure(cases: readonly Case[]): Figure {
+  const runs = cases.flatMap(({ name, row }) =>
+    Object.entries(row.runs).map(([run, verdict]) => ({ name: `${name}, ${run}`, ...verdict })),
+  );
+  const bound = tightest(runs.map(({ stepBounds }) => stepBounds));
+  const line = (name: string, errors: readonly number[], style: Pick<Series, 'color' | 'line'>): Series => ({
+    name,
+    ...style,
+    points: errors.map((y, i) => ({ x: i + 1, y })).filter(({ y }) => y > 0),
+  });
+  return {
+    title: 'Logit error per step',
+    note: 'max|got - ref| over the standard deviation of the reference logits. The bound is the tightest of all cases at that step. An error of exactly 0 has no point.',
+    plot: {
+      x: { title: 'step (tokens)' },
+      y: { title: 'error / standard deviation', log: true },
+      series: [
+        ...runs.map(({ name, stepErrors }, color) => line(name, stepErrors, { color, line: 'solid' })),
+        ...(bound.length > 0 ? [line('bound', bound, { color: 0, line: 'dashed' })] : []),
+      ],
+    },
+    table: {
+      columns: ['case', 'step', 'error / std', 'bound / std'],
+      rows: runs.flatMap(({ name, stepErrors, stepBounds }) =>
+        stepErrors.map((error, i) => [name, i + 1, error, stepBounds[i]!]),
+      ),
+    },
+  };
+}
+
+/** The smallest of the bounds at each step. */
+function tightest(bounds: readonly number[][]): number[] {
+  const length = Math.max(0, ...bounds.map((steps) => steps.length));
+  return Array.from({ length }, (_, i) => Math.min(...bounds.map((steps) => steps[i] ?? Number.POSITIVE_INFINITY)));
+}
+
+const PARTS: Record<string, (times: E2eRow['repeats'][number]) => number> = {
+  image: (t) => t.imageMillis,
+  vision: (t) => t.visionMillis,
+  prefill: (t) => t.prefillMillis,
+  'first token': (t) => t.ttftMillis - t.imageMillis - t.visionMillis - t.prefillMillis,
+};
+
+/** Where the time to the first token goes, by case. */
+export function latencyFigure(cases: readonly Case[]): Figure {
+  const parts = Object.entries(PARTS).map(([name, part], color) => ({
+    name,
+    color,
+    values: cases.map(({ row }) => median(row.repeats.map(part))),
+  }));
+  return {
+    title: 'Time to first token (TTFT)',
+    note: 'Wall clock; each part is the median over repeats. Not timed: loading the model, compiling, making the KV cache.',
+    plot: { x: { title: 'ms' }, y: { title: 'case' }, categories: cases.map(({ name }) => name), series: parts },
+    table: {
+      columns: ['case', ...parts.map(({ name }) => `${name} ms`), 'TTFT ms', 'fastest', 'slowest', 'repeats'],
+      rows: cases.map(({ name, row: { repeats } }, i) => {
+        const ttft = repeats.map(({ ttftMillis }) => ttftMillis);
+        const spread = [median(ttft), Math.min(...ttft), Math.max(...ttft), ttft.length];
+        return [name, ...parts.map(({ values }) => values[i]!), ...spread];
+      }),
+    },
+  };
+}
+
+/** Milliseconds of each token after the first over its position, by case. */
+export function tokenFigure(cases: readonly Case[]): Figure {
+  const series = cases.map(({ name, row }, color) => ({
+    name,
+    color,
+    line: 'solid' as const,
+    points: tokenPoints(row),
+  }));
+  return {
+    title: 'Time per token',
+    note: 'Wall clock from one token to the next; the median over repeats and continuations. Tokens are decoded a few ahead and may arrive together. Not timed: the first token, which is in the TTFT.',
+    plot: { x: { title: 'position (tokens)' }, y: { title: 'ms per token' }, series },
+    table: {
+      columns: ['case', 'position', 'ms per token'],
+      rows: series.flatMap(({ name, points }) => points.map(({ x, y }) => [name, x, y])),
+    },
+  };
+}
+
+/** Every continuation begins again at the end of the prompt. */
+function tokenPoints({ positions, runs, repeats }: E2eRow): Point[] {
+  const steps = Object.values(runs).flatMap(({ stepErrors }) => stepErrors.slice(1).map((_, i) => i));
+  const samples = repeats.flatMap(({ stepMillis }) =>
+    stepMillis.map((millis, i) => ({ position: positions + 1 + (steps[i] ?? i), millis })),
+  );
+  const byPosition = groupBy(samples, ({ position }) => position);
+  return [...byPosition].map(([x, group]) => ({ x, y: median(group.map(({ millis }) => millis)) }));
+}
+
+/** Device and resident memory over a run, in figures of their own: their sizes differ. */
+export function memoryFigures({ memory }: E2eRow): Figure[] {
+  const figure = (title: string, note: string, key: 'device' | 'resident', color: number): Figure => {
+    const points = memory.map((sample) => ({ x: sample.millis, y: sample[key] / 2 ** 20 }));
+    return {
+      title,
+      note: `${note} From reading the pictures to the last token of the first repeat.`,
+      plot: {
+        x: { title: 'ms since the prompt began' },
+        y: { title: 'MiB' },
+        series: [{ name: key, color, line: 'solid', points }],
+      },
+      table: { columns: ['ms', 'MiB'], rows: points.map(({ x, y }) => [x, y]) },
+    };
+  };
+  return [
+    figure('Device memory', 'Buffers of the device: the most since the sample before.', 'device', 0),
+    figure(
+      'Resident memory',
+      'Resident bytes of the whole process, on a software adapter with the device.',
+      'resident',
+      1,
+    ),
+  ];
+}
