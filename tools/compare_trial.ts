@@ -1,0 +1,141 @@
+// Does `bench compare --interleave` keep its promise? Runs it on a copy of the working tree against the same commit, where
+// it may report no change, and with a tenth of one kernel's work done twice, which it must find; both in 19 of 20 runs.
+import { spawn } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Command, InvalidArgumentError } from 'commander';
+import { inWorkers, measureUnit } from '../bench/compare/interleave.ts';
+import type { Side } from '../bench/compare/sides.ts';
+import { ALPHA, estimate, type Pair } from '../bench/compare/statistics.ts';
+import { isRegression, type Row } from '../bench/compare/table.ts';
+import { main, progressBar, runCommands } from '../bench/report.ts';
+import { makeRepository } from './repository.ts';
+
+const SLOWED = 'layer_norm';
+const OPS = `${SLOWED},rms_norm`;
+/** What the repeated work may cost, as measured over many rounds. */
+const SLOWDOWN = [1.08, 1.12] as const;
+const NEEDED = 19 / 20;
+const ROUNDS = 20;
+
+interface Options {
+  runs: number;
+  adapter?: string;
+}
+
+/** Gives the norm's kernels a tenth more workgroups, which do the first rows once more: nothing can optimise them away. */
+function slowDown(folder: string): void {
+  const edit = (name: string, edits: Record<string, string>) => {
+    const file = join(folder, 'kernels', SLOWED, name);
+    let source = readFileSync(file, 'utf8');
+    for (const [from, to] of Object.entries(edits)) {
+      if (source.split(from).length !== 2) throw new Error(`${file}: expected '${from}' once`);
+      source = source.replace(from, to);
+    }
+    writeFileSync(file, source);
+  };
+  const kernel = {
+    'let row = group.x + group.y * groups.x;':
+      'let index = group.x + group.y * groups.x; let row = index % params.rows;',
+    'if (row >= params.rows) {': 'if (index >= params.rows + params.rows / 10u) {',
+  };
+  edit(`${SLOWED}.wgsl`, kernel);
+  edit(`${SLOWED}_subgroup.wgsl`, kernel);
+  edit(`${SLOWED}.ts`, { 'linearGrid(rows)': 'linearGrid(rows + Math.floor(rows / 10))' });
+}
+
+/** The ratio of the slowed kernel's times per shape, over many rounds. */
+async function measureSlowdown(folder: string, slowed: string, adapter: string | undefined): Promise<number[]> {
+  const side = (name: string, at: string): Side => ({ name, commit: 'HEAD', folder: at });
+  const rounds: Pair[][][] = [];
+  const bar = progressBar('measuring the slowdown');
+  for (let round = 0; round < ROUNDS; round++) {
+    const sides = [side('original', folder), side('slowed', slowed)] as const;
+    await inWorkers({ adapter, ops: [SLOWED] }, sides, async (workers, [{ units }]) => {
+      for (const unit of units.keys()) {
+        const { pairs } = await measureUnit(workers, [unit, unit], round);
+        rounds[unit] = [...(rounds[unit] ?? []), pairs];
+      }
+    });
+    bar.update(round + 1, ROUNDS);
+  }
+  bar.stop();
+  return rounds.map((pairs) => estimate(pairs, ALPHA).ratio);
+}
+
+/** One run of the command in a repository: the rows that changed, and how long it took. */
+async function compareOnce(folder: string, { adapter }: Options): Promise<{ changed: Row[]; seconds: number }> {
+  const json = join(folder, '.git/rows.jsonl');
+  const command = [
+    '--import',
+    'tsx',
+    '--import',
+    join(folder, 'tools/software_vulkan.ts'),
+    join(folder, 'bench/main.ts'),
+  ];
+  const options = ['--interleave', 'HEAD', '--ops', OPS, '--json', json, ...(adapter ? ['--adapter', adapter] : [])];
+  const start = performance.now();
+  const child = spawn(process.execPath, [...command, 'compare', ...options], {
+    cwd: folder,
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
+  const code = await new Promise((resolve) => child.on('exit', resolve));
+  const lines = readFileSync(json, 'utf8').trim().split('\n');
+  const rows = lines.filter(Boolean).map((line): Row => JSON.parse(line));
+  if (rows.length === 0 || code !== (rows.some(isRegression) ? 1 : 0))
+    throw new Error(`compare: expected rows and an exit code that agrees with them, got ${rows.length} and ${code}`);
+  const changed = rows.filter(({ timing }) => timing?.verdict === 'slower' || timing?.verdict === 'faster');
+  return { changed, seconds: (performance.now() - start) / 1000 };
+}
+
+/** Runs the command several times; returns how often it was right. */
+async function trial(name: string, folder: string, options: Options, right: (changed: readonly Row[]) => boolean) {
+  let hits = 0;
+  for (let run = 1; run <= options.runs; run++) {
+    const { changed, seconds } = await compareOnce(folder, options);
+    const ok = right(changed);
+    if (ok) hits++;
+    const shown = changed.map(({ kernel, shape, timing }) => `${kernel} ${shape} ${timing!.ratio.toFixed(3)}`);
+    const outcome = `${ok ? 'right' : 'WRONG'}: ${shown.join('; ') || 'no change'}`;
+    console.log(`${name}, run ${run} of ${options.runs}, ${Math.round(seconds)} s: ${outcome}`);
+  }
+  return hits;
+}
+
+async function tryAll(options: Options): Promise<number> {
+  const { runs, adapter } = options;
+  const [same, slowed] = [makeRepository(), makeRepository()];
+  slowDown(slowed);
+  const ratios = await measureSlowdown(same, slowed, adapter);
+  const shown = ratios.map((ratio) => ratio.toFixed(3)).join(', ');
+  const fit = ratios.every((ratio) => ratio >= SLOWDOWN[0] && ratio <= SLOWDOWN[1]);
+  console.log(`${SLOWED} with a tenth of its work done twice: ${shown} of the time without, over ${ROUNDS} rounds`);
+  if (!fit) console.log(`expected ${SLOWDOWN.join(' to ')} for each shape: this slowdown tries nothing`);
+  const quiet = await trial('same commit', same, options, (changed) => changed.length === 0);
+  const found = await trial('slowed down', slowed, options, (changed) => {
+    return changed.some(isRegression) && changed.every((row) => row.kernel.startsWith(SLOWED) && isRegression(row));
+  });
+  const needed = Math.ceil(NEEDED * runs);
+  console.log(`no change in ${quiet} and the slowdown in ${found} of ${runs} runs; needed: ${needed} of each`);
+  return fit && Math.min(quiet, found) >= needed ? 0 : 1;
+}
+
+function count(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('expected an integer from 1 on');
+  return value;
+}
+
+process.on('SIGINT', () => process.exit(130)); // so that what goes away with the process does
+
+await main(async () => {
+  let exitCode = 0;
+  const program = new Command('compare_trial')
+    .description('Tries `bench compare --interleave` on the same commit and on a kernel that is 10 % slower.')
+    .option('--runs <n>', 'runs of each', count, 20)
+    .option('--adapter <name>', 'part of the name of the adapter to use (also DAYBREAK_ADAPTER)')
+    .action(async (options: Options) => {
+      exitCode = await tryAll(options);
+    });
+  return (await runCommands(program)) || exitCode;
+});

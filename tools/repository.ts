@@ -1,0 +1,20 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { copyWorkingTree } from '../bench/compare/sides.ts';
+
+/** A git repository whose one commit is this working tree, in a temporary folder that goes away with the process. */
+export function makeRepository(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'daybreak-repository-'));
+  process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+  copyWorkingTree(folder);
+  const git = (...args: string[]) => execFileSync('git', args, { cwd: folder, stdio: 'pipe' });
+  git('init', '--quiet');
+  writeFileSync(join(folder, '.git/info/exclude'), 'node_modules\n');
+  symlinkSync(fileURLToPath(new URL('../node_modules', import.meta.url)), join(folder, 'node_modules'));
+  git('add', '--all');
+  git('-c', 'user.name=daybreak', '-c', 'user.email=daybreak@localhost', 'commit', '--quiet', '--message=copy');
+  return folder;
+}
