@@ -36,7 +36,7 @@ import { median, timed } from './measure.ts';
 import { rainbow } from './rainbow.ts';
 import { digits, environment, JsonLines, mebibytes, printDevice, progressBar, Table } from './report.ts';
 import { showMemoryPlan } from './show_memory.ts';
-import type { StageError } from './verify.ts';
+import { BOUNDS, type StageError } from './verify.ts';
 
 /** Options of `bench full`. */
 export interface FullOptions {
@@ -46,10 +46,13 @@ export interface FullOptions {
   synthetic: string;
   format: SyntheticFormat;
   seed: number;
+  int8Activations?: boolean;
   adapter?: string;
   json?: string;
 }
 
+/** The error allowed of a layer that quantises its activations, over its largest value. */
+const INT8_BOUND = 2e-2;
 const TEXT_TOKENS = 20;
 const NEW_TOKENS = 4;
 /** 20 x 15 patches. */
@@ -75,8 +78,8 @@ export async function full(options: FullOptions): Promise<number> {
   const patches = processImage(rainbow(PICTURE), { ...config.image, patch: config.vision.patch });
   await printPlan(device, dir, config, patches);
   const disk = readAll(dir);
-  const loading = await load(device, dir);
-  const checks = new LayerChecks(config);
+  const loading = await load(device, dir, options.int8Activations);
+  const checks = new LayerChecks(config, options.int8Activations ? INT8_BOUND : BOUNDS.f32.stage);
   const { logits, ...figures } = await answer(loading.model, patches, checks);
   const memory = { resident: process.resourceUsage().maxRSS * 1024, device: device.memory.peak };
   const stages = verify(dir, config, checks, logits);
@@ -147,14 +150,16 @@ function readAll(dir: string): Rate {
   return { bytes, millis: performance.now() - start };
 }
 
-async function load(device: Device, dir: string) {
+async function load(device: Device, dir: string, int8Activations = false) {
   const bar = progressBar('loading');
   let bytes = 0;
   const progress = (done: number, total: number) => {
     bytes = total;
     bar.update(done, total);
   };
-  const { result: model, millis } = await timed(() => Phi4Vision.load(device, dir, { progress }).finally(bar.stop));
+  const { result: model, millis } = await timed(() =>
+    Phi4Vision.load(device, dir, { int8Activations, progress }).finally(bar.stop),
+  );
   return { model, rate: { bytes, millis } };
 }
 

@@ -113,6 +113,7 @@ await main(async () => {
     .option('--synthetic <shape>', "its shape: '15b', or a folder with a config.json", '15b')
     .addOption(format())
     .addOption(seed())
+    .option('--int8-activations', 'feed quantised weights activations of 8 bits')
     .addOption(adapter())
     .addOption(json())
     .action(async (options: FullOptions) => {

@@ -19,11 +19,28 @@ import * as assert from 'uvu/assert';
 import { dequantizeRowsHost, type Quantization, quantizeRowsHost } from '../kernels/index.ts';
 import { Random } from '../kernels/spec.ts';
 import { writeIndex } from '../model/checksums.ts';
-import { loadConfig, Phi4Vision, quantizeCheckpoint, quantizeOnDevice, type StoredFormats } from '../model/index.ts';
+import {
+  decode,
+  formatOf,
+  isQuantized,
+  loadConfig,
+  Phi4Vision,
+  quantizeCheckpoint,
+  quantizeOnDevice,
+  type StoredFormats,
+} from '../model/index.ts';
 import { interleaved, type MatrixLayout, plain, rowPadded, stacked } from '../model/matrix_layout.ts';
 import { Checkpoint, INDEX } from '../model/safetensors.ts';
 import { WeightStore } from '../model/weights.ts';
-import { CheckpointError, type Device, type Matrix, openDevice, UsageError, widen } from '../runtime/index.ts';
+import {
+  CheckpointError,
+  type Device,
+  type HostTensor,
+  type Matrix,
+  openDevice,
+  UsageError,
+  widen,
+} from '../runtime/index.ts';
 import { TINY } from './bench.ts';
 import { writeSafetensors } from './fixtures/safetensors.ts';
 import { testDevice } from './gpu.ts';
@@ -248,6 +265,37 @@ function quantizedOnHost(values: number[], rows: number, cols: number, how: Quan
   return [...dequantizeRowsHost(quantizeRowsHost(Float32Array.from(values), rows, cols, how), rows, cols, how)];
 }
 
+/** The tiny checkpoint with the matrices of a quantised format as f32 values of what is left of them. */
+function dequantizedTensors(formats: StoredFormats): Record<string, HostTensor> {
+  const checkpoint = Checkpoint.open(TINY);
+  const tensors = [...checkpoint.tensors.keys()].map((name): [string, HostTensor] => {
+    const tensor = checkpoint.read(name);
+    const format = formatOf(name, formats);
+    if (!isQuantized(format)) return [name, tensor];
+    const [rows = 0, cols = 0] = tensor.shape;
+    const values = [...widen(tensor.dtype, tensor.data)];
+    const left = quantizedOnHost(values, rows, cols, { format, group: formats.group });
+    return [name, { shape: tensor.shape, dtype: 'f32', data: Float32Array.from(left) }];
+  });
+  checkpoint.close();
+  return Object.fromEntries(tensors);
+}
+
+/** The logits of four steps after a few tokens. */
+async function logits(on: Device, dir: string, quantize?: StoredFormats): Promise<Float32Array> {
+  const model = await Phi4Vision.load(on, dir, { quantize });
+  const session = await model.session({ capacity: 16 });
+  const steps = 4;
+  const rows = on.tensor('step_logits', [steps, session.vocab], 'f32');
+  await session.prefill(Uint32Array.of(3, 1, 4, 1, 5, 9));
+  for await (const _ of decode(session, { steps, forced: Uint32Array.of(2, 6, 5, 3), logits: rows }));
+  const { data } = await on.download(rows);
+  on.free(rows.storage);
+  session.dispose();
+  model.dispose();
+  return data as Float32Array;
+}
+
 const device = await testDevice();
 if (device) {
   const load = async (dir: string, options = {}) => {
@@ -350,6 +398,26 @@ if (device) {
     assertSameValues((await device.download(tensor)).data, whole.quants, 'quants');
     assertSameValues((await device.download(scales!)).data, whole.scales, 'scales');
     store.owned.free();
+  });
+
+  test('a quantised model computes what one with the dequantised weights does', async () => {
+    const formats = { group: 32, decoder: 'q4', head: 'q8', embedding: 'q4', vision: 'bf16' } as const;
+    const stored = join(root, 'stored');
+    await quantizeCheckpoint(TINY, stored, { formats });
+    const widened = mkdtempSync(join(root, 'widened-'));
+    for (const name of ['config.json', 'generation_config.json']) copyFileSync(join(TINY, name), join(widened, name));
+    writeSafetensors(join(widened, 'model.safetensors'), dequantizedTensors(formats));
+    const expected = await logits(device, widened);
+    const got = await logits(device, stored);
+    const largest = Math.max(...expected.map(Math.abs));
+    const error = Math.max(...expected.map((value, i) => Math.abs(value - got[i]!)));
+    assert.ok(error < 1e-4 * largest, `error ${error} of ${largest}`);
+    assertSameValues(await logits(device, TINY, formats), got, 'on the fly');
+    await rejects(
+      logits(device, stored, formats),
+      UsageError,
+      /expected a checkpoint as published, got a quantised one/,
+    );
   });
 
   test('a flipped byte is found in every class of tensor and every other file, and named', async () => {

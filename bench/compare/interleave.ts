@@ -113,7 +113,7 @@ async function listUnits(work: Work, sides: Sides) {
     const { units, unmatched } = match(opened, sides);
     if (units.length === 0) {
       const got = unmatched.length > 0 ? unmatched.join('; ') : 'none on either side';
-      throw new UsageError(`--interleave: expected units that both sides have, got ${got}; choose other --ops`);
+      throw new UsageError(`--interleave: expected units that both sides have, got ${got}; choose other --ops or prompts`);
     }
     const bar = progressBar('checking');
     for (const [i, unit] of units.entries()) {

@@ -1,6 +1,6 @@
 import type { ModelConfig, Taps } from '../../model/index.ts';
 import { widen } from '../../runtime/index.ts';
-import { BOUNDS, type StageError } from '../verify.ts';
+import type { StageError } from '../verify.ts';
 import { decoderLayer, logits, visionLayer } from './host_layers.ts';
 import type { HostWeights } from './host_weights.ts';
 
@@ -9,15 +9,17 @@ const ROWS = 8;
 /** Keeps what goes into and comes out of some layers, and evaluates them again in float64 on the host. */
 export class LayerChecks implements Taps {
   #config: ModelConfig;
+  #bound: number;
   #decoder: number[];
   #vision: number[];
   #kept = new Map<string, Float32Array>();
 
-  /** The second, the middle and the last layer of the decoder, the second and the last used of the encoder. */
-  constructor(config: ModelConfig) {
+  /** The second, the middle and the last layer of the decoder, the second and the last used of the encoder; `bound` is the error allowed. */
+  constructor(config: ModelConfig, bound: number) {
     const [layers, vision] = [config.decoder.layers, config.vision.usedLayers];
     const distinct = (wanted: number[], count: number) => [...new Set(wanted)].filter((i) => i >= 1 && i < count);
     this.#config = config;
+    this.#bound = bound;
     this.#decoder = distinct([1, layers >> 1, layers - 1], layers);
     this.#vision = distinct([1, vision - 1], vision);
   }
@@ -37,7 +39,7 @@ export class LayerChecks implements Taps {
     for (const layer of this.#vision) yield this.#compare(weights, 'vision.', layer, visionLayer);
     for (const layer of this.#decoder) yield this.#compare(weights, '', layer, decoderLayer);
     const last = this.#rows(`layers.${this.#config.decoder.layers - 1}`, this.#config.decoder.hidden).at(-1)!;
-    yield relative('lm_head', [got], [logits(weights, this.#config, last)]);
+    yield relative('lm_head', [got], [logits(weights, this.#config, last)], this.#bound);
   }
 
   /** Steps of verify. */
@@ -51,7 +53,7 @@ export class LayerChecks implements Taps {
     const wanted = Array.from({ length: ROWS }, (_, i) => Math.floor((i * (x.length - 1)) / (ROWS - 1)));
     const y = this.#rows(`${prefix}layers.${layer}`, hidden);
     const got = wanted.map((row) => y[row]!);
-    return relative(`${prefix}layers.${layer}`, got, evaluate(weights, this.#config, layer, x, wanted));
+    return relative(`${prefix}layers.${layer}`, got, evaluate(weights, this.#config, layer, x, wanted), this.#bound);
   }
 
   #rows(name: string, width: number): Float64Array[] {
@@ -60,11 +62,12 @@ export class LayerChecks implements Taps {
   }
 }
 
-/** max|got - ref| / max|ref| over all rows, within the f32 bound of stages. */
+/** max|got - ref| / max|ref| over all rows. */
 function relative(
   stage: string,
   got: readonly (Float32Array | Float64Array)[],
   ref: readonly Float64Array[],
+  bound: number,
 ): StageError {
   let [worst, largest] = [0, 0];
   ref.forEach((row, t) => {
@@ -74,5 +77,5 @@ function relative(
     });
   });
   const error = worst / largest;
-  return { stage, relative: error, ok: error <= BOUNDS.f32.stage };
+  return { stage, relative: error, ok: error <= bound };
 }

@@ -1,9 +1,10 @@
 // y[n] = act(sum_k x[k] w[n, k] + bias[n]) + residual[n], for one row; see lib/linear.wgsl for act
-// x [1, inner] elem read; w [outs, inner] any format in 16-byte words read; bias [all outs] f32 read;
-// residual [1, width] f32 read; y [1, width] out_elem written from column `first` on
+// x [1, inner] elem read; w [outs, inner] of any format in 16-byte words read; bias [all outs] f32 read; residual [1, width]
+// f32 read; scales [outs, groups] f16 in pairs read, of quantised w; y [1, width] out_elem written from column `first` on
 // Grid: one workgroup per 4 columns, folded over x and y. Workgroup memory: LANES * 16 bytes = 1 KiB.
 // For GPUs: the lanes read 16 LANES consecutive bytes of each of four columns at a time and add up at the end.
-// Source: own. Versions: not yet timed on a GPU; 2.8 Gelem/s on lavapipe where gemv_register reaches 4.6.
+// Source: own. Versions: not yet timed on a GPU; 2.8 Gelem/s on lavapipe where gemv_register reaches 4.6; q4
+// the same.
 alias elem = f32;
 alias out_elem = f32;
 // FORMAT of w: 0 f32, 1 bf16, 2 f16, 3 q4, 4 q8. GROUP: columns that share a scale. PADDED: words of quants reach behind

@@ -3,7 +3,8 @@
 // in 16-byte words read; bias [all outs] f32 read; residual [1, width] f32 read; scales [outs, groups] f16 in pairs read;
 // y [1, width] out_elem written from column `first` on
 // Grid: one workgroup per 8 columns, folded over x and y. Workgroup memory: none.
-// For GPUs: gemv_subgroup with sums that are integers within a block of 32 columns of x and f32 across. Source: own.
+// For GPUs: gemv_subgroup with sums that are integers within a block of 32 columns of x and f32 across.
+// Source: own. Versions: not yet timed on a GPU; 4.9 to 5.6 Gelem/s of q4 on lavapipe (gemv_dot 5.8), 0.50 on SwiftShader (0.76).
 enable subgroups;
 alias out_elem = f32;
 // FORMAT of w: 3 q4, 4 q8. GROUP: columns that share a scale. ACTIVATION: 0 none, 1 gelu_tanh, 2 gelu_erf, 3 silu_gate.

@@ -1,13 +1,13 @@
 // y[n] = act(sum_k x[k] w[n, k] + bias[n]) + residual[n], for one row; see lib/linear.wgsl for act
-// x [1, inner] elem read; w [outs, inner] any format in 16-byte words read; bias [all outs] f32 read;
-// residual [1, width] f32 read; y [1, width] out_elem written from column `first` on
+// x [1, inner] elem read; w [outs, inner] of any format in 16-byte words read; bias [all outs] f32 read; residual [1, width]
+// f32 read; scales [outs, groups] f16 in pairs read, of quantised w; y [1, width] out_elem written from column `first` on
 // Grid: one workgroup per 8 columns, folded over x and y. Workgroup memory: none.
 // For GPUs: the lanes of a subgroup read neighbouring words of four columns, two steps at once (8 loads of 16 bytes under
 // way a lane), and add up at the end: no barrier. All subgroups of the grid take turns at the groups of four columns, the
 // first ones of all workgroups before the second ones: of 32 lanes one group each, of 64 lanes two; smaller ones may find
 // none left. 5120 columns on 132 processors are 640 small workgroups, all resident at once, at most 5 and 40 KiB under way
 // on each. Source: own. Versions: not yet timed on a GPU; 3.0 Gelem/s on lavapipe (gemv 2.6, gemv_register 4.3), 0.57 on
-// SwiftShader (0.15, 0.78).
+// SwiftShader (0.15, 0.78); q4 3.5, SwiftShader 0.66.
 enable subgroups;
 alias elem = f32;
 alias out_elem = f32;

@@ -1,6 +1,7 @@
 // y[r, n] = act(sum_k x[r, k] w[n, k] + bias[n]) + residual[r, n]; see lib/linear.wgsl for act
-// x [rows, inner] elem read; w [outs, inner] any format in 16-byte words read; bias [all outs] f32 read;
-// residual [rows, width] f32 read; y [rows, width] out_elem written from column `first` on
+// x [rows, inner] elem read; w [outs, inner] of any format in 16-byte words read; bias [all outs] f32 read; residual
+// [rows, width] f32 read; scales [outs, groups] f16 in pairs read, of quantised w; y [rows, width] out_elem written from
+// column `first` on
 // Grid: x over tiles of ROWS rows (neighbours share the weights in cache), y over tiles of 8 LANES columns.
 // Workgroup memory: none. For adapters that run on the CPU: a lane owns 8 columns, so every widened word of w serves ROWS
 // rows and every element of x 8 columns; four columns are one vec4f, their four words a matrix, four products one v * M.
@@ -13,7 +14,7 @@
 //   16 rows, 4 columns, v * M  3.8 (spills, and compiles twice as long)
 //   8 rows, 8 columns, v * M  7.3, compiles twice as long
 //   4 rows, 8 columns, v * M  7.9 to 9.5; 1.3 (kept: 16 loads for 2048 products instead of 20); 10.5 at 300 x 1152 x 4304 and
-//     at 300 x 5120 x 7680, 6 at 512 x 128 x 640 f32; compiles in 0.4 to 1 s
+//     at 300 x 5120 x 7680, 6 at 512 x 128 x 640 f32; compiles in 0.4 to 1 s; q4 10.1 to 11.7, q8 8.5
 alias elem = f32;
 alias out_elem = f32;
 // FORMAT of w: 0 f32, 1 bf16, 2 f16, 3 q4, 4 q8. GROUP: columns that share a scale. PADDED: words of quants reach behind

@@ -1,6 +1,7 @@
 // y[r, n] = act(sum_k x[r, k] w[n, k] + bias[n]) + residual[r, n]; see lib/linear.wgsl for act
-// x [rows, inner] elem read; w [outs, inner] any format in 16-byte words read; bias [all outs] f32 read;
-// residual [rows, width] f32 read; y [rows, width] out_elem written from column `first` on
+// x [rows, inner] elem read; w [outs, inner] of any format in 16-byte words read; bias [all outs] f32 read; residual
+// [rows, width] f32 read; scales [outs, groups] f16 in pairs read, of quantised w; y [rows, width] out_elem written from
+// column `first` on
 // Grid: x over tiles of ROWS rows (neighbours share the weights in cache), y over tiles of 8 LANES columns.
 // Workgroup memory: none. For adapters that run on the CPU and pay for every lane of a load: matmul_register, but each of
 // four lanes loads another quarter of SHARE neighbouring vec4 of a row of x and the subgroup shuffles them. Four lanes
@@ -14,6 +15,8 @@
 //   8 rows, 8 columns, subgroupBroadcast  12.1; quadBroadcast  14.0
 //   8 rows, 8 columns, SHARE 8  18.5 (14.7), wrong in subgroups of 4
 //   8 rows, 12 or 16 columns; 16 rows, 4 or 8 columns  5.7 to 6.9 (spills)
+//   q4, every word loaded for both its halves  15.5 to 17.2 (kept), once, in a variable  16.2, but bf16 then 0.88 of its speed;
+//     q8 14.3; dequantised once to f16: 12.3 at 256 rows, 10.4 at 64, 3.5 at 8 (15.5 here), so that it never pays
 //   SwiftShader (subgroups of 4), 64 x 512 x 512: 1.0 times matmul_register, f32 1.1; an array of arrays for the sums  0.9
 enable subgroups;
 alias elem = f32;

@@ -1,13 +1,14 @@
 // y[r, n] = act(sum_k x[r, k] w[n, k] + bias[n]) + residual[r, n]; see lib/linear.wgsl for act
-// x [rows, inner] f16 read; w [outs, inner] bf16 or f16 in 16-byte words read; bias [all outs] f32 read;
-// residual [rows, width] f32 read; y [rows, width] out_elem written from column `first` on
+// x [rows, inner] f16 read; w [outs, inner] bf16, f16, q4 or q8 in 16-byte words read; bias [all outs] f32 read; residual
+// [rows, width] f32 read; scales [outs, groups] f16 in pairs read, of quantised w; y [rows, width] out_elem written from
+// column `first` on
 // Grid: x over tiles of 64 rows, y over tiles of 64 columns.
 // Workgroup memory: 2 * 64 * 10 * 8 + 1024 * 4 = 14336 bytes.
 // For GPUs with matrix units: four subgroups of 32 lanes, each 32 x 32 as 2 x 2 matrices of 16 x 16, step 32 along inner;
 // f16 products, f32 sums. A tile row takes 10 vec4<f16> (8 and two that skew it); offsets and strides of matrices count
 // elements of the array, here vec4<f16>. A subgroup passes its sums on through 1 KiB of its own, one matrix at a time.
 // Precision: bf16 weights become f16, exact from 2^-17 to 65504 in magnitude; smaller ones are rounded to multiples of
-// 2^-24, larger ones overflow, so that only weights known to be smaller may come here.
+// 2^-24, larger ones overflow, so that only weights known to be smaller may come here; quant * scale is rounded to f16.
 // Source: own; tile sizes follow the usual cooperative matrix layout. Versions: compiles; never run on a GPU yet.
 enable f16;
 enable subgroups;

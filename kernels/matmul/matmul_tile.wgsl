@@ -1,6 +1,7 @@
 // y[r, n] = act(sum_k x[r, k] w[n, k] + bias[n]) + residual[r, n]; see lib/linear.wgsl for act
-// x [rows, inner] elem read; w [outs, inner] any format in 16-byte words read; bias [all outs] f32 read;
-// residual [rows, width] f32 read; y [rows, width] out_elem written from column `first` on
+// x [rows, inner] elem read; w [outs, inner] of any format in 16-byte words read; bias [all outs] f32 read; residual
+// [rows, width] f32 read; scales [outs, groups] f16 in pairs read, of quantised w; y [rows, width] out_elem written from
+// column `first` on
 // Grid: x over tiles of 64 rows, y over tiles of 64 columns. Workgroup memory: 2 * 64 * 5 * 16 = 10240 bytes.
 // For GPUs: 16 x 16 lanes, each 4 rows x 4 neighbouring columns, step 16 along inner. A tile row takes 5 vec4f (4 and one
 // that skews it), and column 4 t + j lies in slot 16 j + t, so that lanes side by side read different banks.

@@ -4,7 +4,8 @@
 // Grid: one invocation per two groups, folded over x and y. Workgroup memory: none.
 // Bits are those of quantizeRowsHost on every adapter: no operation here may be rounded in more than one way. Products of
 // quants and scales are exact, and so are squares of errors cut to 12 bits; the reciprocal comes from a division of integers.
-// Source: own.
+// Source: own. Versions: Mweights/s per 2 cores of CPU time on lavapipe (Mesa 25.0), bf16 1024 x 5120: q4 120, 160 and 190
+// with groups of 32, 64 and 128; q8 210, 270 and 290. Not yet timed on a GPU.
 // FORMAT of w: 0 f32, 1 bf16, 2 f16.
 const FORMAT: u32 = 1u;
 const FOUR_BITS: bool = true;
