@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { sameShape, UsageError } from '../runtime/index.ts';
+import { DaybreakError, sameShape, UsageError } from '../runtime/index.ts';
 import { writeIndex } from './checksums.ts';
 import { QUANTIZATION, type StoredFormats } from './config.ts';
 import { assertDiskRoom, removeParts, writeDurably } from './durable_file.ts';
@@ -56,7 +56,7 @@ export class QuantizeFolder {
       mkdirSync(dir, { recursive: true });
       this.#resume(readdirSync(dir));
     } catch (error) {
-      if (error instanceof UsageError) throw error;
+      if (error instanceof DaybreakError) throw error;
       throw refuse(dir, 'a folder that can be written', (error as Error).message);
     }
   }
@@ -144,8 +144,8 @@ function isReport(value: unknown): value is TensorReport {
 
 function isCompanion(dir: string, name: string): boolean {
   if (!COMPANION.test(name) || ['config.json', INDEX, REPORT].includes(name)) return false;
-  const status = statSync(join(dir, name));
-  return status.isFile() && status.size <= MAX_JSON_BYTES;
+  const status = statSync(join(dir, name), { throwIfNoEntry: false });
+  return status?.isFile() === true && status.size <= MAX_JSON_BYTES;
 }
 
 function refuse(dir: string, expected: string, got: string): UsageError {

@@ -332,9 +332,10 @@ export class Device {
     return this.#pipelines.get(kernel, constants);
   }
 
-  /** Resolves when all submitted work is done. */
+  /** Resolves when all submitted work is done, and the memory of freed buffers is given back: that needs a submit. */
   async idle(): Promise<void> {
     this.assertAlive();
+    this.gpu.queue.submit([]);
     await this.#spanned('idle', 'queue', () => this.gpu.queue.onSubmittedWorkDone());
     this.assertAlive();
   }

@@ -41,7 +41,7 @@ import {
   UsageError,
   widen,
 } from '../runtime/index.ts';
-import { TINY } from './bench.ts';
+import { fails, runQuantize, TINY } from './bench.ts';
 import { writeSafetensors } from './fixtures/safetensors.ts';
 import { testDevice } from './gpu.ts';
 
@@ -181,6 +181,18 @@ test('a full disk ends the run with the file, and the next run goes on', async (
   syncBuiltinESMExports();
   await quantizeCheckpoint(TINY, dir, { shardBytes: SHARD_BYTES });
   assertSame(dir);
+});
+
+test('the command writes what the library does, and says what came out', async () => {
+  const [dir, same] = [join(root, 'command'), join(root, 'library')];
+  const { status, stdout } = runQuantize('--model', TINY, '--out', dir, '--group', '128', '--vision', 'int8', '--host');
+  assert.is(status, 0);
+  assert.match(stdout, /^q4 +12 +1\.0 +0\.3 /m);
+  assert.match(stdout, /^all +76 /m);
+  await quantizeCheckpoint(TINY, same, { formats: { group: 128, vision: 'q8' } });
+  assertSame(dir, contents(same));
+  fails(runQuantize('--model', TINY, '--out', TINY, '--host'), /^error: quantize: .* expected a new or empty folder/);
+  fails(runQuantize('--model', TINY, '--out', dir, '--group', '48'), /Allowed choices are 32, 64, 128/);
 });
 
 test('weights that a format cannot hold are named', async () => {

@@ -6,6 +6,7 @@ import { DEFAULT_FORMATS, quantizeCheckpoint, quantizeOnDevice, type TensorRepor
 import { openDevice } from '../runtime/index.ts';
 
 const FORMATS = { int4: 'q4', int8: 'q8', f16: 'f16', bf16: 'bf16' } as const;
+const NAMES = { q4: 'int4', q8: 'int8', f16: 'f16', bf16: 'bf16' } as const;
 const WORST = 10;
 
 interface Options {
@@ -22,7 +23,7 @@ interface Options {
 /** Quantises a checkpoint and prints how its tensors came out. */
 async function quantize({ model, out, adapter, host, ...options }: Options): Promise<void> {
   const formats = {
-    group: Number(options.group) as 32 | 64 | 128,
+    group: Number(options.group),
     decoder: DEFAULT_FORMATS.decoder,
     head: FORMATS[options.lmHead],
     embedding: FORMATS[options.embedding],
@@ -53,8 +54,8 @@ async function quantize({ model, out, adapter, host, ...options }: Options): Pro
 
 function report(tensors: readonly TensorReport[]): void {
   const formats = new Table({ format: 8, tensors: 8, 'MB before': 10, 'MB after': 10, 'mean error': 10, largest: 10 });
-  for (const format of new Set(tensors.map((tensor) => tensor.format))) {
-    const some = tensors.filter((tensor) => tensor.format === format);
+  for (const format of [...new Set(tensors.map((tensor) => tensor.format)), 'all']) {
+    const some = tensors.filter((tensor) => format === 'all' || tensor.format === format);
     const sum = (key: 'bytesBefore' | 'bytesAfter' | 'error') => some.reduce((total, tensor) => total + tensor[key], 0);
     const errors = [sum('error') / some.length, Math.max(...some.map(({ error }) => error))];
     formats.row([
@@ -76,14 +77,22 @@ function megabytes(bytes: number): string {
 await main(() => {
   const choice = (flags: string, description: string, choices: string[], fallback: string) =>
     new Option(flags, description).choices(choices).default(fallback);
+  const { group, head, embedding, vision } = DEFAULT_FORMATS;
   const program = new Command('quantize')
     .description('Write a checkpoint with 4-bit weights; run it again after an interruption and it goes on.')
     .requiredOption('--model <dir>', 'model folder')
     .requiredOption('--out <dir>', 'new folder for the quantised model')
-    .addOption(choice('--group <n>', 'columns that share a scale', ['32', '64', '128'], '64'))
-    .addOption(choice('--lm-head <format>', 'format of lm_head', ['int4', 'int8', 'bf16'], 'int8'))
-    .addOption(choice('--embedding <format>', 'format of the embedding', ['int4', 'int8', 'bf16'], 'int8'))
-    .addOption(choice('--vision <format>', 'of vision tower and projector', ['int4', 'int8', 'f16', 'bf16'], 'f16'))
+    .addOption(choice('--group <n>', 'columns that share a scale', ['32', '64', '128'], String(group)))
+    .addOption(choice('--lm-head <format>', 'format of lm_head', ['int4', 'int8', 'bf16'], NAMES[head]))
+    .addOption(choice('--embedding <format>', 'format of the embedding', ['int4', 'int8', 'bf16'], NAMES[embedding]))
+    .addOption(
+      choice(
+        '--vision <format>',
+        'format of vision tower and projector',
+        ['int4', 'int8', 'f16', 'bf16'],
+        NAMES[vision],
+      ),
+    )
     .option('--adapter <name>', 'part of the name of the adapter to use (also DAYBREAK_ADAPTER)')
     .option('--host', 'quantise without a device: the same files, slowly')
     .action(quantize);
