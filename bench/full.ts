@@ -84,7 +84,8 @@ export async function full(options: FullOptions): Promise<number> {
   const memory = { resident: process.resourceUsage().maxRSS * 1024, device: device.memory.peak };
   const stages = verify(dir, config, checks, logits);
   const row = { ...figures, disk, load: loading.rate, memory, stages };
-  json.write({ bench: 'full', ...environment(device), model: dir, ...row });
+  const model = options.model ?? `synthetic ${options.synthetic} ${options.format}, seed ${options.seed}`;
+  json.write({ bench: 'full', ...environment(device), model, ...row });
   printResult(row);
   const fits = memory.resident <= residentLimit(disk.bytes);
   return fits && stages.every(({ ok }) => ok) ? 0 : 1;
