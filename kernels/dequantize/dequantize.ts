@@ -31,6 +31,7 @@ export const variants = [PLAIN];
 export function dequantize(g: Graph, w: Matrix, as: 'f16' | 'f32'): Matrix {
   const { name, cols, dtype } = w;
   expect(dtype === 'q4' || dtype === 'q8', 'dequantize', name, 'q4 or q8', dtype);
+  expect(w.rows > 0, 'dequantize', `rows of ${name}`, 'at least one', w.rows);
   expect(cols > 0 && cols % 8 === 0, 'dequantize', `cols of ${name}`, 'a positive multiple of 8', cols);
   checkQuantized(w);
   const fitting = Math.floor(g.device.maxBlockBytes / (cols * BYTES[as]));

@@ -122,7 +122,7 @@ export function linear(g: Graph, x: Tensor | Int8Rows, w: Matrix, options: Linea
   };
   for (const { tensor, scales = null, row } of w.blocks) {
     const outs = tensor.shape[0]!;
-    const words = tensorBytes(tensor) / outs / 16;
+    const words = (tensor.shape[1]! * BYTES[tensor.dtype]) / 16;
     const share = (outs / w.rows) * rows * width; // elements of y that this block makes
     const moved = [...Object.values(operands), tensor, ...(scales ? [scales] : [])].map(tensorBytes);
     g.dispatch({
@@ -153,7 +153,7 @@ function operandsOf(x: Tensor | Int8Rows): {
     return { rows: quants.shape[0]!, inner: cols, dtype: 'i8', operands: { x: quants, x_scales: scales } };
   }
   const [rows = 0, inner = 0] = x.shape;
-  const fits = x.shape.length === 2 && rows > 0 && (x.dtype === 'f32' || x.dtype === 'f16');
+  const fits = x.shape.length === 2 && (x.dtype === 'f32' || x.dtype === 'f16');
   expect(fits, 'matmul', 'x', 'f32 or f16 [rows, inner]', shown(x));
   return { rows, inner, dtype: x.dtype, operands: { x } };
 }
@@ -168,6 +168,7 @@ function check(
   { activation, bias, residual }: LinearOptions,
   width: number,
 ): void {
+  expect(rows > 0, 'matmul', 'rows of x', 'at least one', rows);
   expect(inner > 0 && inner % 8 === 0, 'matmul', 'inner', 'a multiple of 8', inner, 'pad x and w with zeros');
   expect(w.cols === inner, 'matmul', w.name, showShape([w.rows, inner]), showShape([w.rows, w.cols]));
   expect(FORMATS[w.dtype] !== undefined, 'matmul', w.name, 'f32, bf16, f16, q4 or q8', w.dtype);
