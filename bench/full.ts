@@ -36,6 +36,7 @@ import { median, timed } from './measure.ts';
 import { rainbow } from './rainbow.ts';
 import { digits, environment, JsonLines, mebibytes, printDevice, progressBar, Table } from './report.ts';
 import { showMemoryPlan } from './show_memory.ts';
+import { traced } from './trace.ts';
 import { BOUNDS, type StageError } from './verify.ts';
 
 /** Options of `bench full`. */
@@ -49,6 +50,7 @@ export interface FullOptions {
   int8Activations?: boolean;
   adapter?: string;
   json?: string;
+  trace?: string;
 }
 
 /** The error allowed of a layer that quantises its activations, over its largest value. */
@@ -78,9 +80,11 @@ export async function full(options: FullOptions): Promise<number> {
   const patches = processImage(rainbow(PICTURE), { ...config.image, patch: config.vision.patch });
   await printPlan(device, dir, config, patches);
   const disk = readAll(dir);
-  const loading = await load(device, dir, options.int8Activations);
   const checks = new LayerChecks(config, options.int8Activations ? INT8_BOUND : BOUNDS.f32.stage);
-  const { logits, ...figures } = await answer(loading.model, patches, checks);
+  const { loading, logits, ...figures } = await traced(device, options.trace, async () => {
+    const loading = await load(device, dir, options.int8Activations);
+    return { loading, ...(await answer(loading.model, patches, checks)) };
+  });
   const memory = { resident: process.resourceUsage().maxRSS * 1024, device: device.memory.peak };
   const stages = verify(dir, config, checks, logits);
   const row = { ...figures, disk, load: loading.rate, memory, stages };

@@ -4,6 +4,7 @@ import { type Device, openDevice, UsageError } from '../runtime/index.ts';
 import { DEVICE_TASKS, deviceTasks, HOST_TASKS, type HostTask, type HostTasks, hostTasks } from './host/tasks.ts';
 import { median, quantile } from './measure.ts';
 import { digits, environment, JsonLines, printDevice, progressBar, Table } from './report.ts';
+import { traced } from './trace.ts';
 
 /** Options of `bench host`. */
 export interface HostOptions {
@@ -11,6 +12,7 @@ export interface HostOptions {
   repeats: number;
   adapter?: string;
   json?: string;
+  trace?: string;
 }
 
 /** How long one repeat takes: samples of at least minTime, at least so many of them, for about maxTime; seconds. */
@@ -34,6 +36,8 @@ export async function host(name: string | undefined, options: HostOptions): Prom
   if (total === 0) {
     throw new UsageError(`host: expected one of ${[...HOST_TASKS, ...DEVICE_TASKS].join(', ')}, got '${name}'`);
   }
+  if (options.trace && onDevice.length === 0)
+    throw new UsageError(`--trace: expected a task that uses a device (${DEVICE_TASKS.join(', ')}), got '${name}'`);
   const json = new JsonLines(options.json);
   const device = onDevice.length > 0 ? await openDevice({ adapter }) : undefined;
   if (device) printDevice(device);
@@ -58,7 +62,10 @@ export async function host(name: string | undefined, options: HostOptions): Prom
   };
   try {
     if (onHost.length > 0) await timeAll(hostTasks(Processor.load(model)), onHost);
-    if (device) await timeAll(await deviceTasks(await load(device, model)), onDevice);
+    if (device) {
+      const timeTasks = async () => timeAll(await deviceTasks(await load(device, model)), onDevice);
+      await traced(device, options.trace, timeTasks);
+    }
   } finally {
     bar.stop();
   }

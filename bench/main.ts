@@ -116,6 +116,7 @@ await main(async () => {
     .option('--int8-activations', 'feed quantised weights activations of 8 bits')
     .addOption(adapter())
     .addOption(json())
+    .addOption(trace())
     .action(async (options: FullOptions) => {
       exitCode = await full(options);
     });
@@ -137,6 +138,7 @@ await main(async () => {
     .addOption(new Option('--repeats <n>', 'time everything so often').argParser(count).default(5))
     .addOption(adapter())
     .addOption(json())
+    .addOption(trace())
     .action(async (task: string | undefined, options: HostOptions) => {
       exitCode = await host(task, options);
     });
