@@ -136,14 +136,18 @@ test('a unit that is judged is measured no more, and the time can be over', asyn
   const [slow, noisy] = await simulate(3, [4, 1]);
   assert.is(slow!.rounds.length, lookRounds(2)[0]);
   assert.ok(noisy!.rounds.length >= slow!.rounds.length);
-  const unit: Measured = { name: 'op', shape: '', clock: 'gpu', rounds: [], verdict: 'undecided' };
-  const round = async () => {
-    unit.rounds.push([[1, 2]]);
-  };
-  await measureInRounds([unit], { round, expired: () => unit.rounds.length === 3 });
-  assert.is(unit.rounds.length, 3);
-  assert.is(unit.verdict, 'undecided');
-  assert.is(unit.estimate!.ratio, 2);
+  for (const [most, rounds, verdict] of [
+    [99, lookRounds(1)[0], 'slower'],
+    [3, 3, 'undecided'],
+  ]) {
+    const unit: Measured = { name: 'op', shape: '', clock: 'gpu', rounds: [], verdict: 'undecided' };
+    let calls = 0;
+    const round = async () => {
+      calls = unit.rounds.push([[1, 2]]);
+    };
+    await measureInRounds([unit], { round, expired: () => calls === most });
+    assert.equal([calls, unit.verdict, unit.estimate!.ratio], [rounds, verdict, 2]);
+  }
 });
 
 /** What a body prints. */

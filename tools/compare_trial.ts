@@ -7,7 +7,7 @@ import { Command, InvalidArgumentError } from 'commander';
 import { inWorkers, measureUnit } from '../bench/compare/interleave.ts';
 import type { Side } from '../bench/compare/sides.ts';
 import { ALPHA, estimate, type Pair } from '../bench/compare/statistics.ts';
-import { isRegression, type Row } from '../bench/compare/table.ts';
+import { isRegression, type Row, summary } from '../bench/compare/table.ts';
 import { main, progressBar, runCommands } from '../bench/report.ts';
 import { makeRepository } from './repository.ts';
 
@@ -16,6 +16,7 @@ const OPS = `${SLOWED},rms_norm`;
 /** What the repeated work may cost, as measured over many rounds. */
 const SLOWDOWN = [1.08, 1.12] as const;
 const NEEDED = 19 / 20;
+const MINUTES = '3';
 const ROUNDS = 20;
 
 interface Options {
@@ -36,7 +37,7 @@ function slowDown(folder: string): void {
   };
   const kernel = {
     'let row = group.x + group.y * groups.x;':
-      'let index = group.x + group.y * groups.x; let row = index % params.rows;',
+      'let index = group.x + group.y * groups.x; let row = select(index, index - params.rows, index >= params.rows);',
     'if (row >= params.rows) {': 'if (index >= params.rows + params.rows / 10u) {',
   };
   edit(`${SLOWED}.wgsl`, kernel);
@@ -63,19 +64,15 @@ async function measureSlowdown(folder: string, slowed: string, adapter: string |
   return rounds.map((pairs) => estimate(pairs, ALPHA).ratio);
 }
 
-/** One run of the command in a repository: the rows that changed, and how long it took. */
-async function compareOnce(folder: string, { adapter }: Options): Promise<{ changed: Row[]; seconds: number }> {
+/** One run of the command in a repository: its rows, and how long it took. */
+async function compareOnce(folder: string, { adapter }: Options): Promise<{ rows: Row[]; seconds: number }> {
   const json = join(folder, '.git/rows.jsonl');
-  const command = [
-    '--import',
-    'tsx',
-    '--import',
-    join(folder, 'tools/software_vulkan.ts'),
-    join(folder, 'bench/main.ts'),
-  ];
-  const options = ['--interleave', 'HEAD', '--ops', OPS, '--json', json, ...(adapter ? ['--adapter', adapter] : [])];
+  const preload = join(folder, 'tools/software_vulkan.ts');
+  const command = ['--import', 'tsx', '--import', preload, join(folder, 'bench/main.ts'), 'compare'];
+  const options = ['--interleave', 'HEAD', '--ops', OPS, '--minutes', MINUTES, '--json', json];
+  if (adapter) options.push('--adapter', adapter);
   const start = performance.now();
-  const child = spawn(process.execPath, [...command, 'compare', ...options], {
+  const child = spawn(process.execPath, [...command, ...options], {
     cwd: folder,
     stdio: ['ignore', 'ignore', 'inherit'],
   });
@@ -84,19 +81,19 @@ async function compareOnce(folder: string, { adapter }: Options): Promise<{ chan
   const rows = lines.filter(Boolean).map((line): Row => JSON.parse(line));
   if (rows.length === 0 || code !== (rows.some(isRegression) ? 1 : 0))
     throw new Error(`compare: expected rows and an exit code that agrees with them, got ${rows.length} and ${code}`);
-  const changed = rows.filter(({ timing }) => timing?.verdict === 'slower' || timing?.verdict === 'faster');
-  return { changed, seconds: (performance.now() - start) / 1000 };
+  return { rows, seconds: (performance.now() - start) / 1000 };
 }
 
 /** Runs the command several times; returns how often it was right. */
 async function trial(name: string, folder: string, options: Options, right: (changed: readonly Row[]) => boolean) {
   let hits = 0;
   for (let run = 1; run <= options.runs; run++) {
-    const { changed, seconds } = await compareOnce(folder, options);
+    const { rows, seconds } = await compareOnce(folder, options);
+    const changed = rows.filter(({ timing }) => timing?.verdict === 'slower' || timing?.verdict === 'faster');
     const ok = right(changed);
     if (ok) hits++;
     const shown = changed.map(({ kernel, shape, timing }) => `${kernel} ${shape} ${timing!.ratio.toFixed(3)}`);
-    const outcome = `${ok ? 'right' : 'WRONG'}: ${shown.join('; ') || 'no change'}`;
+    const outcome = [ok ? 'right' : 'WRONG', summary(rows), ...shown].join('; ');
     console.log(`${name}, run ${run} of ${options.runs}, ${Math.round(seconds)} s: ${outcome}`);
   }
   return hits;

@@ -66,13 +66,23 @@ export async function interleave(options: InterleaveOptions): Promise<Comparison
   const sides = await checkOutSides(ref);
   const work = { adapter, ops, prompts };
   const deadline = performance.now() + minutes * 60_000;
+  const expired = () => performance.now() > deadline;
   const { units, unmatched, environment } = await listUnits(work, sides);
   const right = units.filter(({ problems }) => problems.join('') === '');
   const bar = progressBar('comparing');
   try {
     await measureInRounds(right, {
-      round: (open, round, done) => inWorkers(work, sides, (workers) => measureAll(workers, open, round, done)),
-      expired: () => performance.now() > deadline,
+      round: (open, round, done) =>
+        inWorkers(work, sides, async (workers) => {
+          for (const unit of open) {
+            if (expired()) return;
+            const { kernels, pairs } = await measureUnit(workers, unit.places, round);
+            unit.kernels = kernels;
+            unit.rounds.push(pairs);
+            done();
+          }
+        }),
+      expired,
       progress: bar.update,
     });
   } finally {
@@ -113,18 +123,27 @@ async function listUnits(work: Work, sides: Sides) {
     const { units, unmatched } = match(opened, sides);
     if (units.length === 0) {
       const got = unmatched.length > 0 ? unmatched.join('; ') : 'none on either side';
-      throw new UsageError(`--interleave: expected units that both sides have, got ${got}; choose other --ops or prompts`);
+      throw new UsageError(
+        `--interleave: expected units that both sides have, got ${got}; choose other --ops or prompts`,
+      );
     }
-    const bar = progressBar('checking');
+    await checkUnits(workers, units);
+    return { units, unmatched, environment: opened[1].environment };
+  });
+}
+
+async function checkUnits(workers: Workers, units: readonly Unit[]): Promise<void> {
+  const bar = progressBar('checking');
+  try {
     for (const [i, unit] of units.entries()) {
       const ask = (side: 0 | 1) => workers[side].ask({ ask: 'check', unit: unit.places[side] });
       const [before, after] = await Promise.all([ask(0), ask(1)]);
       unit.problems = [before.problem, after.problem];
       bar.update(i + 1, units.length);
     }
+  } finally {
     bar.stop();
-    return { units, unmatched, environment: opened[1].environment };
-  });
+  }
 }
 
 /** Pairs the units of both sides that mean the same work, and says which have no counterpart. */
@@ -166,19 +185,10 @@ export async function measureInRounds<U extends Measured>(
     if (open.length === 0 || expired()) return;
     const done = () => progress?.(sum(open.map((unit) => unit.rounds.length)), open.length * look);
     while (rounds < look && !expired()) await round(open, rounds++, done);
-    for (const unit of open) {
+    for (const unit of open.filter(({ rounds }) => rounds.length > 0)) {
       unit.estimate = estimate(unit.rounds, alpha);
       unit.verdict = judge(unit.estimate);
     }
-  }
-}
-
-async function measureAll(workers: Workers, open: readonly Unit[], round: number, done: () => void): Promise<void> {
-  for (const unit of open) {
-    const { kernels, pairs } = await measureUnit(workers, unit.places, round);
-    unit.kernels = kernels;
-    unit.rounds.push(pairs);
-    done();
   }
 }
 

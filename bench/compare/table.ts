@@ -21,7 +21,7 @@ export interface Heading {
   method: string;
 }
 
-const COLUMNS = { kernel: 30, clock: 5, 'old us': 9, 'new us': 9, 'new/old': 8, interval: 15, verdict: 9, shape: 0 };
+const COLUMNS = { kernel: 34, clock: 5, 'old us': 9, 'new us': 9, 'new/old': 8, interval: 15, verdict: 9, shape: 0 };
 
 /** Whether the new side is slower, or wrong. */
 export function isRegression({ problems, timing }: Row): boolean {
@@ -65,11 +65,11 @@ function wrong({ problems }: Row): string {
 function figures({ timing }: Row): string[] {
   if (!timing) return ['-', '-', '-', '-', 'undecided'];
   const { old, now, ratio, low, high, verdict } = timing;
-  const interval = low > 0 ? `${low.toFixed(3)}..${high.toFixed(3)}` : 'unknown';
-  return [digits(old), digits(now), ratio.toFixed(3), interval, verdict];
+  const change = low > 0 ? [ratio.toFixed(3), `${low.toFixed(3)}..${high.toFixed(3)}`] : ['-', 'too few'];
+  return [digits(old), digits(now), ...change, verdict];
 }
 
-/** How many came out how; the undecided with what helps. */
+/** How many rows came out how. */
 export function summary(rows: readonly Row[]): string {
   const count = (name: string) =>
     rows.filter((row) => (isWrong(row) ? 'wrong' : (row.timing?.verdict ?? 'undecided')) === name).length;
