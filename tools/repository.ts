@@ -1,14 +1,14 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { copyWorkingTree } from '../bench/compare/sides.ts';
+import { copyWorkingTree, removeAtExit } from '../bench/compare/sides.ts';
 
 /** A git repository whose one commit is this working tree, in a temporary folder that goes away with the process. */
 export function makeRepository(): string {
   const folder = mkdtempSync(join(tmpdir(), 'daybreak-repository-'));
-  process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+  removeAtExit(folder);
   copyWorkingTree(folder);
   const git = (...args: string[]) => execFileSync('git', args, { cwd: folder, stdio: 'pipe' });
   git('init', '--quiet');

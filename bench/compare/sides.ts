@@ -1,6 +1,6 @@
 import { type ChildProcess, execFileSync, fork, spawn } from 'node:child_process';
 import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { DaybreakError, UsageError } from '../../runtime/index.ts';
@@ -82,14 +82,11 @@ function gitWith(env: NodeJS.ProcessEnv, ...args: string[]): string {
   }
 }
 
-function removeAtExit(folder: string): void {
+/** Removes a folder when the process ends, by a signal too. */
+export function removeAtExit(folder: string): void {
   process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
-  for (const [signal, number] of [
-    ['SIGINT', 2],
-    ['SIGTERM', 15],
-    ['SIGHUP', 1],
-  ] as const)
-    process.on(signal, () => process.exit(128 + number));
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+    process.on(signal, () => process.exit(128 + constants.signals[signal]));
 }
 
 /** A process that runs a side's own worker; it ends with this one. */
