@@ -126,12 +126,14 @@ export class Phi4Vision {
   /** Frees the weights. */
   dispose(): void {
     this.#owned.free();
+    this.device.reclaim();
   }
 
   /** Frees the weights of encoder and projector; pictures that are encoded already stay. */
   releaseVision(): void {
     this.#visionWeights?.free();
     this.#visionWeights = undefined;
+    this.device.reclaim();
   }
 
   /**

@@ -332,10 +332,14 @@ export class Device {
     return this.#pipelines.get(kernel, constants);
   }
 
-  /** Resolves when all submitted work is done, and the memory of freed buffers is given back: that needs a submit. */
+  /** Gives the memory of freed buffers back now, which Dawn does at the next submit. */
+  reclaim(): void {
+    this.gpu.queue.submit([]);
+  }
+
+  /** Resolves when all submitted work is done. */
   async idle(): Promise<void> {
     this.assertAlive();
-    this.gpu.queue.submit([]);
     await this.#spanned('idle', 'queue', () => this.gpu.queue.onSubmittedWorkDone());
     this.assertAlive();
   }
