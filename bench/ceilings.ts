@@ -1,9 +1,9 @@
-import { type Device, openDevice } from '../runtime/index.ts';
+import type { Device } from '../runtime/index.ts';
 import { saveCeilings } from './ceilings/cache.ts';
 import { type Ceilings, type MeasuredKernel, measureCeilings } from './ceilings/measure.ts';
-import { waitGently } from './gentle.ts';
 import { median } from './measure.ts';
-import { digits, environment, JsonLines, printDevice, Table } from './report.ts';
+import { openAdapter } from './open.ts';
+import { digits, environment, JsonLines, Table } from './report.ts';
 
 /** Options of `bench ceilings`. */
 export interface CeilingsOptions {
@@ -23,9 +23,7 @@ const UNITS = {
 
 /** Measures a device's ceilings and prints every kernel tried. Returns the exit code: 0 all count, 1 one does not. */
 export async function ceilings(options: CeilingsOptions): Promise<number> {
-  const device = await openDevice({ adapter: options.adapter });
-  printDevice(device);
-  waitGently(device);
+  const device = await openAdapter(options.adapter);
   const json = new JsonLines(options.json);
   const measured = await measureCeilings(device);
   saveCeilings(device, measured.ceilings);

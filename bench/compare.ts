@@ -4,7 +4,7 @@ import { interleave } from './compare/interleave.ts';
 import { ALPHA, LOOKS, MIN_CHANGE } from './compare/statistics.ts';
 import { compareStored } from './compare/stored.ts';
 import { type Heading, isRegression, markdown, printTable, type Row } from './compare/table.ts';
-import { JsonLines } from './report.ts';
+import { assertWritable, JsonLines } from './report.ts';
 
 /** Options of `bench compare`. */
 export interface CompareOptions {
@@ -32,7 +32,7 @@ export async function compare(files: readonly string[], options: CompareOptions)
   const { heading, rows } = ref === undefined ? compareFiles(files, options) : await compareCommits(ref, options);
   printTable(heading, rows);
   if (options.markdown === '-') console.log(`\n${markdown(heading, rows)}`);
-  else if (options.markdown) writeMarkdown(options.markdown, markdown(heading, rows));
+  else if (options.markdown) writeFileSync(options.markdown, markdown(heading, rows));
   return rows.some(isRegression) ? 1 : 0;
 }
 
@@ -72,15 +72,6 @@ async function compareCommits(ref: string, options: CompareOptions): Promise<Com
 
 /** Throws UsageError at once, and not after all measurements, where a file cannot be written. */
 function openOutputs({ json, markdown: table }: CompareOptions): JsonLines {
-  if (table && table !== '-') writeMarkdown(table, '');
+  if (table && table !== '-') assertWritable('--markdown', table);
   return new JsonLines(json);
-}
-
-function writeMarkdown(file: string, text: string): void {
-  try {
-    writeFileSync(file, text);
-  } catch (error) {
-    const got = (error as Error).message;
-    throw new UsageError(`--markdown: expected a file that can be written, got ${got}; choose another path`);
-  }
 }

@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import {
@@ -11,10 +10,11 @@ import {
   readTokenizerFile,
   type Taps,
 } from '../model/index.ts';
-import { type Device, openDevice, widen } from '../runtime/index.ts';
-import { waitGently } from './gentle.ts';
+import { readObject } from '../model/json.ts';
+import { type Device, widen } from '../runtime/index.ts';
+import { openAdapter } from './open.ts';
 import { rainbow } from './rainbow.ts';
-import { digits, JsonLines, mebibytes, printDevice, progressBar, Table } from './report.ts';
+import { digits, JsonLines, mebibytes, progressBar, Table } from './report.ts';
 
 /** Options of `bench doctor`. */
 export interface DoctorOptions {
@@ -41,17 +41,10 @@ export async function doctor(options: DoctorOptions): Promise<number> {
   const tokens = examineTokens(dir);
   const config = examineConfig(dir);
   const tensors = examineTensors(dir);
-  const activations = options.run ? await examineActivations(await open(options.adapter), dir) : undefined;
+  const activations = options.run ? await examineActivations(await openAdapter(options.adapter), dir) : undefined;
   json.write({ bench: 'doctor', model: dir, tokens, config, tensors, activations });
   const finite = activations?.every(({ largest }) => Number.isFinite(largest)) ?? true;
   return tensors.missing.length === 0 && finite ? 0 : 1;
-}
-
-async function open(adapter: string | undefined): Promise<Device> {
-  const device = await openDevice({ adapter });
-  printDevice(device);
-  waitGently(device);
-  return device;
 }
 
 /** Ids and flags of the tokens that prompts are made of, and whether a line break after one of them survives. */
@@ -73,7 +66,7 @@ function examineTokens(dir: string) {
 
 /** The values in which config.json differs from the published configuration, by key. */
 function examineConfig(dir: string) {
-  const read = (folder: string) => flatten(JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8')));
+  const read = (folder: string) => flatten(readObject(join(folder, 'config.json')));
   const config = loadConfig(dir);
   const [ours, published] = [read(dir), read(PUBLISHED)];
   const differing = [...published].filter(([key, value]) => ours.get(key) !== value);

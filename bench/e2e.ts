@@ -1,29 +1,16 @@
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { decode, expandImages, joinFeatures, openSynthetic, Phi4Vision, type SyntheticFormat } from '../model/index.ts';
 import { type Device, openDevice } from '../runtime/index.ts';
 import { reportCeilings } from './ceilings.ts';
 import { choosePrompts, type PromptSet } from './e2e/prompts.ts';
 import { type PromptResult, printProfile, printPrompt, promptTable, summarise } from './e2e/result.ts';
 import { type PromptRun, type RunOptions, runPrompt } from './e2e/run.ts';
-import { waitGently } from './gentle.ts';
 import { writeHtmlReport } from './html.ts';
 import { timed } from './measure.ts';
-import {
-  assertWritable,
-  digits,
-  environment,
-  JsonLines,
-  mebibytes,
-  printDevice,
-  progressBar,
-  type Table,
-} from './report.ts';
+import { openAdapter } from './open.ts';
+import { assertWritable, digits, environment, JsonLines, mebibytes, progressBar, type Table } from './report.ts';
 import { traced } from './trace.ts';
 import { HALF_REFERENCE_BOUNDS } from './verify.ts';
-
-/** The checkpoint in the repository. */
-export const TINY = fileURLToPath(new URL('./reference/tiny', import.meta.url));
 
 /** Options of `bench e2e`. */
 export interface E2eOptions {
@@ -53,13 +40,11 @@ export interface E2eOptions {
  */
 export async function e2e(options: E2eOptions): Promise<number> {
   const { adapter, repeats } = options;
-  const first = await openDevice({ adapter });
-  printDevice(first);
-  waitGently(first);
+  const first = await openAdapter(adapter);
   const json = new JsonLines(options.json);
   if (options.html) assertWritable('--html', options.html);
   const ceilings = await reportCeilings(first, json);
-  const set = choosePrompts({ ...options, folder: options.synthetic ? undefined : options.model }, TINY);
+  const set = choosePrompts({ ...options, folder: options.synthetic ? undefined : options.model });
   explain(set);
   const model = options.synthetic ? `synthetic ${options.synthetic} ${options.format}` : options.model;
   const env = { bench: 'e2e', model, dtype: options.dtype, ...environment(first) };

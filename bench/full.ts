@@ -25,16 +25,16 @@ import {
   type SyntheticFormat,
   synthesizeCheckpoint,
 } from '../model/index.ts';
-import { type Device, openDevice } from '../runtime/index.ts';
+import type { Device } from '../runtime/index.ts';
 import { cacheFolder } from './cache_folder.ts';
 import { reportCeilings } from './ceilings.ts';
-import { TINY } from './e2e.ts';
+import { TINY } from './e2e/prompts.ts';
 import { HostWeights } from './full/host_weights.ts';
 import { LayerChecks } from './full/verify_layers.ts';
-import { waitGently } from './gentle.ts';
 import { median, timed } from './measure.ts';
+import { openAdapter } from './open.ts';
 import { rainbow } from './rainbow.ts';
-import { digits, environment, JsonLines, mebibytes, printDevice, progressBar, Table } from './report.ts';
+import { digits, environment, JsonLines, mebibytes, progressBar, Table } from './report.ts';
 import { showMemoryPlan } from './show_memory.ts';
 import { traced } from './trace.ts';
 import { BOUNDS, type StageError } from './verify.ts';
@@ -70,9 +70,7 @@ const READ_BYTES = 16 * 2 ** 20;
  * checkpoint's bytes.
  */
 export async function full(options: FullOptions): Promise<number> {
-  const device = await openDevice({ adapter: options.adapter });
-  printDevice(device);
-  waitGently(device);
+  const device = await openAdapter(options.adapter);
   const json = new JsonLines(options.json);
   await reportCeilings(device, json);
   const dir = options.model ?? (await synthesized(options));

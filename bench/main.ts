@@ -2,7 +2,8 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { type CeilingsOptions, ceilings } from './ceilings.ts';
 import { type CompareOptions, compare } from './compare.ts';
 import { type DoctorOptions, doctor } from './doctor.ts';
-import { type E2eOptions, e2e, TINY } from './e2e.ts';
+import { TINY } from './e2e/prompts.ts';
+import { type E2eOptions, e2e } from './e2e.ts';
 import { type FullOptions, full } from './full.ts';
 import { type HostOptions, host } from './host.ts';
 import { type ReportOptions, report } from './html.ts';
@@ -104,7 +105,7 @@ await main(async () => {
     .addOption(adapter())
     .addOption(json())
     .action(async (options: QualityOptions) => {
-      exitCode = await quality(options, TINY);
+      exitCode = await quality(options);
     });
   program
     .command('full')

@@ -4,10 +4,10 @@ import { runnable, verifyQuick } from '../kernels/verify.ts';
 import { type Device, type Kernel, openDevice, UsageError } from '../runtime/index.ts';
 import type { Ceilings } from './ceilings/measure.ts';
 import { reportCeilings } from './ceilings.ts';
-import { waitGently } from './gentle.ts';
 import { writeHtmlReport } from './html.ts';
 import { median } from './measure.ts';
-import { assertWritable, digits, environment, JsonLines, printDevice, progressBar, Table } from './report.ts';
+import { openAdapter } from './open.ts';
+import { assertWritable, digits, environment, JsonLines, progressBar, Table } from './report.ts';
 import { CEILING_FORMULA, ceilingShare, showShare } from './roofline.ts';
 import { type Repeats, type Timing, timeCase } from './time_case.ts';
 import { traced } from './trace.ts';
@@ -33,9 +33,7 @@ export async function ops(name: string | undefined, options: OpsOptions): Promis
   if (chosen.length === 0) {
     throw new UsageError(`ops: expected one of ${specs.map((spec) => spec.name).join(', ')}, got '${name}'`);
   }
-  const first = await openDevice({ adapter });
-  printDevice(first);
-  waitGently(first);
+  const first = await openAdapter(adapter);
   const json = new JsonLines(options.json);
   if (options.html) assertWritable('--html', options.html);
   const ceilings = await reportCeilings(first, json);

@@ -1,9 +1,9 @@
 import { type OpSpec, Random } from '../kernels/spec.ts';
 import { specs } from '../kernels/specs.ts';
 import { planCase, recordCase, runnable } from '../kernels/verify.ts';
-import { type Device, openDevice, type Plan, UsageError, widen } from '../runtime/index.ts';
-import { waitGently } from './gentle.ts';
+import { type Device, type Plan, UsageError, widen } from '../runtime/index.ts';
 import { timed } from './measure.ts';
+import { openAdapter } from './open.ts';
 import type { Counterpart, Inputs } from './peers/counterparts.ts';
 import { installOnnxRuntime } from './peers/install.ts';
 import { type OnnxShape, type OnnxTensor, onnxModel } from './peers/onnx.ts';
@@ -11,7 +11,7 @@ import { Peer, type PeerOptions, type Provider, type Sample } from './peers/peer
 import { PeersReport } from './peers/peers_report.ts';
 import { type PeerRow, peerRows } from './peers/rows.ts';
 import { judged, type Verdict, verdictOf } from './peers/side.ts';
-import { JsonLines, printDevice } from './report.ts';
+import { JsonLines } from './report.ts';
 
 /** The peers by name, and ONNX Runtime's execution provider that each is. */
 export const PEERS = { 'ort-webgpu': 'webgpu', 'ort-cpu': 'cpu' } as const satisfies Record<string, Provider>;
@@ -41,9 +41,7 @@ export async function peers({ op, peer, adapter, json: file, slow = false }: Pee
   if (op && !ops.has(op)) throw new UsageError(`--op: expected one of ${[...ops].join(', ')}, got '${op}'`);
   const json = new JsonLines(file);
   const folder = await installOnnxRuntime();
-  const device = await openDevice({ adapter });
-  printDevice(device);
-  waitGently(device);
+  const device = await openAdapter(adapter);
   const names = peer ? [peer] : (Object.keys(PEERS) as PeerName[]);
   const maxSeconds = slow ? MAX_SECONDS.slow : MAX_SECONDS.usual;
   const wanted = names.map((name) => ({ name, folder, provider: PEERS[name], adapter: device.name, maxSeconds }));

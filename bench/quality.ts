@@ -1,10 +1,10 @@
 import { DEFAULT_FORMATS, decode, expandImages, joinFeatures, Phi4Vision, type StoredFormats } from '../model/index.ts';
-import { type Device, openDevice } from '../runtime/index.ts';
+import type { Device } from '../runtime/index.ts';
 import { choosePrompts, type PromptSet } from './e2e/prompts.ts';
 import { encodeAll, readPatches } from './e2e/run.ts';
 import type { ExpectedPrompt } from './expected.ts';
-import { waitGently } from './gentle.ts';
-import { digits, environment, JsonLines, mebibytes, printDevice, progressBar, Table } from './report.ts';
+import { openAdapter } from './open.ts';
+import { digits, environment, JsonLines, mebibytes, progressBar, Table } from './report.ts';
 
 /** Options of `bench quality`. */
 export interface QualityOptions {
@@ -39,12 +39,10 @@ export interface Quality {
  * Runs the prompts of a reference teacher-forced with the checkpoint as it is and with int4 weights in several ways, and prints
  * how far the distributions of the next token move. Returns the exit code 0.
  */
-export async function quality(options: QualityOptions, tiny: string): Promise<number> {
-  const device = await openDevice({ adapter: options.adapter });
-  printDevice(device);
-  waitGently(device);
+export async function quality(options: QualityOptions): Promise<number> {
+  const device = await openAdapter(options.adapter);
   const json = new JsonLines(options.json);
-  const set = choosePrompts({ ...options, folder: options.model, dtype: 'f32' }, tiny);
+  const set = choosePrompts({ ...options, folder: options.model, dtype: 'f32' });
   const exact = await logitsOf(device, options.model, set, undefined);
   console.log(
     'Next-token distributions of int4 weights against the weights as they are: mean and largest Kullback-Leibler divergence (nats), equal likeliest tokens.',
@@ -53,10 +51,10 @@ export async function quality(options: QualityOptions, tiny: string): Promise<nu
   for (const variant of variants(options.groups)) {
     const { rows, bytes } = await logitsOf(device, options.model, set, variant);
     const result = compareRows(exact.rows, rows);
-    const { steps, meanKl, maxKl, top1 } = result;
+    const { meanKl, maxKl, top1 } = result;
     const share = `${digits(100 * top1)} %`;
     table.row([variant.label, variant.activations, mebibytes(bytes), digits(meanKl), digits(maxKl), share]);
-    json.write({ bench: 'quality', ...environment(device), model: options.model, ...variant, bytes, ...result, steps });
+    json.write({ bench: 'quality', ...environment(device), model: options.model, ...variant, bytes, ...result });
   }
   console.log(`${exact.rows.length} steps; the weights as they are: ${mebibytes(exact.bytes)} MiB`);
   set.close();

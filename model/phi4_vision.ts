@@ -28,7 +28,7 @@ import { WeightStore } from './weights.ts';
 export interface LoadOptions {
   /** What activations between norms and matmuls and the KV cache are stored as; sums are f32 either way. */
   dtype?: 'f32' | 'f16';
-  /** Whether int4 and int8 weights of the decoder take activations as 8-bit integers: faster on GPUs, less exact. */
+  /** Whether int4 and int8 weights of the decoder take activations as 8-bit integers, for integer dot products; less exact. */
   int8Activations?: boolean;
   /** Formats to quantise the matrices to while they load; those of no quantised format stay as they are. */
   quantize?: Partial<StoredFormats>;

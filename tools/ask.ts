@@ -122,7 +122,10 @@ await main(() => {
     .addOption(
       new Option('--dtype <type>', 'storage of activations and KV cache').choices(['f32', 'f16']).default('f32'),
     )
-    .option('--int8-activations', 'feed int4 and int8 weights activations of 8 bits: faster on GPUs, less exact')
+    .option(
+      '--int8-activations',
+      'feed int4 and int8 weights activations of 8 bits, for integer dot products; less exact',
+    )
     .addOption(new Option('--quantize <format>', 'quantise the weights while they load').choices(['int4']))
     .addOption(new Option('--group <n>', 'columns that share a scale (default: 64)').choices(['32', '64', '128']))
     .option('--no-verify', 'do not compare a quantised model with its checksums')

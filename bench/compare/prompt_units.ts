@@ -1,16 +1,15 @@
 import { decode, expandImages, joinFeatures, Phi4Vision } from '../../model/index.ts';
 import type { Device } from '../../runtime/index.ts';
-import { choosePrompts, type PromptSet } from '../e2e/prompts.ts';
+import { choosePrompts, type PromptSet, TINY } from '../e2e/prompts.ts';
 import { summarise } from '../e2e/result.ts';
 import { encodeAll, type Phase, readPatches, runPrompt } from '../e2e/run.ts';
-import { TINY } from '../e2e.ts';
 import type { ExpectedPrompt } from '../expected.ts';
 import { timed } from '../measure.ts';
 import type { Prepared, Unit } from './units.ts';
 
 /** Vision, prefill and a decode step of prompts of the tiny checkpoint, on the wall clock; no names mean all prompts. */
 export function promptUnits(device: Device, names: readonly string[]): Unit[] {
-  const set = choosePrompts({ folder: TINY, dtype: 'f32' }, TINY);
+  const set = choosePrompts({ folder: TINY, dtype: 'f32' });
   const load = once(() => Phi4Vision.load(device, TINY));
   const chosen = set.prompts.filter(({ name }) => names.length === 0 || names.includes(name));
   return chosen.flatMap((prompt) => {

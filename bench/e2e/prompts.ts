@@ -1,9 +1,13 @@
 import { join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { encodePrompt, Processor } from '../../model/index.ts';
 import { UsageError } from '../../runtime/index.ts';
 import { caseFiles } from '../cases.ts';
 import { Expected, type ExpectedPrompt } from '../expected.ts';
 import { BOUNDS, type Bounds, HALF_REFERENCE_BOUNDS } from '../verify.ts';
+
+/** The checkpoint in the repository. */
+export const TINY = fileURLToPath(new URL('../reference/tiny', import.meta.url));
 
 /** Where prompts come from. */
 export interface PromptOptions {
@@ -26,16 +30,16 @@ export interface PromptSet {
 
 /**
  * The prompts of the reference that is given or lies in the model's folder. The cases of bench/cases have a reference on the
- * checkpoint `tiny`; another model runs them through its own tokenizer, and a synthetic one with the ids of `tiny`, unchecked.
+ * checkpoint TINY; another model runs them through its own tokenizer, and a synthetic one with the ids of TINY, unchecked.
  */
-export function choosePrompts(options: PromptOptions, tiny: string): PromptSet {
+export function choosePrompts(options: PromptOptions): PromptSet {
   const { folder, reference, cases } = options;
   if (cases && reference) throw new UsageError('--cases: expected no --reference beside it, got both; choose one');
-  const own = folder === undefined || resolve(folder) === tiny;
+  const own = folder === undefined || resolve(folder) === TINY;
   if (cases && !own) return pick(casePrompts(folder), options.prompts);
-  const path = reference ?? (cases ? caseFiles().reference : join(folder ?? tiny, 'expected.safetensors'));
+  const path = reference ?? (cases ? caseFiles().reference : join(folder ?? TINY, 'expected.safetensors'));
   return pick(
-    referencePrompts(path, folder ?? tiny, folder === undefined ? undefined : options.dtype),
+    referencePrompts(path, folder ?? TINY, folder === undefined ? undefined : options.dtype),
     options.prompts,
   );
 }

@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { DaybreakError } from '../../runtime/index.ts';
+import { cacheFolder } from '../cache_folder.ts';
 
 /** The peer's package: it brings its binaries along, so no script of it needs to run. */
 export const PACKAGE = { name: 'onnxruntime-node', version: '1.30.0' };
@@ -14,8 +14,7 @@ const MAX_MILLIS = 10 * 60_000;
  * call (300 MB), as it is on later ones. Throws a DaybreakError with what npm says where that fails.
  */
 export async function installOnnxRuntime(): Promise<string> {
-  const cache = process.env.XDG_CACHE_HOME || join(homedir(), '.cache');
-  const folder = resolve(cache, 'daybreak', `${PACKAGE.name}-${PACKAGE.version}`);
+  const folder = resolve(cacheFolder(), `${PACKAGE.name}-${PACKAGE.version}`);
   if (isInstalled(folder)) return folder;
   const partial = `${folder}.${process.pid}`;
   if (process.stderr.isTTY) console.error(`installing ${PACKAGE.name} ${PACKAGE.version} (300 MB) into ${folder}`);
