@@ -1,7 +1,7 @@
-import { DEFAULT_FORMATS, decode, expandImages, joinFeatures, Phi4Vision, type StoredFormats } from '../model/index.ts';
+import { DEFAULT_FORMATS, expandImages, joinFeatures, Phi4Vision, type StoredFormats } from '../model/index.ts';
 import type { Device } from '../runtime/index.ts';
 import { choosePrompts, type PromptSet } from './e2e/prompts.ts';
-import { encodeAll, readPatches } from './e2e/run.ts';
+import { encodeAll, feed, readPatches, stepsOf } from './e2e/run.ts';
 import type { ExpectedPrompt } from './expected.ts';
 import { openAdapter } from './open.ts';
 import { digits, environment, JsonLines, mebibytes, progressBar, Table } from './report.ts';
@@ -100,21 +100,16 @@ async function promptLogits(
   prompt: ExpectedPrompt,
   picture: PromptSet['picture'],
 ): Promise<Float32Array[]> {
-  const { device } = model;
   const patches = await Promise.all(prompt.images.map((index) => readPatches(model, picture(index))));
   const images = await encodeAll(model, patches);
   const counts = images.map(({ features }) => features.shape[0]!);
   const ids = expandImages(prompt.ids, counts, model.config.decoder.vocab);
-  const steps = prompt.runs.map(({ tokens }) => tokens.length);
-  const session = await model.session({ capacity: ids.length + Math.max(...steps) });
+  const session = await model.session({ capacity: ids.length + Math.max(...prompt.runs.map(stepsOf)) });
   await session.prefill(ids, joinFeatures(images));
   const rows: Float32Array[] = [];
-  for (const { tokens } of prompt.runs) {
-    const logits = device.tensor('step_logits', [tokens.length, session.vocab], 'f32');
-    for await (const _ of decode(session, { steps: tokens.length, forced: tokens, logits }));
-    const data = (await device.download(logits)).data as Float32Array;
-    device.free(logits.storage);
-    for (let at = 0; at < data.length; at += session.vocab) rows.push(data.subarray(at, at + session.vocab));
+  for (const run of prompt.runs) {
+    const { logits } = await feed(session, run, true);
+    for (let at = 0; at < logits!.length; at += session.vocab) rows.push(logits!.subarray(at, at + session.vocab));
   }
   session.dispose();
   for (const image of images) image.dispose();

@@ -1,4 +1,5 @@
 import {
+  type DecodedToken,
   decode,
   expandImages,
   type ImageFeatures,
@@ -136,7 +137,8 @@ export async function readPatches({ config }: Phi4Vision, path: string): Promise
   return processImage(await readImage(path), { ...config.image, patch: config.vision.patch });
 }
 
-function stepsOf({ tokens }: ExpectedRun): number {
+/** Steps of a continuation. */
+export function stepsOf({ tokens }: ExpectedRun): number {
   return tokens.length || FREE_STEPS;
 }
 
@@ -149,20 +151,26 @@ export async function encodeAll(model: Phi4Vision, pictures: readonly Patches[])
 
 /** Feeds a continuation token by token; with bounds, all logits are kept and compared. */
 async function decodeRun(session: Session, run: ExpectedRun, bounds: Bounds | undefined, memory: MemoryLog) {
+  const { decoded, logits } = await feed(session, run, bounds !== undefined, () => memory.note());
+  const tokens = decoded.map(({ token }) => token);
+  const verdict = logits && bounds && compareRun(run, logits, tokens, bounds);
+  return { verdict, arrivals: decoded.map(({ at }) => at) };
+}
+
+/** Feeds a continuation token by token; where they are to be kept, with the logits of every step, f32 [steps, vocab]. */
+export async function feed(session: Session, run: ExpectedRun, keep: boolean, onToken: () => void = () => {}) {
   const { device, vocab } = session;
   const steps = stepsOf(run);
-  const logits = bounds && device.tensor('step_logits', [steps, vocab], 'f32');
-  const decoded = [];
+  const logits = keep ? device.tensor('step_logits', [steps, vocab], 'f32') : undefined;
+  const decoded: DecodedToken[] = [];
   for await (const token of decode(session, { steps, forced: run.tokens, ...(logits && { logits }) })) {
     decoded.push(token);
-    memory.note();
+    onToken();
   }
-  const arrivals = decoded.map(({ at }) => at);
-  if (!logits) return { verdict: undefined, arrivals };
+  if (!logits) return { decoded };
   const { data } = await device.download(logits);
   device.free(logits.storage);
-  const tokens = decoded.map(({ token }) => token);
-  return { verdict: compareRun(run, data as Float32Array, tokens, bounds), arrivals };
+  return { decoded, logits: data as Float32Array };
 }
 
 /** Each phase with every dispatch timed, run once; a step of decoding, at one position, several times: medians. */
