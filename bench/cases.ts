@@ -1,8 +1,8 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { isObject, show } from '../model/checkpoint/json.ts';
 import type { Message, Mode } from '../model/index.ts';
-import { isObject, show } from '../model/json.ts';
 import { UsageError } from '../runtime/index.ts';
 import { drawCases } from './cases/draw.ts';
 

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { readObject } from '../model/checkpoint/json.ts';
 import {
   Checkpoint,
   expectedTensors,
@@ -10,7 +11,6 @@ import {
   readTokenizerFile,
   type Taps,
 } from '../model/index.ts';
-import { readObject } from '../model/json.ts';
 import { type Device, widen } from '../runtime/index.ts';
 import { openAdapter } from './open.ts';
 import { rainbow } from './rainbow.ts';

@@ -1,5 +1,5 @@
 import { readFileSync, writeFileSync } from 'node:fs';
-import { statFile } from '../model/json.ts';
+import { statFile } from '../model/checkpoint/json.ts';
 import { UsageError } from '../runtime/index.ts';
 import { reportPage } from './html/page.ts';
 import { parseRow, type Row } from './html/rows.ts';

@@ -1,8 +1,8 @@
 import { Owned, PromptError, type Storage, type Tensor } from '../runtime/index.ts';
-import { splitAnswer } from './chat.ts';
 import { type ImageFeatures, joinFeatures, type Phi4Vision } from './phi4_vision.ts';
 import type { Processor, Prompt } from './processor.ts';
 import type { Session, SessionOptions } from './session.ts';
+import { splitAnswer } from './text/chat.ts';
 
 /** Steps submitted before the token of the first of them is awaited. */
 const STEPS_AHEAD = 3;

@@ -1,5 +1,20 @@
-export { ChatTemplate, type Message, type Mode, splitAnswer } from './chat.ts';
-export { DEFAULT_FORMATS, expectedTensors, loadConfig, type ModelConfig, type StoredFormats } from './config.ts';
+export {
+  DEFAULT_FORMATS,
+  expectedTensors,
+  loadConfig,
+  type ModelConfig,
+  type StoredFormats,
+} from './checkpoint/config.ts';
+export { Checkpoint, SafetensorsFile, type TensorSource } from './checkpoint/safetensors.ts';
+export { formatOf, isQuantized, partNames } from './checkpoint/stored_tensors.ts';
+export { type SynthesizeOptions, synthesizeCheckpoint } from './checkpoint/synthesize.ts';
+export {
+  openSynthetic,
+  type SyntheticFormat,
+  type SyntheticModel,
+  SyntheticSource,
+  shapeFolder,
+} from './checkpoint/synthetic.ts';
 export {
   type Answer,
   answerCapacity,
@@ -9,21 +24,18 @@ export {
   type GenerateOptions,
   generate,
 } from './generate.ts';
-export { type Patches, processImage, type RgbImage } from './image.ts';
+export { type Patches, processImage, type RgbImage } from './image/patches.ts';
+export { readImage } from './image/read_image.ts';
 export { assertFits, type MemoryPlan, type MemoryRow, planMemory, type Workload } from './memory_plan.ts';
 export { type ImageFeatures, joinFeatures, type LoadOptions, Phi4Vision } from './phi4_vision.ts';
 export { Processor, type Prompt, type PromptOptions } from './processor.ts';
-export { checkLength, encodePrompt, expandImages, IMAGE_ID } from './prompt.ts';
-export { type QuantizeOptions, quantizeCheckpoint } from './quantize.ts';
-export type { TensorReport } from './quantize_folder.ts';
-export { quantizeOnDevice } from './quantize_on_device.ts';
-export { readImage } from './read_image.ts';
-export { Checkpoint, SafetensorsFile, type TensorSource } from './safetensors.ts';
+export type { TensorReport } from './quantize/folder.ts';
+export { quantizeOnDevice } from './quantize/on_device.ts';
+export { type QuantizeOptions, quantizeCheckpoint } from './quantize/quantize.ts';
 export { checkSampling, sampleHost } from './sampler.ts';
 export type { Session, SessionOptions } from './session.ts';
-export { formatOf, isQuantized, partNames } from './stored_tensors.ts';
-export { type SynthesizeOptions, synthesizeCheckpoint } from './synthesize.ts';
-export { openSynthetic, type SyntheticFormat, type SyntheticModel, SyntheticSource, shapeFolder } from './synthetic.ts';
 export type { Taps } from './taps.ts';
-export { Tokenizer, type TokenStream } from './tokenizer.ts';
-export { readTokenizerFile } from './tokenizer_file.ts';
+export { ChatTemplate, type Message, type Mode, splitAnswer } from './text/chat.ts';
+export { checkLength, encodePrompt, expandImages, IMAGE_ID } from './text/prompt.ts';
+export { Tokenizer, type TokenStream } from './text/tokenizer.ts';
+export { readTokenizerFile } from './text/tokenizer_file.ts';

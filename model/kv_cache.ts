@@ -1,5 +1,5 @@
 import { CapabilityError, type Device, type DType, type Owned, type Tensor, tensorBytes } from '../runtime/index.ts';
-import type { ModelConfig } from './config.ts';
+import type { ModelConfig } from './checkpoint/config.ts';
 
 /** Keys (rotated) and values of every layer, [kvHeads, capacity, headDim] each, allocated once. */
 export class KvCache {

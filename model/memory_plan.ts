@@ -1,8 +1,8 @@
 import { type BufferInUse, type Device, DryRunDevice, elements, tensorBytes } from '../runtime/index.ts';
-import type { ModelConfig } from './config.ts';
-import type { Patches } from './image.ts';
+import type { ModelConfig } from './checkpoint/config.ts';
+import type { TensorSource } from './checkpoint/safetensors.ts';
+import type { Patches } from './image/patches.ts';
 import { type ImageFeatures, joinFeatures, type LoadOptions, Phi4Vision } from './phi4_vision.ts';
-import type { TensorSource } from './safetensors.ts';
 import type { SessionOptions } from './session.ts';
 
 /** What is to be run on a model; every field is optional. */

@@ -1,9 +1,9 @@
 import { attention, embed, type Int8Rows, kvAppend, linear, quantizeRows, rmsNorm, rope } from '../kernels/index.ts';
 import type { DType, Graph, Matrix, Tensor } from '../runtime/index.ts';
-import type { ModelConfig } from './config.ts';
+import type { ModelConfig } from './checkpoint/config.ts';
+import { interleaved, plain } from './checkpoint/matrix_layout.ts';
+import { isQuantized } from './checkpoint/stored_tensors.ts';
 import type { KvCache } from './kv_cache.ts';
-import { interleaved, plain } from './matrix_layout.ts';
-import { isQuantized } from './stored_tensors.ts';
 import type { WeightStore } from './weights.ts';
 
 interface Layer {

@@ -11,16 +11,22 @@ import {
   type Tensor,
   UsageError,
 } from '../runtime/index.ts';
-import { DAMAGED, verifyFiles } from './checksums.ts';
-import { DEFAULT_FORMATS, expectedTensors, loadConfig, type ModelConfig, type StoredFormats } from './config.ts';
-import type { Patches } from './image.ts';
-import { checkpointError } from './json.ts';
+import { DAMAGED, verifyFiles } from './checkpoint/checksums.ts';
+import {
+  DEFAULT_FORMATS,
+  expectedTensors,
+  loadConfig,
+  type ModelConfig,
+  type StoredFormats,
+} from './checkpoint/config.ts';
+import { checkpointError } from './checkpoint/json.ts';
+import { Checkpoint, INDEX, type TensorSource } from './checkpoint/safetensors.ts';
+import { bytesOf, checkTensors, storedTensors } from './checkpoint/stored_tensors.ts';
+import type { Patches } from './image/patches.ts';
 import { Phi3 } from './phi3.ts';
 import { Projector } from './projector.ts';
-import { Checkpoint, INDEX, type TensorSource } from './safetensors.ts';
 import { Session, type SessionOptions } from './session.ts';
 import { Siglip2 } from './siglip2.ts';
-import { bytesOf, checkTensors, storedTensors } from './stored_tensors.ts';
 import { type Taps, takeTaps } from './taps.ts';
 import { WeightStore } from './weights.ts';
 

@@ -1,8 +1,8 @@
-import { ChatTemplate, type Message, type Mode } from './chat.ts';
-import { loadConfig, type ModelConfig } from './config.ts';
-import { type Patches, processImage, type RgbImage, targetSize } from './image.ts';
-import { checkLength, encodePrompt, expandImages } from './prompt.ts';
-import { Tokenizer } from './tokenizer.ts';
+import { loadConfig, type ModelConfig } from './checkpoint/config.ts';
+import { type Patches, processImage, type RgbImage, targetSize } from './image/patches.ts';
+import { ChatTemplate, type Message, type Mode } from './text/chat.ts';
+import { checkLength, encodePrompt, expandImages } from './text/prompt.ts';
+import { Tokenizer } from './text/tokenizer.ts';
 
 /** How to turn a conversation into a prompt; every field is optional. */
 export interface PromptOptions {

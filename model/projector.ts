@@ -1,6 +1,6 @@
 import { linear } from '../kernels/index.ts';
 import type { DType, Graph, Matrix, Tensor } from '../runtime/index.ts';
-import { plain } from './matrix_layout.ts';
+import { plain } from './checkpoint/matrix_layout.ts';
 import type { WeightStore } from './weights.ts';
 
 /** The MLP between encoder and decoder: Linear, exact (erf) GELU, Linear. */

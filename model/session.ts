@@ -10,7 +10,7 @@ import {
   type Storage,
   type Tensor,
 } from '../runtime/index.ts';
-import type { ModelConfig } from './config.ts';
+import type { ModelConfig } from './checkpoint/config.ts';
 import { KvCache } from './kv_cache.ts';
 import type { DecoderState, Phi3 } from './phi3.ts';
 import { checkSampling } from './sampler.ts';

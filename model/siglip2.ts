@@ -1,8 +1,8 @@
 import { attention, layerNorm, linear, resizePosition } from '../kernels/index.ts';
 import { type DType, type Graph, type HostTensor, type Matrix, roundUp, type Tensor } from '../runtime/index.ts';
-import type { ModelConfig } from './config.ts';
-import { type Patches, positionWeights } from './image.ts';
-import { COLUMN_MULTIPLE, plain, rowPadded, stacked } from './matrix_layout.ts';
+import type { ModelConfig } from './checkpoint/config.ts';
+import { COLUMN_MULTIPLE, plain, rowPadded, stacked } from './checkpoint/matrix_layout.ts';
+import { type Patches, positionWeights } from './image/patches.ts';
 import type { WeightStore } from './weights.ts';
 
 const PREFIX = 'model.vision_tower.vision_tower.vision_model';

@@ -15,13 +15,13 @@ import {
   type Tensor,
   widen,
 } from '../runtime/index.ts';
-import { Checksums } from './checksums.ts';
-import type { StoredFormats } from './config.ts';
-import { checkpointError } from './json.ts';
-import { COLUMN_MULTIPLE, type MatrixLayout, type ReadBytes, readRows } from './matrix_layout.ts';
-import { quantizeInto } from './quantize_on_device.ts';
-import type { TensorInfo, TensorSource } from './safetensors.ts';
-import { checkTensor, formatOf, isQuantized, partNames } from './stored_tensors.ts';
+import { Checksums } from './checkpoint/checksums.ts';
+import type { StoredFormats } from './checkpoint/config.ts';
+import { checkpointError } from './checkpoint/json.ts';
+import { COLUMN_MULTIPLE, type MatrixLayout, type ReadBytes, readRows } from './checkpoint/matrix_layout.ts';
+import type { TensorInfo, TensorSource } from './checkpoint/safetensors.ts';
+import { checkTensor, formatOf, isQuantized, partNames } from './checkpoint/stored_tensors.ts';
+import { quantizeInto } from './quantize/on_device.ts';
 
 /** Blocks start at a multiple of this many rows, so that no tile of a kernel and no pair of rows is cut. */
 const BLOCK_MULTIPLE = 64;

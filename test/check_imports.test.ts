@@ -29,6 +29,8 @@ test('imports that point the right way pass', () => {
     'kernels/index.ts': "export * from './add/add.ts';",
     'model/phi3.ts':
       "import { add } from '../kernels/index.ts';\n// import '../test/run.ts';\nexport const a = 'test';",
+    'model/text/prompt.ts': "import '../checkpoint/json.ts';\nimport './tokenizer.ts';",
+    'model/session.ts': "import './text/prompt.ts';\nimport './phi3.ts';",
     'bench/main.ts': "import pngjs from 'pngjs';\nexport type { Phi3 } from '../model/phi3.ts';",
     'test/a.test.ts': "import '../tools/check_imports.ts';\nimport '../bench/main.ts';",
     'tools/op.ts': "import '../kernels/index.ts';",
@@ -38,6 +40,8 @@ test('imports that point the right way pass', () => {
 
 test('imports that point the wrong way are found with their line', () => {
   const files = {
+    'model/image/png.ts': "import '../text/prompt.ts';\nimport '../session.ts';",
+    'model/checkpoint/json.ts': "import '../quantize/plan.ts';",
     'runtime/plan.ts': "import {\n  add,\n} from '../kernels/index.ts';\nexport type { Phi3 } from '../model/phi3.ts';",
     'kernels/add/add.ts': "import { matmul } from '../matmul/matmul.ts';\nconst op = await import('../cast/cast.ts');",
     'kernels/lib/reduce.ts': "export * from '../add/add.ts';",
@@ -52,6 +56,9 @@ test('imports that point the wrong way are found with their line', () => {
     'kernels/add/add.ts:1: imports ../matmul/matmul.ts',
     'kernels/add/add.ts:2: imports ../cast/cast.ts',
     'kernels/lib/reduce.ts:1: imports ../add/add.ts',
+    'model/checkpoint/json.ts:1: imports ../quantize/plan.ts',
+    'model/image/png.ts:1: imports ../text/prompt.ts',
+    'model/image/png.ts:2: imports ../session.ts',
     'model/phi3.ts:1: imports ../bench/main.ts',
     'model/phi3.ts:2: imports webgpu',
     'runtime/plan.ts:3: imports ../kernels/index.ts',

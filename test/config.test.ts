@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { expectedTensors, isUnused, loadConfig, type ModelConfig } from '../model/config.ts';
-import { Checkpoint } from '../model/safetensors.ts';
+import { expectedTensors, isUnused, loadConfig, type ModelConfig } from '../model/checkpoint/config.ts';
+import { Checkpoint } from '../model/checkpoint/safetensors.ts';
 import { CheckpointError } from '../runtime/errors.ts';
 import { elements } from '../runtime/shape.ts';
 

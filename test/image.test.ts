@@ -9,7 +9,7 @@ import {
   resizeBilinear,
   resizeCoefficients,
   targetSize,
-} from '../model/image.ts';
+} from '../model/image/patches.ts';
 import { ImageError } from '../runtime/errors.ts';
 
 interface Resize {

@@ -2,8 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { RgbImage } from '../model/image.ts';
-import { decodeJpeg, jpegSize } from '../model/jpeg.ts';
+import { decodeJpeg, jpegSize } from '../model/image/jpeg.ts';
+import type { RgbImage } from '../model/image/patches.ts';
 import { ImageError } from '../runtime/errors.ts';
 
 const folder = new URL('fixtures/jpeg/', import.meta.url);

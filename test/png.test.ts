@@ -2,8 +2,8 @@ import { readFileSync } from 'node:fs';
 import { crc32, deflateSync } from 'node:zlib';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { RgbImage } from '../model/image.ts';
-import { decodePng, pngSize } from '../model/png.ts';
+import type { RgbImage } from '../model/image/patches.ts';
+import { decodePng, pngSize } from '../model/image/png.ts';
 import { ImageError } from '../runtime/errors.ts';
 
 const folder = new URL('fixtures/png/', import.meta.url);

@@ -18,7 +18,9 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { dequantizeRowsHost, type Quantization, quantizeRowsHost } from '../kernels/index.ts';
 import { Random } from '../kernels/spec.ts';
-import { writeIndex } from '../model/checksums.ts';
+import { writeIndex } from '../model/checkpoint/checksums.ts';
+import { interleaved, type MatrixLayout, plain, rowPadded, stacked } from '../model/checkpoint/matrix_layout.ts';
+import { Checkpoint, INDEX } from '../model/checkpoint/safetensors.ts';
 import {
   decode,
   formatOf,
@@ -29,8 +31,6 @@ import {
   quantizeOnDevice,
   type StoredFormats,
 } from '../model/index.ts';
-import { interleaved, type MatrixLayout, plain, rowPadded, stacked } from '../model/matrix_layout.ts';
-import { Checkpoint, INDEX } from '../model/safetensors.ts';
 import { WeightStore } from '../model/weights.ts';
 import {
   CheckpointError,

@@ -8,9 +8,9 @@ import { crc32, deflateSync } from 'node:zlib';
 import { encode } from 'jpeg-js';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { decodeJpeg } from '../model/jpeg.ts';
-import { decodePng } from '../model/png.ts';
-import { decodeInWorker, readImage } from '../model/read_image.ts';
+import { decodeJpeg } from '../model/image/jpeg.ts';
+import { decodePng } from '../model/image/png.ts';
+import { decodeInWorker, readImage } from '../model/image/read_image.ts';
 import { ImageError } from '../runtime/errors.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -138,7 +138,7 @@ test('compiled to JavaScript', async () => {
     symlinkSync(join(root, 'node_modules', name), join(out, 'node_modules', name), 'dir');
   }
   const options = '--ignoreConfig --noCheck --target ES2023 --module NodeNext --rewriteRelativeImportExtensions';
-  const sources = ['model/read_image.ts', 'model/decode_worker.ts'];
+  const sources = ['model/image/read_image.ts', 'model/image/decode_worker.ts'];
   const tsc = join(root, 'node_modules/typescript/bin/tsc');
   execFileSync(process.execPath, [tsc, ...options.split(' '), '--rootDir', '.', '--outDir', out, ...sources], {
     cwd: root,

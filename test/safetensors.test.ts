@@ -15,7 +15,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Checkpoint, SafetensorsFile } from '../model/safetensors.ts';
+import { Checkpoint, SafetensorsFile } from '../model/checkpoint/safetensors.ts';
 import { BYTES, type DType, widen } from '../runtime/dtype.ts';
 import { CheckpointError } from '../runtime/errors.ts';
 

@@ -8,10 +8,10 @@ import { crc32 } from 'node:zlib';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { dequantizeRowsHost } from '../kernels/index.ts';
-import { verifyFiles } from '../model/checksums.ts';
-import { DEFAULT_FORMATS, loadConfig } from '../model/config.ts';
+import { verifyFiles } from '../model/checkpoint/checksums.ts';
+import { DEFAULT_FORMATS, loadConfig } from '../model/checkpoint/config.ts';
+import { openSynthetic, type SyntheticFormat, SyntheticSource } from '../model/checkpoint/synthetic.ts';
 import { Checkpoint, Processor, synthesizeCheckpoint, type TensorSource } from '../model/index.ts';
-import { openSynthetic, type SyntheticFormat, SyntheticSource } from '../model/synthetic.ts';
 import { DaybreakError, elements, f32ToF16, UsageError, widen } from '../runtime/index.ts';
 import { fails, TINY } from './bench.ts';
 

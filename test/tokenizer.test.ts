@@ -191,7 +191,7 @@ test('tokenizer_config.json replaces flags, adds tokens and gives roles', () => 
   encodes(Tokenizer.load(dir), 'a <|im_end|>', [64, 508]);
 });
 
-// Each of these fails when the package is mended: then what it stands for can go from model/tokenizer.ts.
+// Each of these fails when the package is mended: then what it stands for can go from model/text/tokenizer.ts.
 const upstream = (edit: Edit = () => {}) => new Upstream(edited(edit), {});
 const defects: [string, () => unknown, unknown][] = [
   ['strips U+FEFF beside added tokens', () => upstream().encode('\ufeff<|im_end|>').ids, [508]],

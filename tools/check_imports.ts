@@ -47,7 +47,16 @@ function violation(file: string, imported: string): string | undefined {
   const bothOps =
     from === 'kernels' && file.split('/').length > 2 && imported.split('/').length > 2 && to === 'kernels';
   if (bothOps && otherOp !== op && otherOp !== 'lib') return `an op imports no other op than itself and kernels/lib`;
-  return undefined;
+  return roomViolation(file, imported);
+}
+
+/** A room of model/ imports itself and model/checkpoint, and nothing else of model/. */
+function roomViolation(file: string, imported: string): string | undefined {
+  const [from, room, inRoom] = file.split('/');
+  const [to, otherRoom] = imported.split('/');
+  if (from !== 'model' || to !== 'model' || !inRoom || [room, 'checkpoint'].includes(otherRoom)) return undefined;
+  const others = room === 'checkpoint' ? '' : ' or model/checkpoint';
+  return `model/${room} imports nothing else of model/ than itself${others}`;
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { isObject } from '../../model/json.ts';
+import { isObject } from '../../model/checkpoint/json.ts';
 import type { Device } from '../../runtime/index.ts';
 import { cacheFolder } from '../cache_folder.ts';
 import { environment } from '../report.ts';

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { showCase } from '../../kernels/spec.ts';
-import { statFile } from '../../model/json.ts';
+import { statFile } from '../../model/checkpoint/json.ts';
 import { UsageError } from '../../runtime/index.ts';
 import { type E2eRow, parseRow, type Row as StoredRow } from '../html/rows.ts';
 import { median } from '../measure.ts';

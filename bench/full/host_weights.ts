@@ -12,7 +12,7 @@ export class HostWeights {
     this.#config = config;
   }
 
-  /** Whether gate_up_proj has its rows alternating; see model/config.ts. */
+  /** Whether gate_up_proj has its rows alternating; see model/checkpoint/config.ts. */
   get interleaved(): boolean {
     return this.#config.formats !== undefined;
   }

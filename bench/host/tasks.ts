@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { encode } from 'jpeg-js';
 import { PNG } from 'pngjs';
 import { ropeTable } from '../../kernels/index.ts';
-import { patchify, resizeBilinear, targetSize } from '../../model/image.ts';
+import { patchify, resizeBilinear, targetSize } from '../../model/image/patches.ts';
 import { type Message, type Phi4Vision, type Processor, type RgbImage, readImage } from '../../model/index.ts';
 import { KvCache } from '../../model/kv_cache.ts';
 import { Graph, Owned, Plan } from '../../runtime/index.ts';

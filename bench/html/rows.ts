@@ -1,4 +1,4 @@
-import { isObject, show } from '../../model/json.ts';
+import { isObject, show } from '../../model/checkpoint/json.ts';
 import { UsageError } from '../../runtime/index.ts';
 import type { PromptResult } from '../e2e/result.ts';
 import type { OurSide } from '../peers/peers_report.ts';

@@ -1,4 +1,4 @@
-import { BYTES, roundUp } from '../runtime/index.ts';
+import { BYTES, roundUp } from '../../runtime/index.ts';
 import type { TensorInfo } from './safetensors.ts';
 
 /** Kernels read weights 8 columns at a time, so rows are padded with zeros to a multiple of this. */

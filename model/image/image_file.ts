@@ -1,4 +1,4 @@
-import { ImageError } from '../runtime/errors.ts';
+import { ImageError } from '../../runtime/errors.ts';
 
 /** Bounds on what is decoded: the most pixels take up to 3 GB and half a minute. */
 export const MAX_PIXELS = 2 ** 26;

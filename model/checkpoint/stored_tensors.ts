@@ -1,4 +1,4 @@
-import { quantizedShapes } from '../kernels/index.ts';
+import { quantizedShapes } from '../../kernels/index.ts';
 import {
   type DType,
   type QuantFormat,
@@ -7,7 +7,7 @@ import {
   showShape,
   tensorBytes,
   type WeightFormat,
-} from '../runtime/index.ts';
+} from '../../runtime/index.ts';
 import { expectedTensors, isUnused, type ModelConfig, type StoredFormats } from './config.ts';
 import { checkpointError } from './json.ts';
 import type { TensorInfo, TensorSource } from './safetensors.ts';

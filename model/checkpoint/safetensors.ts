@@ -1,9 +1,9 @@
 import { closeSync, existsSync, fstatSync, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
-import { BYTES, type DType, hostArray } from '../runtime/dtype.ts';
-import { elements, type Shape } from '../runtime/shape.ts';
-import type { HostTensor } from '../runtime/tensor.ts';
+import { BYTES, type DType, hostArray } from '../../runtime/dtype.ts';
+import { elements, type Shape } from '../../runtime/shape.ts';
+import type { HostTensor } from '../../runtime/tensor.ts';
 import {
   checkpointError,
   isObject,

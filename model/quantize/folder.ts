@@ -1,12 +1,12 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { DaybreakError, sameShape, UsageError } from '../runtime/index.ts';
-import { writeIndex } from './checksums.ts';
-import { QUANTIZATION, type StoredFormats } from './config.ts';
-import { assertDiskRoom, removeParts, writeDurably } from './durable_file.ts';
-import { isObject, MAX_JSON_BYTES, readObject } from './json.ts';
-import type { Shard } from './quantize_plan.ts';
-import { type Checkpoint, INDEX, SafetensorsFile } from './safetensors.ts';
+import { DaybreakError, sameShape, UsageError } from '../../runtime/index.ts';
+import { writeIndex } from '../checkpoint/checksums.ts';
+import { QUANTIZATION, type StoredFormats } from '../checkpoint/config.ts';
+import { assertDiskRoom, removeParts, writeDurably } from '../checkpoint/durable_file.ts';
+import { isObject, MAX_JSON_BYTES, readObject } from '../checkpoint/json.ts';
+import { type Checkpoint, INDEX, SafetensorsFile } from '../checkpoint/safetensors.ts';
+import type { Shard } from './plan.ts';
 
 /** How a tensor came out. */
 export interface TensorReport {

@@ -1,5 +1,5 @@
 import { readFileSync, statSync } from 'node:fs';
-import { CheckpointError } from '../runtime/errors.ts';
+import { CheckpointError } from '../../runtime/errors.ts';
 
 /** A JSON object from a file: its keys and values are untrusted. */
 export type JsonObject = Record<string, unknown>;

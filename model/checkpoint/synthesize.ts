@@ -1,14 +1,13 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
-import { UsageError } from '../runtime/index.ts';
+import { UsageError } from '../../runtime/index.ts';
 import { writeIndex } from './checksums.ts';
 import { QUANTIZATION, type StoredFormats } from './config.ts';
 import { assertDiskRoom, writeDurably } from './durable_file.ts';
 import { readObject } from './json.ts';
-import { cutShards } from './quantize_plan.ts';
 import type { TensorInfo } from './safetensors.ts';
-import { SafetensorsWriter } from './safetensors_writer.ts';
+import { cutShards, SafetensorsWriter } from './safetensors_writer.ts';
 import { openSynthetic, type SyntheticFormat, type SyntheticSource, shapeFolder } from './synthetic.ts';
 
 /** What to write. */

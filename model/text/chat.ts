@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Environment, Interpreter, parse, tokenize } from '@huggingface/jinja';
-import { CheckpointError, PromptError } from '../runtime/index.ts';
-import { checkpointError, show, statFile } from './json.ts';
+import { CheckpointError, PromptError } from '../../runtime/index.ts';
+import { checkpointError, show, statFile } from '../checkpoint/json.ts';
 import { withinMillis } from './time_limit.ts';
 import { MAX_CHARACTERS, type Tokenizer } from './tokenizer.ts';
 

@@ -1,5 +1,5 @@
-import { PromptError } from '../runtime/index.ts';
-import type { ModelConfig } from './config.ts';
+import { PromptError } from '../../runtime/index.ts';
+import type { ModelConfig } from '../checkpoint/config.ts';
 import type { Tokenizer } from './tokenizer.ts';
 
 /** The id that stands for a picture among a prompt's token ids. */

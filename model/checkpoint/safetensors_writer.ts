@@ -1,5 +1,5 @@
 import { crc32 } from 'node:zlib';
-import { type DType, type Shape, tensorBytes } from '../runtime/index.ts';
+import { type DType, type Shape, tensorBytes } from '../../runtime/index.ts';
 import { DurableFile } from './durable_file.ts';
 import { sumKey } from './safetensors.ts';
 
@@ -83,4 +83,23 @@ export class SafetensorsWriter {
     text.copy(bytes, 8);
     return bytes;
   }
+}
+
+/** Items in order, cut into files of at most `shardBytes` bytes, or of one item where that is larger. */
+export function cutShards<T>(items: readonly T[], bytesOf: (item: T) => number, shardBytes: number) {
+  const groups: T[][] = [];
+  let room = 0;
+  for (const item of items) {
+    const bytes = bytesOf(item);
+    if (groups.length === 0 || bytes > room) {
+      groups.push([]);
+      room = shardBytes;
+    }
+    groups.at(-1)!.push(item);
+    room -= bytes;
+  }
+  const number = (n: number) => String(n).padStart(5, '0');
+  return groups.map((group, i) => {
+    return { file: `model-${number(i + 1)}-of-${number(groups.length)}.safetensors`, items: group };
+  });
 }

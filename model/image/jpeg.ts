@@ -1,7 +1,7 @@
 import { decode } from 'jpeg-js';
-import type { ImageError } from '../runtime/errors.ts';
-import type { RgbImage } from './image.ts';
+import type { ImageError } from '../../runtime/errors.ts';
 import { checkSize, MAX_PIXELS, refuse, type Size } from './image_file.ts';
+import type { RgbImage } from './patches.ts';
 
 const DHT = 0xc4;
 const SOI = 0xd8;

@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { crc32 } from 'node:zlib';
-import { placeOf } from '../kernels/index.ts';
-import { BYTES, elements, narrow, type QuantFormat, type Shape, UsageError } from '../runtime/index.ts';
+import { placeOf } from '../../kernels/index.ts';
+import { BYTES, elements, narrow, type QuantFormat, type Shape, UsageError } from '../../runtime/index.ts';
 import { DEFAULT_FORMATS, expectedTensors, loadConfig, type ModelConfig } from './config.ts';
 import { type TensorInfo, TensorSource } from './safetensors.ts';
 import { formatOf, isQuantized, type StoredTensor, storedAs, usedTensors } from './stored_tensors.ts';
@@ -26,7 +26,7 @@ const LARGEST: Record<QuantFormat, number> = { q4: 7, q8: 127 };
 
 /** The folder with the configuration of a shape: '15b', the published model, or any folder with a config.json. */
 export function shapeFolder(shape: string): string {
-  return shape === '15b' ? fileURLToPath(new URL('./shapes/15b', import.meta.url)) : shape;
+  return shape === '15b' ? fileURLToPath(new URL('../shapes/15b', import.meta.url)) : shape;
 }
 
 /** A synthetic checkpoint of a shape. CheckpointError where the folder holds no configuration, UsageError for a bad seed. */

@@ -1,11 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import { extname } from 'node:path';
 import { Worker } from 'node:worker_threads';
-import { ImageError } from '../runtime/errors.ts';
-import type { RgbImage } from './image.ts';
+import { ImageError } from '../../runtime/errors.ts';
+import { statFile } from '../checkpoint/json.ts';
 import { refuse } from './image_file.ts';
 import { decodeJpeg, jpegSize } from './jpeg.ts';
-import { statFile } from './json.ts';
+import type { RgbImage } from './patches.ts';
 import { decodePng, pngSize } from './png.ts';
 
 /** How a file's first bytes name its format, how to learn its size without decoding it, and how to decode it. */

@@ -1,5 +1,5 @@
-import { ImageError } from '../runtime/errors.ts';
-import type { HostTensor } from '../runtime/tensor.ts';
+import { ImageError } from '../../runtime/errors.ts';
+import type { HostTensor } from '../../runtime/tensor.ts';
 
 /** A picture: 8-bit RGB values [height, width, 3], row by row. */
 export interface RgbImage {

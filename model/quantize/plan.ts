@@ -1,8 +1,9 @@
-import { type DType, type Shape, tensorBytes } from '../runtime/index.ts';
-import type { ModelConfig, StoredFormats } from './config.ts';
-import { interleaved, type MatrixLayout, plain } from './matrix_layout.ts';
-import type { Checkpoint, TensorInfo } from './safetensors.ts';
-import { storedAs, usedTensors } from './stored_tensors.ts';
+import { type DType, type Shape, tensorBytes } from '../../runtime/index.ts';
+import type { ModelConfig, StoredFormats } from '../checkpoint/config.ts';
+import { interleaved, type MatrixLayout, plain } from '../checkpoint/matrix_layout.ts';
+import type { Checkpoint, TensorInfo } from '../checkpoint/safetensors.ts';
+import { cutShards } from '../checkpoint/safetensors_writer.ts';
+import { storedAs, usedTensors } from '../checkpoint/stored_tensors.ts';
 
 /** A tensor of the output. */
 export interface Part {
@@ -37,25 +38,6 @@ export function planShards(
     return planConversion(checkpoint.info(name), shape, config, formats);
   });
   return cutShards(conversions, partBytes, shardBytes).map(({ file, items }) => ({ file, conversions: items }));
-}
-
-/** Items in order, cut into files of at most `shardBytes` bytes, or of one item where that is larger. */
-export function cutShards<T>(items: readonly T[], bytesOf: (item: T) => number, shardBytes: number) {
-  const groups: T[][] = [];
-  let room = 0;
-  for (const item of items) {
-    const bytes = bytesOf(item);
-    if (groups.length === 0 || bytes > room) {
-      groups.push([]);
-      room = shardBytes;
-    }
-    groups.at(-1)!.push(item);
-    room -= bytes;
-  }
-  const number = (n: number) => String(n).padStart(5, '0');
-  return groups.map((group, i) => {
-    return { file: `model-${number(i + 1)}-of-${number(groups.length)}.safetensors`, items: group };
-  });
 }
 
 /** Bytes of a tensor in the output. */

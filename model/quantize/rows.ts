@@ -1,7 +1,7 @@
-import { placeOf, type Quantization, type QuantizedRows, quantizeRowsHost } from '../kernels/index.ts';
-import { f16ToF32, type HostArray, type HostTensor, narrow, type WeightFormat, widen } from '../runtime/index.ts';
-import { checkpointError } from './json.ts';
-import type { Conversion } from './quantize_plan.ts';
+import { placeOf, type Quantization, type QuantizedRows, quantizeRowsHost } from '../../kernels/index.ts';
+import { f16ToF32, type HostArray, type HostTensor, narrow, type WeightFormat, widen } from '../../runtime/index.ts';
+import { checkpointError } from '../checkpoint/json.ts';
+import type { Conversion } from './plan.ts';
 
 /** Quantises weights [rows, inner] of any float dtype. */
 export type QuantizeRows = (weights: HostTensor, how: Quantization) => Promise<QuantizedRows>;

@@ -1,6 +1,6 @@
 import { closeSync, fsyncSync, openSync, readdirSync, renameSync, rmSync, statfsSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { UsageError } from '../runtime/errors.ts';
+import { UsageError } from '../../runtime/errors.ts';
 
 /**
  * A file that is written under a temporary name and gets its own only when it is whole and on the disk, so that a file

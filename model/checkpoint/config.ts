@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Shape } from '../runtime/shape.ts';
+import type { Shape } from '../../runtime/shape.ts';
 import { checkpointError, isObject, type JsonObject, readObject, show } from './json.ts';
 
 /** The formats that each class of matrices may have in a checkpoint that `npm run quantize` wrote. */

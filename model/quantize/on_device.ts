@@ -1,4 +1,4 @@
-import { type Quantization, quantizeWeights } from '../kernels/index.ts';
+import { type Quantization, quantizeWeights } from '../../kernels/index.ts';
 import {
   type Device,
   Graph,
@@ -9,9 +9,9 @@ import {
   roundUp,
   type Storage,
   type Tensor,
-} from '../runtime/index.ts';
-import { COLUMN_MULTIPLE } from './matrix_layout.ts';
-import type { QuantizeRows } from './quantize_rows.ts';
+} from '../../runtime/index.ts';
+import { COLUMN_MULTIPLE } from '../checkpoint/matrix_layout.ts';
+import type { QuantizeRows } from './rows.ts';
 
 /** Quantises on a device: the same bits as on the host. */
 export function quantizeOnDevice(device: Device): QuantizeRows {

@@ -1,8 +1,8 @@
 import { crc32, inflateSync } from 'node:zlib';
 import { PNG } from 'pngjs';
-import type { ImageError } from '../runtime/errors.ts';
-import type { RgbImage } from './image.ts';
+import type { ImageError } from '../../runtime/errors.ts';
 import { checkSize, refuse, type Size } from './image_file.ts';
+import type { RgbImage } from './patches.ts';
 
 const MAX_CHUNKS = 2 ** 18;
 

@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { loadConfig } from '../checkpoint/config.ts';
+import { checkpointError, isObject, type JsonObject, readObject, show } from '../checkpoint/json.ts';
 import { BYTE_CHARS } from './byte_level.ts';
-import { loadConfig } from './config.ts';
-import { checkpointError, isObject, type JsonObject, readObject, show } from './json.ts';
 
 /** A token that is looked for in text before all else; lstrip and rstrip take the white space beside it along. */
 export interface AddedToken {

@@ -1,12 +1,12 @@
-import { BYTES, type HostTensor, hostArray, UsageError } from '../runtime/index.ts';
-import { DEFAULT_FORMATS, loadConfig, type StoredFormats } from './config.ts';
-import { type ReadBytes, readRows } from './matrix_layout.ts';
-import { identify, QuantizeFolder, type TensorReport } from './quantize_folder.ts';
-import { type Conversion, partBytes, planShards, type Shard } from './quantize_plan.ts';
-import { convertRows, type QuantizeRows, quantizeOnHost } from './quantize_rows.ts';
-import { Checkpoint } from './safetensors.ts';
-import { SafetensorsWriter } from './safetensors_writer.ts';
-import { checkTensors, formatOf, isQuantized } from './stored_tensors.ts';
+import { BYTES, type HostTensor, hostArray, UsageError } from '../../runtime/index.ts';
+import { DEFAULT_FORMATS, loadConfig, type StoredFormats } from '../checkpoint/config.ts';
+import { type ReadBytes, readRows } from '../checkpoint/matrix_layout.ts';
+import { Checkpoint } from '../checkpoint/safetensors.ts';
+import { SafetensorsWriter } from '../checkpoint/safetensors_writer.ts';
+import { checkTensors, formatOf, isQuantized } from '../checkpoint/stored_tensors.ts';
+import { identify, QuantizeFolder, type TensorReport } from './folder.ts';
+import { type Conversion, partBytes, planShards, type Shard } from './plan.ts';
+import { convertRows, type QuantizeRows, quantizeOnHost } from './rows.ts';
 
 /** How to quantise; every field is optional. */
 export interface QuantizeOptions {

@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { Tokenizer as WordEncoder } from '@huggingface/tokenizers';
-import { CheckpointError, PromptError } from '../runtime/index.ts';
+import { CheckpointError, PromptError } from '../../runtime/index.ts';
+import { checkpointError } from '../checkpoint/json.ts';
 import { tokenBytes } from './byte_level.ts';
-import { checkpointError } from './json.ts';
 import { withinMillis } from './time_limit.ts';
 import { type AddedToken, readTokenizerFile, type TokenizerFile } from './tokenizer_file.ts';
 
