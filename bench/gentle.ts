@@ -7,7 +7,7 @@ const NAP_MILLIS = 0.1;
  * threads while a promise is pending. Here every poll naps 0.1 ms, which costs as much latency. Benches only.
  */
 export function waitGently(device: Device): void {
-  if (!device.fallback) return;
+  if (!device.onCpu) return;
   const poll = globalThis.setImmediate;
   const cell = new Int32Array(new SharedArrayBuffer(4));
   globalThis.setImmediate = ((...args: Parameters<typeof setImmediate>) => {

@@ -1,4 +1,4 @@
-export { advance, type DecodeState } from './advance/advance.ts';
+export { type AdvanceState, advance } from './advance/advance.ts';
 export { argmax } from './argmax/argmax.ts';
 export { type AttentionOptions, attention, type HeadView } from './attention/attention.ts';
 export { cast } from './cast/cast.ts';
@@ -7,13 +7,13 @@ export { type EmbedTable, embed } from './embed/embed.ts';
 export { kvAppend } from './kv_append/kv_append.ts';
 export { layerNorm } from './layer_norm/layer_norm.ts';
 export {
-  dequantizeRowsHost,
+  dequantizeWeightsHost,
   type Int8Rows,
   placeOf,
   type Quantization,
-  type QuantizedRows,
+  type QuantizedWeights,
   quantizedShapes,
-  quantizeRowsHost,
+  quantizeWeightsHost,
 } from './lib/quantized.ts';
 export { type LinearOptions, linear } from './matmul/matmul.ts';
 export { quantizeRows } from './quantize_rows/quantize_rows.ts';

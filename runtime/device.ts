@@ -120,7 +120,7 @@ export class Device {
   /** Weights larger than this many bytes are cut into blocks of rows. */
   readonly maxBlockBytes: number;
   /** Whether the adapter runs on the CPU. */
-  readonly fallback: boolean;
+  readonly onCpu: boolean;
   /** Whether this device only counts memory: see DryRunDevice. */
   readonly dryRun: boolean = false;
   /** Device bytes in use now and at most so far. */
@@ -147,7 +147,7 @@ export class Device {
       options.maxBlockBytes ?? Number.POSITIVE_INFINITY,
       gpu.limits.maxStorageBufferBindingSize,
     );
-    this.fallback = adapter.info.isFallbackAdapter;
+    this.onCpu = adapter.info.isFallbackAdapter;
     const buffer = { type: 'uniform', hasDynamicOffset: true } as const;
     const entries = [{ binding: 0, visibility: GPUShaderStage.COMPUTE, buffer }];
     this.paramsLayout = gpu.createBindGroupLayout({ entries });
@@ -202,7 +202,7 @@ export class Device {
 
   /** Bytes free on the machine, whose memory a software adapter uses; undefined for a GPU, as WebGPU does not tell. */
   get available(): number | undefined {
-    return this.fallback ? process.availableMemory() : undefined;
+    return this.onCpu ? process.availableMemory() : undefined;
   }
 
   /**

@@ -23,7 +23,7 @@ export class DryRunDevice extends Device {
 
   constructor(device: Device) {
     const buffers = new Set<GPUBuffer>();
-    const { name, reason, driver: description, fallback: isFallbackAdapter, maxBlockBytes } = device;
+    const { name, reason, driver: description, onCpu: isFallbackAdapter, maxBlockBytes } = device;
     const adapter = { info: { description, isFallbackAdapter } } as GPUAdapter;
     super(idleGpu(device.gpu, buffers), adapter, { backend: 'dry run', name, reason }, { maxBlockBytes });
     this.#buffers = buffers;

@@ -174,7 +174,7 @@ if (device) {
         e instanceof OutOfMemoryError &&
         parts.test(e.message) &&
         e.message.includes(`at most ${plan.peak - 1} bytes free on this machine, got ${plan.peak};`);
-      if (device.fallback) assert.throws(() => assertFits(device, plan), refuses);
+      if (device.onCpu) assert.throws(() => assertFits(device, plan), refuses);
       else assertFits(device, plan); // WebGPU does not say what a GPU has
     } finally {
       process.availableMemory = whole;
@@ -183,7 +183,7 @@ if (device) {
 
   test('a device that only counts has the name and limits of the real one', () => {
     const dry = new DryRunDevice(device);
-    assert.equal([dry.name, dry.fallback, dry.dryRun, device.dryRun], [device.name, device.fallback, true, false]);
+    assert.equal([dry.name, dry.onCpu, dry.dryRun, device.dryRun], [device.name, device.onCpu, true, false]);
     const a = dry.tensor('a', [3, 5], 'f16');
     dry.alloc(100, 'b');
     assert.equal(dry.inUse(), [

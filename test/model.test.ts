@@ -156,7 +156,7 @@ if (device) {
     session.dispose();
     await rejects(model.session({ capacity: 2 ** 26 }), CapabilityError, /context: expected at most \d+ positions/);
     const many = { ...model.config.decoder, layers: 2 ** 20 };
-    if (device.fallback)
+    if (device.onCpu)
       assert.throws(
         () => new KvCache(device, many, 2 ** 16, 'f32', new Owned(device)),
         /kv_cache for 65536 positions: expected at most \d+ bytes free/,

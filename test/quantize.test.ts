@@ -16,7 +16,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { dequantizeRowsHost, type Quantization, quantizeRowsHost } from '../kernels/index.ts';
+import { dequantizeWeightsHost, type Quantization, quantizeWeightsHost } from '../kernels/index.ts';
 import { Random } from '../kernels/spec.ts';
 import { writeIndex } from '../model/checkpoint/checksums.ts';
 import { interleaved, type MatrixLayout, plain, rowPadded, stacked } from '../model/checkpoint/matrix_layout.ts';
@@ -274,7 +274,7 @@ function assertSameValues(got: ArrayLike<number>, expected: ArrayLike<number>, w
 
 /** What is left of weights [rows, cols] after quantisation. */
 function quantizedOnHost(values: number[], rows: number, cols: number, how: Quantization): number[] {
-  return [...dequantizeRowsHost(quantizeRowsHost(Float32Array.from(values), rows, cols, how), rows, cols, how)];
+  return [...dequantizeWeightsHost(quantizeWeightsHost(Float32Array.from(values), rows, cols, how), rows, cols, how)];
 }
 
 /** The tiny checkpoint with the matrices of a quantised format as f32 values of what is left of them. */
@@ -340,7 +340,7 @@ if (device) {
       if (format !== 'q4' && format !== 'q8') values.push(...widen(format, data));
       else {
         const rows = { quants: data as Uint32Array, scales: (await on.download(scales!)).data as Uint16Array };
-        values.push(...dequantizeRowsHost(rows, count, matrix.cols, { format, group: group! }));
+        values.push(...dequantizeWeightsHost(rows, count, matrix.cols, { format, group: group! }));
       }
     }
     store.owned.free();

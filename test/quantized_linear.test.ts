@@ -2,12 +2,12 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import {
-  dequantizeRowsHost,
+  dequantizeWeightsHost,
   linear,
   type Quantization,
   quantizeRows,
-  quantizeRowsHost,
   quantizeWeights,
+  quantizeWeightsHost,
 } from '../kernels/index.ts';
 import { candidates } from '../kernels/matmul/matmul.ts';
 import { Random } from '../kernels/spec.ts';
@@ -39,12 +39,12 @@ async function quantized(on: Device, weights: HostTensor, how: Quantization) {
 /** A q4 or q8 matrix of random weights, and what it stands for. */
 function randomMatrix(on: Device, rows: number, inner: number, { format, group }: Quantization, random: Random) {
   const weights = Float32Array.from({ length: rows * inner }, () => random.normal() * inner ** -0.5);
-  const { quants, scales } = quantizeRowsHost(weights, rows, inner, { format, group });
+  const { quants, scales } = quantizeWeightsHost(weights, rows, inner, { format, group });
   const of = (data: Uint32Array | Uint16Array, dtype: 'u32' | 'f16') =>
     on.upload({ shape: [rows, data.length / rows], dtype, data }, dtype);
   const blocks = [{ tensor: of(quants, 'u32'), scales: of(scales, 'f16'), row: 0 }];
   const matrix: Matrix = { name: 'w', rows, cols: inner, dtype: format, group, blocks };
-  return { matrix, values: dequantizeRowsHost({ quants, scales }, rows, inner, { format, group }) };
+  return { matrix, values: dequantizeWeightsHost({ quants, scales }, rows, inner, { format, group }) };
 }
 
 /** x w^T on the device, NaN behind all of x, x as it is or as 8-bit integers, with one variant where it is named. */
@@ -81,7 +81,7 @@ if (device) {
     test(`the device quantises ${dtype} to ${format} with the bits of the host`, async () => {
       const weights = oddWeights(33, inner, dtype);
       const got = await quantized(device, weights, { format, group });
-      const expected = quantizeRowsHost(widen(dtype, weights.data), 33, inner, { format, group });
+      const expected = quantizeWeightsHost(widen(dtype, weights.data), 33, inner, { format, group });
       assert.equal(got.scales, expected.scales);
       assert.equal(got.quants, expected.quants);
     });
@@ -89,7 +89,7 @@ if (device) {
 
   test('a group with a weight that is no number or beyond f16 gets the scale NaN, others their own', async () => {
     const weights = oddWeights(1, 4 * 64, 'f32');
-    const expected = quantizeRowsHost(weights.data as Float32Array, 1, 4 * 64, { format: 'q4', group: 64 });
+    const expected = quantizeWeightsHost(weights.data as Float32Array, 1, 4 * 64, { format: 'q4', group: 64 });
     weights.data.set([Number.NaN], 70);
     weights.data.set([Number.POSITIVE_INFINITY], 130);
     weights.data.set([65536], 255);
@@ -122,7 +122,7 @@ if (device) {
       x.data.fill(Number.NaN, inner);
       const shown = { ...x, shape: [rows, inner], data: x.data.slice(0, rows * inner) };
       for (const asInt8 of [false, true]) {
-        const able = candidates(rows, asInt8 ? 'i8' : 'f32', 'q4', device.fallback).filter((kernel) =>
+        const able = candidates(rows, asInt8 ? 'i8' : 'f32', 'q4', device.onCpu).filter((kernel) =>
           (kernel.needs ?? []).every((feature) => device.features.has(feature)),
         );
         for (const { name } of quick ? able.slice(0, 1) : able) {

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { crc32 } from 'node:zlib';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { dequantizeRowsHost } from '../kernels/index.ts';
+import { dequantizeWeightsHost } from '../kernels/index.ts';
 import { verifyFiles } from '../model/checkpoint/checksums.ts';
 import { DEFAULT_FORMATS, loadConfig } from '../model/checkpoint/config.ts';
 import { openSynthetic, type SyntheticFormat, SyntheticSource } from '../model/checkpoint/synthetic.ts';
@@ -46,7 +46,7 @@ function floats(source: TensorSource, name: string): Float32Array {
 function dequantized(source: TensorSource, name: string, format: 'q4' | 'q8', rows: number, inner: number) {
   const quants = source.read(`${name}.${format}`).data as Uint32Array;
   const scales = source.read(`${name}.scales`).data as Uint16Array;
-  return dequantizeRowsHost({ quants, scales }, rows, inner, { format, group: DEFAULT_FORMATS.group });
+  return dequantizeWeightsHost({ quants, scales }, rows, inner, { format, group: DEFAULT_FORMATS.group });
 }
 
 test('a seed has its own bytes, the same ones on every machine', () => {
@@ -167,7 +167,7 @@ test('quants are -7 to 7 and -127 to 127, and 0 beyond the columns', () => {
     const columns = words * (format === 'q4' ? 8 : 4);
     const scales = new Uint16Array(rows * Math.ceil(columns / DEFAULT_FORMATS.group)).fill(f32ToF16(1));
     const how = { format, group: DEFAULT_FORMATS.group };
-    const quants = dequantizeRowsHost({ quants: data as Uint32Array, scales }, rows, columns, how);
+    const quants = dequantizeWeightsHost({ quants: data as Uint32Array, scales }, rows, columns, how);
     const inside = quants.filter((_, i) => i % columns < inner);
     const { least, largest } = statistics(inside);
     assert.equal([least, largest], format === 'q4' ? [-7, 7] : [-127, 127]);

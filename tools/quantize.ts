@@ -5,7 +5,7 @@ import { digits, main, printDevice, progressBar, runCommands, Table } from '../b
 import { DEFAULT_FORMATS, quantizeCheckpoint, quantizeOnDevice, type TensorReport } from '../model/index.ts';
 import { openDevice } from '../runtime/index.ts';
 
-const FORMATS = { int4: 'q4', int8: 'q8', f16: 'f16', bf16: 'bf16' } as const;
+const FORMAT_OF = { int4: 'q4', int8: 'q8', f16: 'f16', bf16: 'bf16' } as const;
 const NAMES = { q4: 'int4', q8: 'int8', f16: 'f16', bf16: 'bf16' } as const;
 const WORST = 10;
 
@@ -15,7 +15,7 @@ interface Options {
   group: string;
   lmHead: 'int4' | 'int8' | 'bf16';
   embedding: 'int4' | 'int8' | 'bf16';
-  vision: keyof typeof FORMATS;
+  vision: keyof typeof FORMAT_OF;
   adapter?: string;
   host?: boolean;
 }
@@ -25,9 +25,9 @@ async function quantize({ model, out, adapter, host, ...options }: Options): Pro
   const formats = {
     group: Number(options.group),
     decoder: DEFAULT_FORMATS.decoder,
-    head: FORMATS[options.lmHead],
-    embedding: FORMATS[options.embedding],
-    vision: FORMATS[options.vision],
+    head: FORMAT_OF[options.lmHead],
+    embedding: FORMAT_OF[options.embedding],
+    vision: FORMAT_OF[options.vision],
   };
   const device = host ? undefined : await openDevice({ adapter });
   if (device) printDevice(device);

@@ -87,7 +87,7 @@ function bestOf(device: Device, clock: Clock, kernels: readonly MeasuredKernel[]
 
 /** A tensor [words] u32 of the working set's size, and its checksum. */
 function uploadWords(device: Device): { x: Tensor; total: number } {
-  const wanted = device.fallback ? WORKING_SET.software : WORKING_SET.gpu;
+  const wanted = device.onCpu ? WORKING_SET.software : WORKING_SET.gpu;
   const bytes = 2 ** Math.floor(Math.log2(Math.min(wanted, device.limits.maxStorageBufferBindingSize)));
   const data = new Uint32Array(bytes / 4);
   for (let i = 0; i < data.length; i++) data[i] = Math.imul(i, 0x9e3779b1);

@@ -79,7 +79,7 @@ export function checksum(data: HostArray): number {
 
 /** The kernels to try on a device. They read x [words] u32, which begins with 0 and has the given checksum. */
 export function probes(device: Device, x: Tensor, total: number): Probe[] {
-  const width = device.fallback ? { lanes: 8, groups: 128 } : { lanes: 128, groups: 8192 };
+  const width = device.onCpu ? { lanes: 8, groups: 128 } : { lanes: 128, groups: 8192 };
   const streams = [false, true].flatMap((BLOCKED) => [1, 4, 8].map((LOADS) => ({ LOADS, BLOCKED })));
   const halves = device.features.has('shader-f16')
     ? [chains(VEC2, width, 4, 'f16'), chains(VEC4, width, 2, 'f16'), chains(MAT4, width, 2, 'f16')]

@@ -1,4 +1,4 @@
-import { dequantizeRowsHost } from '../../kernels/index.ts';
+import { dequantizeWeightsHost } from '../../kernels/index.ts';
 import { formatOf, isQuantized, type ModelConfig, partNames, type TensorSource } from '../../model/index.ts';
 import { BYTES, hostArray, widen } from '../../runtime/index.ts';
 
@@ -32,7 +32,7 @@ export class HostWeights {
     const [, quants] = this.#read(names.quants, row);
     const [, scales] = this.#read(names.scales, row);
     const parts = { quants: quants as Uint32Array, scales: scales as Uint16Array };
-    return dequantizeRowsHost(parts, 1, inner, { format, group: formats!.group });
+    return dequantizeWeightsHost(parts, 1, inner, { format, group: formats!.group });
   }
 
   /** y[t][i] = sum_k x[t][k] name[rows[i]][k], in float64. */

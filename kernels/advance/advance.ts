@@ -6,7 +6,7 @@ const PLAIN: Kernel = { name: 'advance/advance', source: new URL('./advance.wgsl
 export const variants = [PLAIN];
 
 /** The state of a decode loop, all u32: history, token, position and step are device tensors that advance() updates. */
-export interface DecodeState {
+export interface AdvanceState {
   /** [1], the token that was chosen after this step. */
   choice: Tensor;
   /** [capacity], tokens to go on with instead of the chosen ones, and [1], how many of them there are. */
@@ -24,7 +24,7 @@ export interface DecodeState {
  * The tail of the decode loop, in place, with s = step: history[s] = choice, token = forced[s] where s < forcedCount and
  * choice elsewhere, step = s + 1, position = position + 1. From s = capacity on nothing is kept or forced. Throws ShapeError.
  */
-export function advance(g: Graph, o: DecodeState): void {
+export function advance(g: Graph, o: AdvanceState): void {
   const capacity = o.history.shape[0] ?? 0;
   for (const [what, { dtype, shape }] of Object.entries(o)) {
     const expected = what === 'forced' || what === 'history' ? [capacity] : [1];

@@ -51,7 +51,7 @@ const MERGE = file('attention_merge');
 const WG = 64;
 const TILE_WG = 128;
 /** Keys that a workgroup of a decode kernel takes. */
-const BLOCK = 128;
+const BLOCK_KEYS = 128;
 /** Largest headDim of TILE, whose lanes hold the sums of 4 rows in registers. */
 const TILE_DIM = 128;
 
@@ -108,14 +108,14 @@ function prefill(g: Graph, kernel: Kernel, o: AttentionOptions, keys: number, y:
 
 function decode(g: Graph, kernel: Kernel, o: AttentionOptions, keys: number, y: Tensor): void {
   const { heads, kvHeads, headDim } = o;
-  const blocks = ceilDiv(keys, BLOCK);
+  const blocks = ceilDiv(keys, BLOCK_KEYS);
   const parts = g.temp('attention.parts', [blocks, heads, headDim], 'f32');
   const stats = g.temp('attention.stats', [blocks, heads, 2], 'f32');
   const shared = constants(o);
   const { read } = operands(o);
   g.dispatch({
     kernel,
-    constants: { ...shared, BLOCK, WG },
+    constants: { ...shared, BLOCK_KEYS, WG },
     read,
     write: { parts, stats },
     params: { ...addresses(o), len: keys, quads: headDim / 4 },
@@ -124,7 +124,7 @@ function decode(g: Graph, kernel: Kernel, o: AttentionOptions, keys: number, y: 
   });
   g.dispatch({
     kernel: MERGE,
-    constants: { elem: y.dtype, QUADS: headDim / 4, CAUSAL: shared.CAUSAL, BLOCK, WG },
+    constants: { elem: y.dtype, QUADS: headDim / 4, CAUSAL: shared.CAUSAL, BLOCK_KEYS, WG },
     read: { parts, stats, position: read.position },
     write: { y },
     params: { len: keys, heads },
@@ -137,12 +137,12 @@ function decode(g: Graph, kernel: Kernel, o: AttentionOptions, keys: number, y: 
 function candidates(g: Graph, o: AttentionOptions): Kernel[] {
   const decoders = o.tokens === 1 && decodeFits(o) ? [DECODE_SUBGROUP, DECODE] : [];
   const strips = o.headDim <= TILE_DIM ? [TILE, STRIPS] : [STRIPS];
-  return g.device.fallback ? [...decoders.reverse(), ...strips.reverse()] : [...decoders, ...strips];
+  return g.device.onCpu ? [...decoders.reverse(), ...strips.reverse()] : [...decoders, ...strips];
 }
 
 /** Whether the lanes of the decode kernels and 16 KiB of workgroup memory suffice. */
 function decodeFits({ heads, kvHeads, headDim }: AttentionOptions): boolean {
-  return headDim <= 4 * WG && (heads / kvHeads) * (4 * headDim + 4 * BLOCK + 20 * WG) <= 16384;
+  return headDim <= 4 * WG && (heads / kvHeads) * (4 * headDim + 4 * BLOCK_KEYS + 20 * WG) <= 16384;
 }
 
 function constants({ q, k, v, heads, kvHeads, headDim, kv }: AttentionOptions) {

@@ -1,8 +1,8 @@
-// One query row over one block of BLOCK keys: top = max_j s_j, weight = sum_j 2^(s_j - top), part = sum_j 2^(s_j - top) v[j, :],
+// One query row over one block of BLOCK_KEYS keys: top = max_j s_j, weight = sum_j 2^(s_j - top), part = sum_j 2^(s_j - top) v[j, :],
 // s_j = q . k[j, :] SCALE, for all GROUP query heads of a kv head at once; attention_merge.wgsl joins the blocks.
 // Keys are 0 .. len - 1 or, where CAUSAL, those of them up to position; blocks past them return at once and are never read.
 // q, k, v as in attention.wgsl; parts [blocks, heads, QUADS * 4] f32 written; stats [blocks, heads, 2] f32 (top, weight) written.
-// Grid: x blocks, y kv heads. Workgroup memory: GROUP * (16 * QUADS + 4 * BLOCK + 20 * WG) bytes (9 KiB at 4 x 128).
+// Grid: x blocks, y kv heads. Workgroup memory: GROUP * (16 * QUADS + 4 * BLOCK_KEYS + 20 * WG) bytes (9 KiB at 4 x 128).
 // A lane has every WG-th key of the block for the scores, then one quad of every SLICES-th value row.
 // Source: Dao et al. 2023, "Flash-Decoding for long-context inference".
 // Measured on lavapipe (Mesa 25.0, 2 busy cores), heads 40 over 10 x 128, 4096 f16 keys: 37 ms; attention.wgsl 410 ms.
@@ -13,7 +13,7 @@ const GROUP: u32 = 4u;
 const QUADS: u32 = 32u;
 const CAUSAL: bool = true;
 const SCALE: f32 = 0.12751743f;
-const BLOCK: u32 = 128u;
+const BLOCK_KEYS: u32 = 128u;
 const WG: u32 = 64u;
 const SLICES: u32 = WG / QUADS;
 const HIDDEN: f32 = -1e30f;
@@ -37,7 +37,7 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> stats: array<vec2<f32>>;
 @group(1) @binding(0) var<uniform> params: Params;
 var<workgroup> query: array<vec4f, GROUP * QUADS>;
-var<workgroup> probs: array<f32, GROUP * BLOCK>;
+var<workgroup> probs: array<f32, GROUP * BLOCK_KEYS>;
 var<workgroup> scalars: array<f32, GROUP * WG>;
 var<workgroup> sums: array<vec4f, GROUP * WG>;
 
@@ -48,11 +48,11 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
 ) {
   let len = visible();
-  let first = group.x * BLOCK;
+  let first = group.x * BLOCK_KEYS;
   if (first >= len) {
     return;
   }
-  let count = min(BLOCK, len - first);
+  let count = min(BLOCK_KEYS, len - first);
   let head = group.y * GROUP;
   let k_base = params.k_offset + group.y * params.k_head + first * params.k_row;
   let v_base = params.v_offset + group.y * params.v_head + first * params.v_row;
@@ -70,7 +70,7 @@ fn main(
       }
     }
     for (var g = 0u; g < GROUP; g++) {
-      probs[g * BLOCK + key] = score[g];
+      probs[g * BLOCK_KEYS + key] = score[g];
       top[g] = max(top[g], score[g]);
     }
   }

@@ -1,8 +1,8 @@
-// One query row over one block of BLOCK keys: top = max_j s_j, weight = sum_j 2^(s_j - top), part = sum_j 2^(s_j - top) v[j, :],
+// One query row over one block of BLOCK_KEYS keys: top = max_j s_j, weight = sum_j 2^(s_j - top), part = sum_j 2^(s_j - top) v[j, :],
 // s_j = q . k[j, :] SCALE, for all GROUP query heads of a kv head at once; attention_merge.wgsl joins the blocks.
 // Keys are 0 .. len - 1 or, where CAUSAL, those of them up to position; blocks past them return at once and are never read.
 // q, k, v as in attention.wgsl; parts [blocks, heads, QUADS * 4] f32 written; stats [blocks, heads, 2] f32 (top, weight) written.
-// Grid: x blocks, y kv heads. Workgroup memory: GROUP * (16 * QUADS + 4 * BLOCK + 20 * WG) bytes (9 KiB at 4 x 128).
+// Grid: x blocks, y kv heads. Workgroup memory: GROUP * (16 * QUADS + 4 * BLOCK_KEYS + 20 * WG) bytes (9 KiB at 4 x 128).
 // SHARE lanes read each key row side by side, in whole 32-byte sectors, and add up their parts of the score by shuffles; the
 // largest score takes one step across subgroups. Then a lane has one quad of every SLICES-th value row.
 // Right for full subgroups of any size that is a multiple of SHARE: the size is taken from how many there are, since drivers
@@ -19,7 +19,7 @@ const GROUP: u32 = 4u;
 const QUADS: u32 = 32u;
 const CAUSAL: bool = true;
 const SCALE: f32 = 0.12751743f;
-const BLOCK: u32 = 128u;
+const BLOCK_KEYS: u32 = 128u;
 const WG: u32 = 64u;
 const SLICES: u32 = WG / QUADS;
 const SHARE: u32 = 4u;
@@ -44,7 +44,7 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> stats: array<vec2<f32>>;
 @group(1) @binding(0) var<uniform> params: Params;
 var<workgroup> query: array<vec4f, GROUP * QUADS>;
-var<workgroup> probs: array<f32, GROUP * BLOCK>;
+var<workgroup> probs: array<f32, GROUP * BLOCK_KEYS>;
 var<workgroup> scalars: array<f32, GROUP * WG>;
 var<workgroup> sums: array<vec4f, GROUP * WG>;
 
@@ -58,11 +58,11 @@ fn main(
   @builtin(num_subgroups) subgroups: u32,
 ) {
   let len = visible();
-  let first = group.x * BLOCK;
+  let first = group.x * BLOCK_KEYS;
   if (first >= len) {
     return;
   }
-  let count = min(BLOCK, len - first);
+  let count = min(BLOCK_KEYS, len - first);
   let head = group.y * GROUP;
   let k_base = params.k_offset + group.y * params.k_head + first * params.k_row;
   let v_base = params.v_offset + group.y * params.v_head + first * params.v_row;
@@ -88,7 +88,7 @@ fn main(
       let s = pair + subgroupShuffleXor(pair, 2u);
       top[g] = max(top[g], s);
       if (role % SHARE == 0u && key < count) {
-        probs[g * BLOCK + key] = s;
+        probs[g * BLOCK_KEYS + key] = s;
       }
     }
   }

@@ -6,7 +6,7 @@
 alias elem = f32;
 const QUADS: u32 = 32u;
 const CAUSAL: bool = true;
-const BLOCK: u32 = 128u;
+const BLOCK_KEYS: u32 = 128u;
 const WG: u32 = 64u;
 struct Params {
   len: u32,
@@ -28,7 +28,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   if (CAUSAL) {
     len = min(len, position[0] + 1u);
   }
-  let blocks = (len + BLOCK - 1u) / BLOCK;
+  let blocks = (len + BLOCK_KEYS - 1u) / BLOCK_KEYS;
   var top = -1e30f;
   for (var b = 0u; b < blocks; b++) {
     top = max(top, stats[b * params.heads + head].x);

@@ -1,5 +1,5 @@
 import { type HostTensor, type Matrix, widen } from '../../runtime/index.ts';
-import { dequantizeRowsHost, quantizedShapes } from '../lib/quantized.ts';
+import { dequantizeWeightsHost, quantizedShapes } from '../lib/quantized.ts';
 import { type OpSpec, roundoff } from '../spec.ts';
 import { dequantize, variants } from './dequantize.ts';
 
@@ -43,5 +43,5 @@ export const spec: OpSpec<DequantizeCase> = {
 
 function reference({ quants, scales }: Record<string, HostTensor>, { rows, cols, format, group }: DequantizeCase) {
   const quantized = { quants: quants!.data as Uint32Array, scales: scales!.data as Uint16Array };
-  return widen('f32', dequantizeRowsHost(quantized, rows, cols, { format, group }));
+  return widen('f32', dequantizeWeightsHost(quantized, rows, cols, { format, group }));
 }

@@ -1,5 +1,5 @@
 import { asMatrix, type HostTensor, type Matrix, widen } from '../../runtime/index.ts';
-import { dequantizeRowsHost, quantizedShapes } from '../lib/quantized.ts';
+import { dequantizeWeightsHost, quantizedShapes } from '../lib/quantized.ts';
 import { type OpSpec, type Random, roundoff } from '../spec.ts';
 import { embed, kernelOf, variants } from './embed.ts';
 
@@ -102,5 +102,5 @@ function values(inputs: Record<string, HostTensor>, name: string, { cols, dtype,
   const scales = inputs[`scales${name}`];
   if (!scales || (dtype !== 'q4' && dtype !== 'q8')) return widen(stored, data);
   const quantized = { quants: data as Uint32Array, scales: scales.data as Uint16Array };
-  return dequantizeRowsHost(quantized, shape[0]!, cols, { format: dtype, group });
+  return dequantizeWeightsHost(quantized, shape[0]!, cols, { format: dtype, group });
 }

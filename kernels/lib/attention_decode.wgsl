@@ -22,7 +22,7 @@ fn load_query(lane: u32, head: u32) {
 fn attend(lane: u32, count: u32, v_base: u32, part: u32, top: array<f32, GROUP>) {
   for (var g = 0u; g < GROUP; g++) {
     for (var key = lane; key < count; key += WG) {
-      probs[g * BLOCK + key] = exp2(probs[g * BLOCK + key] - top[g]);
+      probs[g * BLOCK_KEYS + key] = exp2(probs[g * BLOCK_KEYS + key] - top[g]);
     }
   }
   workgroupBarrier();
@@ -35,7 +35,7 @@ fn attend(lane: u32, count: u32, v_base: u32, part: u32, top: array<f32, GROUP>)
     for (var key = slice; key < count; key += SLICES) {
       let row = vec4f(v[v_base + key * params.v_row + quad]);
       for (var g = 0u; g < GROUP; g++) {
-        let p = probs[g * BLOCK + key];
+        let p = probs[g * BLOCK_KEYS + key];
         sum[g] += p * row;
         weight[g] += p;
       }

@@ -19,7 +19,7 @@ export interface Quantization {
 }
 
 /** Rows of quants and of f16 scales, laid out as kernels/README.md says under 'Quantised weights'. */
-export interface QuantizedRows {
+export interface QuantizedWeights {
   quants: Uint32Array;
   scales: Uint16Array;
 }
@@ -36,7 +36,7 @@ export interface Int8Rows {
 }
 
 /** Columns of a block, to whose multiple rows of quants are padded. */
-export const BLOCK = 32;
+export const BLOCK_COLS = 32;
 
 /** No weight may be larger: what f16 holds. */
 const LARGEST = 65504;
@@ -53,7 +53,7 @@ const multiples = (step: number, counts: readonly number[]) => counts.map((n) =>
 const range = (from: number, to: number) => Array.from({ length: to - from }, (_, i) => from + i);
 
 /** The extreme weight becomes -8 quanta or, in the last third, 8, clipped to 7; the quantum is 0.675 to 1.15 of an eighth. */
-const FORMATS: Record<QuantFormat, Format> = {
+const QUANT_FORMATS: Record<QuantFormat, Format> = {
   q4: {
     bits: 4,
     low: -8,
@@ -65,7 +65,7 @@ const FORMATS: Record<QuantFormat, Format> = {
 
 /** How many candidates the scale search tries. */
 export function scaleCandidates(format: QuantFormat): number {
-  return FORMATS[format].multipliers.length;
+  return QUANT_FORMATS[format].multipliers.length;
 }
 
 /** The shapes of quants (u32) and scales (f16) of a weight [rows, inner]; throws ShapeError. */
@@ -73,7 +73,7 @@ export function quantizedShapes(rows: number, inner: number, how: Quantization):
   const { format, group } = how;
   expect([32, 64, 128].includes(group), 'quantize', 'group', '32, 64 or 128', group);
   return {
-    quants: [rows, FORMATS[format].bits * ceilDiv(inner, BLOCK)],
+    quants: [rows, QUANT_FORMATS[format].bits * ceilDiv(inner, BLOCK_COLS)],
     scales: [rows, ceilDiv(inner, group)],
   };
 }
@@ -100,8 +100,13 @@ export function checkQuantized({ name, cols, dtype, group = 0, blocks }: Matrix)
  * errors, and w = quant * scale. Every step rounds as f32 does, so that kernels give the same bits. Throws DaybreakError
  * where a value is not finite or beyond f16.
  */
-export function quantizeRowsHost(values: Float32Array, rows: number, inner: number, how: Quantization): QuantizedRows {
-  const { low, high, multipliers, bits } = FORMATS[how.format];
+export function quantizeWeightsHost(
+  values: Float32Array,
+  rows: number,
+  inner: number,
+  how: Quantization,
+): QuantizedWeights {
+  const { low, high, multipliers, bits } = QUANT_FORMATS[how.format];
   const shapes = quantizedShapes(rows, inner, how);
   const [words, groups] = [shapes.quants[1]!, shapes.scales[1]!];
   const quants = new Uint32Array(rows * words).fill(how.format === 'q4' ? 0x88888888 : 0);
@@ -123,15 +128,15 @@ export function quantizeRowsHost(values: Float32Array, rows: number, inner: numb
 }
 
 /** The f32 values [rows, inner] of quantised rows: quant * scale. */
-export function dequantizeRowsHost(
-  { quants, scales }: QuantizedRows,
+export function dequantizeWeightsHost(
+  { quants, scales }: QuantizedWeights,
   rows: number,
   inner: number,
   how: Quantization,
 ): Float32Array {
   const shapes = quantizedShapes(rows, inner, how);
   const [words, groups] = [shapes.quants[1]!, shapes.scales[1]!];
-  const { bits } = FORMATS[how.format];
+  const { bits } = QUANT_FORMATS[how.format];
   return Float32Array.from({ length: rows * inner }, (_, i) => {
     const [row, column] = [Math.floor(i / inner), i % inner];
     return get(quants, row * words, column, bits) * f16ToF32(scales[row * groups + Math.floor(column / how.group)]!);

@@ -1,5 +1,5 @@
 import { type HostTensor, type Matrix, type Tensor, widen } from '../../runtime/index.ts';
-import { dequantizeRowsHost, type Quantization, quantizedShapes } from '../lib/quantized.ts';
+import { dequantizeWeightsHost, type Quantization, quantizedShapes } from '../lib/quantized.ts';
 import { type OpSpec, type Random, roundoff } from '../spec.ts';
 import { candidates, type LinearOptions, linear, variants } from './matmul.ts';
 
@@ -203,7 +203,7 @@ function weightValues(inputs: Record<string, HostTensor>, name: string, c: Matmu
   if (!w) return new Float32Array(0);
   if (!scales) return widen(w.dtype, w.data);
   const quantized = { quants: w.data as Uint32Array, scales: scales.data as Uint16Array };
-  return dequantizeRowsHost(quantized, w.shape[0]!, c.inner, { format: c.weights, group: c.group } as Quantization);
+  return dequantizeWeightsHost(quantized, w.shape[0]!, c.inner, { format: c.weights, group: c.group } as Quantization);
 }
 
 function matrix(tensors: Record<string, Tensor>, { weights, group, inner, outs }: MatmulCase): Matrix {

@@ -15,7 +15,7 @@ import {
   tensorBytes,
   type WeightFormat,
 } from '../../runtime/index.ts';
-import { BLOCK, checkQuantized, type Int8Rows } from '../lib/quantized.ts';
+import { BLOCK_COLS, checkQuantized, type Int8Rows } from '../lib/quantized.ts';
 
 /** What follows the product. */
 export interface LinearOptions {
@@ -29,7 +29,7 @@ export interface LinearOptions {
 }
 
 const ACTIVATIONS = { none: 0, gelu_tanh: 1, gelu_erf: 2, silu_gate: 3 };
-const FORMATS: Partial<Record<WeightFormat, number>> = { f32: 0, bf16: 1, f16: 2, q4: 3, q8: 4 };
+const FORMAT_CODES: Partial<Record<WeightFormat, number>> = { f32: 0, bf16: 1, f16: 2, q4: 3, q8: 4 };
 
 const kernel = (name: string, lib: string, ...needs: Feature[]): Kernel => ({
   name: `matmul/${name}`,
@@ -80,16 +80,16 @@ export const variants = [...GRIDS.keys()];
  * matmul_subgroup_matrix stands last, behind variants that need no feature: it runs only where it is forced by name,
  * because no GPU has verified it yet.
  */
-export function candidates(rows: number, x: DType, w: WeightFormat, fallback: boolean): Kernel[] {
+export function candidates(rows: number, x: DType, w: WeightFormat, onCpu: boolean): Kernel[] {
   const firstIf = (first: boolean, [a, b]: [Kernel, Kernel]) => (first ? [a, b] : [b, a]);
   if (x === 'i8') {
-    const vector = firstIf(fallback, [GEMV_DOT, GEMV_DOT_SUBGROUP]);
-    return [...(rows === 1 ? vector : []), ...firstIf(fallback, [DOT_REGISTER, DOT_TILE])];
+    const vector = firstIf(onCpu, [GEMV_DOT, GEMV_DOT_SUBGROUP]);
+    return [...(rows === 1 ? vector : []), ...firstIf(onCpu, [DOT_REGISTER, DOT_TILE])];
   }
-  const matrix = fallback ? [SUBGROUP, REGISTER, TILE] : [TILE, REGISTER, SUBGROUP];
-  const vector = fallback ? [GEMV_REGISTER, GEMV_SUBGROUP, GEMV] : [GEMV_SUBGROUP, GEMV, GEMV_REGISTER];
+  const matrix = onCpu ? [SUBGROUP, REGISTER, TILE] : [TILE, REGISTER, SUBGROUP];
+  const vector = onCpu ? [GEMV_REGISTER, GEMV_SUBGROUP, GEMV] : [GEMV_SUBGROUP, GEMV, GEMV_REGISTER];
   const shuffle = isQuantized(w) ? [GEMV_SHUFFLE] : [];
-  const vectors = fallback ? [...shuffle, ...vector] : [...vector, ...shuffle];
+  const vectors = onCpu ? [...shuffle, ...vector] : [...vector, ...shuffle];
   const halves = x === 'f16' && w !== 'f32' ? [SUBGROUP_MATRIX] : [];
   return [...(rows === 1 ? vectors : []), ...matrix, ...halves];
 }
@@ -106,16 +106,16 @@ export function linear(g: Graph, x: Tensor | Int8Rows, w: Matrix, options: Linea
   const { rows, inner, dtype, operands } = operandsOf(x);
   const width = activation === 'silu_gate' ? w.rows / 2 : w.rows;
   check(rows, inner, dtype, w, options, width);
-  const { fallback } = g.device;
+  const { onCpu } = g.device;
   const y = g.temp('matmul', [rows, width], as);
-  const chosen = g.variant('matmul', candidates(rows, dtype, w.dtype, fallback));
-  const padded = isQuantized(w.dtype) && inner % BLOCK !== 0;
+  const chosen = g.variant('matmul', candidates(rows, dtype, w.dtype, onCpu));
+  const padded = isQuantized(w.dtype) && inner % BLOCK_COLS !== 0;
   const constants = {
     ...(dtype !== 'i8' && { elem: dtype, PADDED: padded }),
-    ...(chosen === GEMV_DOT && fallback && { LANES: 8 }),
+    ...(chosen === GEMV_DOT && onCpu && { LANES: 8 }),
     out_elem: as,
-    FORMAT: FORMATS[w.dtype]!,
-    GROUP: w.group ?? BLOCK,
+    FORMAT: FORMAT_CODES[w.dtype]!,
+    GROUP: w.group ?? BLOCK_COLS,
     ACTIVATION: ACTIVATIONS[activation],
     BIAS: bias !== null,
     RESIDUAL: residual !== null,
@@ -171,7 +171,7 @@ function check(
   expect(rows > 0, 'matmul', 'rows of x', 'at least one', rows);
   expect(inner > 0 && inner % 8 === 0, 'matmul', 'inner', 'a multiple of 8', inner, 'pad x and w with zeros');
   expect(w.cols === inner, 'matmul', w.name, showShape([w.rows, inner]), showShape([w.rows, w.cols]));
-  expect(FORMATS[w.dtype] !== undefined, 'matmul', w.name, 'f32, bf16, f16, q4 or q8', w.dtype);
+  expect(FORMAT_CODES[w.dtype] !== undefined, 'matmul', w.name, 'f32, bf16, f16, q4 or q8', w.dtype);
   expect(x !== 'i8' || isQuantized(w.dtype), 'matmul', w.name, 'q4 or q8, as x is quantised', w.dtype);
   checkQuantized(w);
   if (activation === 'silu_gate') {

@@ -8,7 +8,7 @@ import {
   type Tensor,
   tensorBytes,
 } from '../../runtime/index.ts';
-import { BLOCK, type Int8Rows } from '../lib/quantized.ts';
+import { BLOCK_COLS, type Int8Rows } from '../lib/quantized.ts';
 
 const PLAIN: Kernel = {
   name: 'quantize_rows/quantize_rows',
@@ -28,7 +28,7 @@ export function quantizeRows(g: Graph, x: Tensor): Int8Rows {
   const isFloat = x.dtype === 'f32' || x.dtype === 'f16';
   const fits = x.shape.length === 2 && rows > 0 && cols > 0 && cols % 8 === 0 && isFloat;
   expect(fits, 'quantize_rows', 'x', 'f32 or f16 [rows, a multiple of 8]', `${x.dtype} ${showShape(x.shape)}`);
-  const blocks = ceilDiv(cols, BLOCK);
+  const blocks = ceilDiv(cols, BLOCK_COLS);
   const quants = g.temp('quants', [rows, 8 * blocks], 'u32');
   const scales = g.temp('scales', [rows, blocks, 2], 'f32');
   g.dispatch({

@@ -1,5 +1,5 @@
 import { f16ToF32, widen } from '../../runtime/index.ts';
-import { type Quantization, quantizeRowsHost } from '../lib/quantized.ts';
+import { type Quantization, quantizeWeightsHost } from '../lib/quantized.ts';
 import type { OpSpec } from '../spec.ts';
 import { quantizeWeights, variants } from './quantize_weights.ts';
 
@@ -46,7 +46,7 @@ export const spec: OpSpec<QuantizeWeightsCase> = {
   }),
   record: (g, { w }, c) => quantizeWeights(g, w!, how(c))[c.show],
   reference({ w }, c) {
-    const { quants, scales } = quantizeRowsHost(widen(w!.dtype, w!.data), c.rows, c.inner, how(c));
+    const { quants, scales } = quantizeWeightsHost(widen(w!.dtype, w!.data), c.rows, c.inner, how(c));
     return c.show === 'scales' ? Float64Array.from(scales, f16ToF32) : Float64Array.from(quants);
   },
   tolerance: () => ({ atol: 0, rtol: 0 }),

@@ -17,18 +17,18 @@ const PLAIN: Kernel = {
   source: new URL('./quantize_weights.wgsl', import.meta.url),
 };
 const WG = 64;
-const FORMATS: Record<string, number> = { f32: 0, bf16: 1, f16: 2 };
+const FORMAT_CODES: Record<string, number> = { f32: 0, bf16: 1, f16: 2 };
 
 /** The variants of this op, best first. */
 export const variants = [PLAIN];
 
 /**
- * The quants (u32) and scales (f16) of w f32, f16 or bf16 [rows, inner], the same bits as quantizeRowsHost gives; inner is a
+ * The quants (u32) and scales (f16) of w f32, f16 or bf16 [rows, inner], the same bits as quantizeWeightsHost gives; inner is a
  * multiple of 8. A group with a weight that is not finite or beyond f16 gets the scale NaN. Throws ShapeError.
  */
 export function quantizeWeights(g: Graph, w: Tensor, how: Quantization): { quants: Tensor; scales: Tensor } {
   const [rows = 0, inner = 0] = w.shape;
-  const fits = w.shape.length === 2 && rows > 0 && inner > 0 && inner % 8 === 0 && FORMATS[w.dtype] !== undefined;
+  const fits = w.shape.length === 2 && rows > 0 && inner > 0 && inner % 8 === 0 && FORMAT_CODES[w.dtype] !== undefined;
   const got = `${w.dtype} ${showShape(w.shape)}`;
   expect(fits, 'quantize_weights', w.name, 'f32, f16 or bf16 [rows, a multiple of 8]', got);
   const shapes = quantizedShapes(rows, inner, how);
@@ -38,7 +38,7 @@ export function quantizeWeights(g: Graph, w: Tensor, how: Quantization): { quant
   const candidates = scaleCandidates(how.format);
   g.dispatch({
     kernel: g.variant('quantize_weights', variants),
-    constants: { FORMAT: FORMATS[w.dtype]!, FOUR_BITS: how.format === 'q4', GROUP: how.group, WG },
+    constants: { FORMAT: FORMAT_CODES[w.dtype]!, FOUR_BITS: how.format === 'q4', GROUP: how.group, WG },
     read: { w },
     write: { quants, scales },
     params: { inner, groups: shapes.scales[1]!, all_groups: all, candidates },

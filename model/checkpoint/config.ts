@@ -4,7 +4,7 @@ import type { Shape } from '../../runtime/shape.ts';
 import { checkpointError, isObject, type JsonObject, readObject, show } from './json.ts';
 
 /** The formats that each class of matrices may have in a checkpoint that `npm run quantize` wrote. */
-export const FORMATS = {
+export const CLASS_FORMATS = {
   /** Attention and MLP of the decoder layers; the rows of gate_up_proj alternate: gate_0, up_0, gate_1, ... */
   decoder: ['q4', 'q8'],
   head: ['q4', 'q8', 'bf16'],
@@ -14,7 +14,9 @@ export const FORMATS = {
 } as const;
 
 /** The format of each class of matrices, and how many columns share a scale in the quantised ones. */
-export type StoredFormats = { readonly [Class in keyof typeof FORMATS]: (typeof FORMATS)[Class][number] } & {
+export type StoredFormats = {
+  readonly [Class in keyof typeof CLASS_FORMATS]: (typeof CLASS_FORMATS)[Class][number];
+} & {
   readonly group: number;
 };
 
@@ -226,10 +228,10 @@ function readFormats(section: Section): StoredFormats {
   section.require('version', QUANTIZATION.version);
   return {
     group: section.oneOf('group', QUANTIZATION.groups),
-    decoder: section.oneOf('decoder', FORMATS.decoder),
-    head: section.oneOf('head', FORMATS.head),
-    embedding: section.oneOf('embedding', FORMATS.embedding),
-    vision: section.oneOf('vision', FORMATS.vision),
+    decoder: section.oneOf('decoder', CLASS_FORMATS.decoder),
+    head: section.oneOf('head', CLASS_FORMATS.head),
+    embedding: section.oneOf('embedding', CLASS_FORMATS.embedding),
+    vision: section.oneOf('vision', CLASS_FORMATS.vision),
   };
 }
 

@@ -9,7 +9,7 @@ import type { RgbImage } from './patches.ts';
 import { decodePng, pngSize } from './png.ts';
 
 /** How a file's first bytes name its format, how to learn its size without decoding it, and how to decode it. */
-const FORMATS = [
+const PICTURE_FORMATS = [
   { format: 'png', magic: Buffer.from('\x89PNG\r\n\x1a\n', 'latin1'), size: pngSize, decode: decodePng },
   { format: 'jpeg', magic: Buffer.from([0xff, 0xd8, 0xff]), size: jpegSize, decode: decodeJpeg },
 ] as const;
@@ -26,7 +26,7 @@ const MILLIS_PER_PIXEL = 0.002;
 
 /** A picture to decode. */
 export interface DecodeJob {
-  readonly format: (typeof FORMATS)[number]['format'];
+  readonly format: (typeof PICTURE_FORMATS)[number]['format'];
   readonly bytes: Uint8Array;
   readonly file: string;
 }
@@ -40,7 +40,7 @@ export async function readImage(path: string): Promise<RgbImage> {
   const bytes = await readBytes(path).catch((cause: Error) => {
     throw refuse(path, `a readable picture file of at most ${MAX_BYTES} bytes`, cause.message, 'check the path', cause);
   });
-  const found = FORMATS.find(({ magic }) => bytes.subarray(0, magic.length).equals(magic));
+  const found = PICTURE_FORMATS.find(({ magic }) => bytes.subarray(0, magic.length).equals(magic));
   if (!found) {
     const got = bytes.length > 0 ? `bytes ${bytes.toString('hex', 0, MAGIC_BYTES)}` : 'an empty file';
     throw refuse(path, 'a PNG or JPEG picture', got, 'convert it to PNG');
@@ -59,7 +59,7 @@ async function readBytes(path: string): Promise<Buffer> {
 
 /** Decodes a picture on this thread. */
 export function decodePicture({ format, bytes, file }: DecodeJob): RgbImage {
-  return FORMATS.find((known) => known.format === format)!.decode(bytes, file);
+  return PICTURE_FORMATS.find((known) => known.format === format)!.decode(bytes, file);
 }
 
 /** Decodes a picture in a worker thread, which is stopped after some milliseconds. */

@@ -11,10 +11,10 @@ import {
   type Tensor,
 } from '../../runtime/index.ts';
 import { COLUMN_MULTIPLE } from '../checkpoint/matrix_layout.ts';
-import type { QuantizeRows } from './rows.ts';
+import type { QuantizeWeights } from './rows.ts';
 
 /** Quantises on a device: the same bits as on the host. */
-export function quantizeOnDevice(device: Device): QuantizeRows {
+export function quantizeOnDevice(device: Device): QuantizeWeights {
   return (weights, how) =>
     withQuantized(device, padColumns(weights), how, undefined, async ({ quants, scales }) => ({
       quants: (await device.download(quants!)).data as Uint32Array,

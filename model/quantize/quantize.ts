@@ -6,7 +6,7 @@ import { SafetensorsWriter } from '../checkpoint/safetensors_writer.ts';
 import { checkTensors, formatOf, isQuantized } from '../checkpoint/stored_tensors.ts';
 import { identify, QuantizeFolder, type TensorReport } from './folder.ts';
 import { type Conversion, partBytes, planShards, type Shard } from './plan.ts';
-import { convertRows, type QuantizeRows, quantizeOnHost } from './rows.ts';
+import { convertRows, type QuantizeWeights, quantizeOnHost } from './rows.ts';
 
 /** How to quantise; every field is optional. */
 export interface QuantizeOptions {
@@ -14,7 +14,7 @@ export interface QuantizeOptions {
   /** Largest file of the output in bytes; 2 GiB unless told. */
   shardBytes?: number;
   /** Who quantises rows; the host unless told. */
-  quantize?: QuantizeRows;
+  quantize?: QuantizeWeights;
   /** Told the bytes of the source done in this run, and to do. */
   progress?: (done: number, total: number) => void;
 }
@@ -56,10 +56,10 @@ class Run {
   #checkpoint: Checkpoint;
   #folder: QuantizeFolder;
   #formats: StoredFormats;
-  #quantize: QuantizeRows;
+  #quantize: QuantizeWeights;
   #progress: (bytes: number) => void = () => {};
 
-  constructor(checkpoint: Checkpoint, folder: QuantizeFolder, formats: StoredFormats, quantize: QuantizeRows) {
+  constructor(checkpoint: Checkpoint, folder: QuantizeFolder, formats: StoredFormats, quantize: QuantizeWeights) {
     this.#checkpoint = checkpoint;
     this.#folder = folder;
     this.#formats = formats;

@@ -1,10 +1,10 @@
-import { placeOf, type Quantization, type QuantizedRows, quantizeRowsHost } from '../../kernels/index.ts';
+import { placeOf, type Quantization, type QuantizedWeights, quantizeWeightsHost } from '../../kernels/index.ts';
 import { f16ToF32, type HostArray, type HostTensor, narrow, type WeightFormat, widen } from '../../runtime/index.ts';
 import { checkpointError } from '../checkpoint/json.ts';
 import type { Conversion } from './plan.ts';
 
 /** Quantises weights [rows, inner] of any float dtype. */
-export type QuantizeRows = (weights: HostTensor, how: Quantization) => Promise<QuantizedRows>;
+export type QuantizeWeights = (weights: HostTensor, how: Quantization) => Promise<QuantizedWeights>;
 
 /** Rows of the output, and the sums over them of (stored value - value)^2 and value^2. */
 export interface ConvertedRows {
@@ -17,15 +17,15 @@ export interface ConvertedRows {
 const LARGEST_F16 = 65504;
 
 /** Quantises without a device: the same bits, slowly. */
-export const quantizeOnHost: QuantizeRows = async ({ dtype, shape, data }, how) =>
-  quantizeRowsHost(widen(dtype, data), shape[0]!, shape[1]!, how);
+export const quantizeOnHost: QuantizeWeights = async ({ dtype, shape, data }, how) =>
+  quantizeWeightsHost(widen(dtype, data), shape[0]!, shape[1]!, how);
 
 /** The rows of every part of a conversion. CheckpointError where a weight has no place in its format's range. */
 export async function convertRows(
   weights: HostTensor,
   { source, parts }: Conversion,
   how: Quantization | undefined,
-  quantize: QuantizeRows,
+  quantize: QuantizeWeights,
 ): Promise<ConvertedRows> {
   const { dtype } = parts[0]!;
   if (!how && dtype === weights.dtype) return { data: [weights.data], squaredError: 0, squaredNorm: 0 };
@@ -58,7 +58,7 @@ function narrowedError(values: Float32Array, stored: Float32Array) {
 }
 
 /** A loop for half a minute of every quantisation: no function is called per weight. */
-function quantizedError(values: Float32Array, { quants, scales }: QuantizedRows, inner: number, how: Quantization) {
+function quantizedError(values: Float32Array, { quants, scales }: QuantizedWeights, inner: number, how: Quantization) {
   const bits = how.format === 'q4' ? 4 : 8;
   const shifts = Array.from({ length: 32 / bits }, (_, i) => placeOf(i, bits)[1]);
   const mask = 2 ** bits - 1;
