@@ -1,11 +1,16 @@
 import { type HostTensor, type Tensor, widen } from '../../runtime/index.ts';
+import { PAGE } from '../lib/pages.ts';
+import { layRows, type PagedSequence, poolRow, rowTensors } from '../lib/sequences.ts';
 import { type OpSpec, type Random, roundoff } from '../spec.ts';
 import { attention, type HeadView, variants } from './attention.ts';
 
 type AttentionCase = {
   tokens: number;
-  /** All keys; where causal, the last query sees them all. */
+  /** All keys; where causal, those of the first sequence, whose last query sees them all. */
   keys: number;
+  /** Where causal: see RowsCase. */
+  sequences: number;
+  mixed: boolean;
   causal: boolean;
   heads: number;
   kvHeads: number;
@@ -18,22 +23,21 @@ type AttentionCase = {
   quick?: boolean;
 };
 
-/** Rows of NaN behind the keys. */
+/** Rows of NaN behind the keys, where bidirectional. */
 const SPARE = 5;
 
 const vision: AttentionCase = {
-  ...{ tokens: 0, keys: 0, causal: false, heads: 2, kvHeads: 2, headDim: 24 },
+  ...{ tokens: 0, keys: 0, sequences: 1, mixed: false, causal: false, heads: 2, kvHeads: 2, headDim: 24 },
   ...{ as: 'f32', kv: 'f32', scale: 1 },
 };
 const decoder: AttentionCase = { ...vision, causal: true, heads: 4, kvHeads: 2, headDim: 32 };
 const phi: AttentionCase = { ...decoder, heads: 8, headDim: 128, kv: 'f16' };
 
-/** Softmax attention against float64: column ranges of one tensor where bidirectional, caches where causal. */
+/** Softmax attention against float64: column ranges of one tensor where bidirectional, pages where causal. */
 export const spec: OpSpec<AttentionCase> = {
   name: 'attention',
   formula: 'y = softmax(q k^T / sqrt(headDim)) v, bidirectional or causal',
   variants,
-  applies: (kernel, { tokens }) => tokens === 1 || !kernel.name.includes('decode'),
   cases: [
     ...[31, 32, 33, 63, 64, 65, 101].map((n) => ({ ...vision, tokens: n, keys: n, quick: n === 33 })),
     { ...vision, tokens: 1, keys: 1 },
@@ -50,7 +54,13 @@ export const spec: OpSpec<AttentionCase> = {
     { ...decoder, tokens: 1, keys: 200, equalKeys: true },
     { ...decoder, tokens: 9, keys: 40, heads: 5, kvHeads: 1, headDim: 64 },
     { ...decoder, tokens: 1, keys: 140, heads: 5, kvHeads: 1, headDim: 64 },
+    { ...decoder, tokens: 3, keys: 300, sequences: 3, quick: true },
+    { ...decoder, tokens: 100, keys: 300, sequences: 3, quick: true },
+    { ...decoder, tokens: 8, keys: 129, sequences: 3, mixed: true },
+    { ...decoder, tokens: 67, keys: 200, sequences: 5, mixed: true },
+    { ...decoder, tokens: 70, keys: 131, sequences: 2, kv: 'f16' },
     { ...phi, tokens: 17, keys: 150 },
+    { ...phi, tokens: 4, keys: 390, sequences: 3, as: 'f16' },
     { ...phi, tokens: 1, keys: 150 },
     { ...phi, tokens: 1, keys: 150, as: 'f16' },
   ],
@@ -63,23 +73,14 @@ export const spec: OpSpec<AttentionCase> = {
   inputs(c, random): Record<string, HostTensor> {
     const { tokens, keys, heads, kvHeads, headDim, as, kv } = c;
     if (!c.causal) return { qkv: fused(c, random) };
-    const cache = () => {
-      const host = random.tensor([kvHeads, keys + SPARE, headDim], kv);
-      for (let head = 0; head < kvHeads; head++) {
-        const start = head * (keys + SPARE) * headDim;
-        if (c.equalKeys) repeatFirst(host, start, headDim, keys);
-        host.data.fill(notANumber(kv), start + keys * headDim, start + (keys + SPARE) * headDim);
-      }
-      return host;
-    };
-    const position = { shape: [1], dtype: 'u32' as const, data: Uint32Array.of(keys - tokens) };
-    return { q: random.tensor([tokens, heads * headDim], as, c.scale), k: cache(), v: cache(), position };
+    const q = random.tensor([tokens, heads * headDim], as, c.scale);
+    return { q, k: pool(c, random), v: pool(c, random), ...rowTensors(c) };
   },
-  record(g, { qkv, q, k, v, position }, c) {
+  record(g, { qkv, q, k, v, places, tables }, c) {
     const { tokens, keys, heads, kvHeads, headDim, as } = c;
     const views = layout(c);
     const view = (tensor: Tensor, name: 'q' | 'k' | 'v') => ({ tensor, ...views[name] });
-    const kv = position ? { position, capacity: keys + SPARE } : { len: keys };
+    const kv = places && tables ? { places, tables, pageStride: kvHeads * PAGE * headDim } : { len: keys };
     return attention(g, {
       ...{ q: view(q ?? qkv!, 'q'), k: view(k ?? qkv!, 'k'), v: view(v ?? qkv!, 'v') },
       ...{ tokens, heads, kvHeads, headDim, kv, as },
@@ -88,22 +89,29 @@ export const spec: OpSpec<AttentionCase> = {
   reference({ qkv, q, k, v }, c) {
     const { tokens, keys, heads, kvHeads, headDim } = c;
     const views = layout(c);
-    const reader = (host: HostTensor, { offset, headStride, rowStride }: Omit<HeadView, 'tensor'>) => {
-      const data = widen(host.dtype, host.data);
-      return (head: number, row: number) => data.subarray(offset + head * headStride + row * rowStride);
-    };
-    const [qs, ks, vs] = [reader(q ?? qkv!, views.q), reader(k ?? qkv!, views.k), reader(v ?? qkv!, views.v)];
+    const { places, sequences } = layRows(c);
+    const rowOf = ({ offset, headStride, rowStride }: Omit<HeadView, 'tensor'>, head: number, row: number) =>
+      offset + head * headStride + row * rowStride;
+    const [qs, ks, vs] = [q ?? qkv!, k ?? qkv!, v ?? qkv!].map(({ dtype, data }) => widen(dtype, data)) as [
+      Float32Array,
+      Float32Array,
+      Float32Array,
+    ];
     const y = new Float64Array(tokens * heads * headDim);
     for (let t = 0; t < tokens; t++) {
       for (let h = 0; h < heads; h++) {
-        const [query, kvHead] = [qs(h, t), Math.floor((h * kvHeads) / heads)];
-        const seen = c.causal ? keys - tokens + t + 1 : keys;
-        const scores = Float64Array.from({ length: seen }, (_, j) => dot(query, ks(kvHead, j), headDim));
+        const kvHead = Math.floor((h * kvHeads) / heads);
+        const [position, owner] = places[t]!;
+        const at = (view: 'k' | 'v', j: number) =>
+          c.causal ? poolRow(sequences[owner]!, j, kvHeads, kvHead) * headDim : rowOf(views[view], kvHead, j);
+        const query = qs.subarray(rowOf(views.q, h, t));
+        const seen = c.causal ? position + 1 : keys;
+        const scores = Float64Array.from({ length: seen }, (_, j) => dot(query, ks.subarray(at('k', j)), headDim));
         const top = scores.reduce((a, b) => Math.max(a, b));
         const p = scores.map((s) => Math.exp((s - top) / Math.sqrt(headDim)));
         const weight = p.reduce((a, b) => a + b);
         for (let j = 0; j < seen; j++) {
-          const value = vs(kvHead, j);
+          const value = vs.subarray(at('v', j));
           for (let d = 0; d < headDim; d++) y[(t * heads + h) * headDim + d]! += (p[j]! / weight) * value[d]!;
         }
       }
@@ -133,17 +141,36 @@ function fused(c: AttentionCase, random: Random): HostTensor {
   return host;
 }
 
-/** Where q, k and v lie: in `fused`, or in [tokens, heads * headDim] and caches [kvHeads, capacity, headDim]. */
-function layout({ causal, keys, heads, kvHeads, headDim }: AttentionCase) {
-  const cols = causal ? heads * headDim : (heads + 2 * kvHeads) * headDim;
-  const column = (offset: number) => ({ offset, headStride: headDim, rowStride: cols });
-  const cache = { offset: 0, headStride: (keys + SPARE) * headDim, rowStride: headDim };
-  const [k, v] = [column(heads * headDim), column((heads + kvHeads) * headDim)];
-  return { q: column(0), k: causal ? cache : k, v: causal ? cache : v };
+/** A pool of pages [pages, kvHeads, PAGE, headDim] with the keys or values of all sequences, NaN elsewhere. */
+function pool(c: AttentionCase, random: Random): HostTensor {
+  const { kvHeads, headDim, kv } = c;
+  const { sequences, poolPages } = layRows(c);
+  const host = random.tensor([poolPages, kvHeads, PAGE, headDim], kv);
+  const filled = new Set(
+    sequences.flatMap((sequence) => Array.from({ length: kvHeads * sequence.keys }, (_, i) => at(sequence, i))),
+  );
+  function at(sequence: PagedSequence, i: number) {
+    return poolRow(sequence, i % sequence.keys, kvHeads, Math.floor(i / sequence.keys));
+  }
+  for (const sequence of sequences) {
+    for (let i = 0; c.equalKeys && i < kvHeads * sequence.keys; i++) {
+      const first = at(sequence, i - (i % sequence.keys)) * headDim;
+      host.data.copyWithin(at(sequence, i) * headDim, first, first + headDim);
+    }
+  }
+  for (let row = 0; row < poolPages * kvHeads * PAGE; row++) {
+    if (!filled.has(row)) host.data.fill(notANumber(kv), row * headDim, (row + 1) * headDim);
+  }
+  return host;
 }
 
-function repeatFirst({ data }: HostTensor, start: number, length: number, rows: number): void {
-  for (let row = 1; row < rows; row++) data.copyWithin(start + row * length, start, start + length);
+/** Where q, k and v lie: in `fused`, or in [tokens, heads * headDim] and within a page [kvHeads, PAGE, headDim]. */
+function layout({ causal, heads, kvHeads, headDim }: AttentionCase) {
+  const cols = causal ? heads * headDim : (heads + 2 * kvHeads) * headDim;
+  const column = (offset: number) => ({ offset, headStride: headDim, rowStride: cols });
+  const page = { offset: 0, headStride: PAGE * headDim, rowStride: headDim };
+  const [k, v] = [column(heads * headDim), column((heads + kvHeads) * headDim)];
+  return { q: column(0), k: causal ? page : k, v: causal ? page : v };
 }
 
 function notANumber(dtype: 'f32' | 'f16'): number {

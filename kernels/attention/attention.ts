@@ -6,10 +6,10 @@ import {
   expect,
   type Graph,
   type Kernel,
-  sameShape,
   showShape,
   type Tensor,
 } from '../../runtime/index.ts';
+import { checkRows, PAGE, type SequenceRows } from '../lib/pages.ts';
 
 /** Rows of heads in a tensor, in elements: head h, row t, dim d lies at offset + h * headStride + t * rowStride + d. */
 export interface HeadView {
@@ -30,32 +30,37 @@ export interface AttentionOptions {
   kvHeads: number;
   headDim: number;
   /**
-   * Every query sees `len` keys; or query t sees keys 0 .. position[0] + t of a cache of `capacity` rows, where position
-   * is u32 [1] on the device and may differ from run to run.
+   * Every query sees `len` keys; or row t sees those of its sequence up to its position, found through page tables: k and v are
+   * pools [pages, ...] then, whose page n begins n * pageStride elements in, and views are within a page.
    */
-  kv: { len: number } | { position: Tensor; capacity: number };
+  kv: { len: number } | (SequenceRows & { pageStride: number });
   /** The dtype of the result; that of q by default. */
   as?: DType;
 }
 
-const file = (name: string): Kernel => ({
+const file = (name: string, ...lib: string[]): Kernel => ({
   name: `attention/${name}`,
   source: new URL(`./${name}.wgsl`, import.meta.url),
+  lib: lib.map((shared) => new URL(`../lib/${shared}.wgsl`, import.meta.url)),
 });
-const lib = [new URL('../lib/attention_decode.wgsl', import.meta.url)];
-const STRIPS = file('attention');
-const TILE = file('attention_tile');
-const DECODE: Kernel = { ...file('attention_decode'), lib };
-const DECODE_SUBGROUP: Kernel = { ...file('attention_decode_subgroup'), lib, needs: ['subgroups'] };
+const STRIPS = file('attention', 'pages');
+const TILE = file('attention_tile', 'pages');
+const DECODE = file('attention_decode', 'pages', 'attention_decode');
+const DECODE_SUBGROUP: Kernel = {
+  ...file('attention_decode_subgroup', 'pages', 'attention_decode'),
+  needs: ['subgroups'],
+};
 const MERGE = file('attention_merge');
 const WG = 64;
 const TILE_WG = 128;
-/** Keys that a workgroup of a decode kernel takes. */
-const BLOCK_KEYS = 128;
+/** Keys that a workgroup of a decode kernel takes: a page. */
+const BLOCK_KEYS = PAGE;
+/** Rows up to which the decode kernels are better: they read the keys again for each. */
+const DECODE_ROWS = 8;
 /** Largest headDim of TILE, whose lanes hold the sums of 4 rows in registers. */
 const TILE_DIM = 128;
 
-/** The variants of this op: the decode ones take one query row over blocks of keys, the others strips of query rows. */
+/** The variants of this op: the decode ones take each query row over blocks of keys, the others strips of query rows. */
 export const variants = [DECODE_SUBGROUP, DECODE, TILE, STRIPS];
 
 /**
@@ -65,7 +70,7 @@ export const variants = [DECODE_SUBGROUP, DECODE, TILE, STRIPS];
  */
 export function attention(g: Graph, o: AttentionOptions): Tensor {
   const { tokens, heads, kvHeads, headDim } = o;
-  const keys = 'len' in o.kv ? o.kv.len : o.kv.capacity;
+  const keys = 'len' in o.kv ? o.kv.len : o.kv.tables.shape[1]! * PAGE;
   expect(headDim > 0 && headDim % 8 === 0, 'attention', 'headDim', 'a positive multiple of 8', headDim);
   expect(
     kvHeads > 0 && heads > 0 && heads % kvHeads === 0,
@@ -74,15 +79,15 @@ export function attention(g: Graph, o: AttentionOptions): Tensor {
     `a positive multiple of ${kvHeads} (kvHeads)`,
     heads,
   );
+  if ('places' in o.kv) checkRows('attention', o.kv, tokens);
   expect(tokens > 0 && keys > 0, 'attention', 'tokens and keys', 'at least 1', `${tokens} and ${keys}`);
   expectView('q', o.q, heads, tokens, headDim);
-  expectView('k', o.k, kvHeads, keys, headDim);
-  expectView('v', o.v, kvHeads, keys, headDim);
-  if ('position' in o.kv) {
-    const { dtype, shape } = o.kv.position;
-    const got = `${dtype} ${showShape(shape)}`;
-    expect(dtype === 'u32' && sameShape(shape, [1]), 'attention', 'position', 'u32 [1]', got);
-    expect(tokens <= keys, 'attention', 'tokens', `at most ${keys} (capacity)`, tokens);
+  for (const [what, view] of [
+    ['k', o.k],
+    ['v', o.v],
+  ] as const) {
+    expectView(what, view, kvHeads, 'len' in o.kv ? keys : PAGE, headDim);
+    if ('places' in o.kv) expectPages(what, view, o.kv.pageStride);
   }
   const kernel = g.variant('attention', candidates(g, o));
   const y = g.temp('attention', [tokens, heads * headDim], o.as ?? o.q.tensor.dtype);
@@ -100,17 +105,17 @@ function prefill(g: Graph, kernel: Kernel, o: AttentionOptions, keys: number, y:
     constants: { ...constants(o), elem: y.dtype, COLS: cols, WG: lanes },
     ...operands(o),
     write: { y },
-    params: { ...addresses(o), tokens, len: keys, quads, cols, q_row: o.q.rowStride / 4 },
+    params: { ...addresses(o), tokens, len: keys, quads, cols },
     workgroups: [ceilDiv(tokens, (lanes / cols) * 4), heads],
     cost: cost(o, keys, y),
   });
 }
 
 function decode(g: Graph, kernel: Kernel, o: AttentionOptions, keys: number, y: Tensor): void {
-  const { heads, kvHeads, headDim } = o;
+  const { tokens, heads, kvHeads, headDim } = o;
   const blocks = ceilDiv(keys, BLOCK_KEYS);
-  const parts = g.temp('attention.parts', [blocks, heads, headDim], 'f32');
-  const stats = g.temp('attention.stats', [blocks, heads, 2], 'f32');
+  const parts = g.temp('attention.parts', [tokens, blocks, heads, headDim], 'f32');
+  const stats = g.temp('attention.stats', [tokens, blocks, heads, 2], 'f32');
   const shared = constants(o);
   const { read } = operands(o);
   g.dispatch({
@@ -118,24 +123,24 @@ function decode(g: Graph, kernel: Kernel, o: AttentionOptions, keys: number, y: 
     constants: { ...shared, BLOCK_KEYS, WG },
     read,
     write: { parts, stats },
-    params: { ...addresses(o), len: keys, quads: headDim / 4 },
-    workgroups: [blocks, kvHeads],
+    params: { ...addresses(o), len: keys, quads: headDim / 4, blocks },
+    workgroups: [blocks, kvHeads, tokens],
     cost: cost(o, keys, y),
   });
   g.dispatch({
     kernel: MERGE,
     constants: { elem: y.dtype, QUADS: headDim / 4, CAUSAL: shared.CAUSAL, BLOCK_KEYS, WG },
-    read: { parts, stats, position: read.position },
+    read: { parts, stats, places: read.places },
     write: { y },
-    params: { len: keys, heads },
-    workgroups: [ceilDiv((heads * headDim) / 4, WG)],
+    params: { len: keys, heads, blocks },
+    workgroups: [ceilDiv((heads * headDim) / 4, WG), tokens],
     cost: { flops: 2 * elements(parts.shape), bytes: 4 * elements(parts.shape) },
   });
 }
 
 /** The variants that can run, best first: on a CPU, the plain ones, which are as fast there or faster and compile sooner. */
 function candidates(g: Graph, o: AttentionOptions): Kernel[] {
-  const decoders = o.tokens === 1 && decodeFits(o) ? [DECODE_SUBGROUP, DECODE] : [];
+  const decoders = o.tokens <= DECODE_ROWS && decodeFits(o) ? [DECODE_SUBGROUP, DECODE] : [];
   const strips = o.headDim <= TILE_DIM ? [TILE, STRIPS] : [STRIPS];
   return g.device.onCpu ? [...decoders.reverse(), ...strips.reverse()] : [...decoders, ...strips];
 }
@@ -152,33 +157,36 @@ function constants({ q, k, v, heads, kvHeads, headDim, kv }: AttentionOptions) {
     v_elem: v.tensor.dtype,
     GROUP: heads / kvHeads,
     QUADS: headDim / 4,
-    CAUSAL: 'position' in kv,
+    CAUSAL: 'places' in kv,
     SCALE: Math.LOG2E / Math.sqrt(headDim),
   };
 }
 
 function operands({ q, k, v, kv }: AttentionOptions) {
-  const position = 'position' in kv ? kv.position : null;
-  return { read: { q: q.tensor, k: k.tensor, v: v.tensor, position } };
+  const [places, tables] = 'places' in kv ? [kv.places, kv.tables] : [null, null];
+  return { read: { q: q.tensor, k: k.tensor, v: v.tensor, places, tables } };
 }
 
 /** The parameters that locate q, k and v, in vec4s. */
-function addresses({ q, k, v }: AttentionOptions) {
+function addresses({ q, k, v, kv }: AttentionOptions) {
+  const pages = 'places' in kv ? { page: kv.pageStride / 4, pages: kv.tables.shape[1]! } : { page: 0, pages: 0 };
   return {
     q_offset: q.offset / 4,
     q_head: q.headStride / 4,
+    q_row: q.rowStride / 4,
     k_offset: k.offset / 4,
     k_head: k.headStride / 4,
     k_row: k.rowStride / 4,
     v_offset: v.offset / 4,
     v_head: v.headStride / 4,
     v_row: v.rowStride / 4,
+    ...pages,
   };
 }
 
 /** Work and traffic, where causal as if the cache ended full. */
 function cost(o: AttentionOptions, keys: number, y: Tensor) {
-  const hidden = 'position' in o.kv ? (o.tokens * (o.tokens - 1)) / 2 : 0;
+  const hidden = 'places' in o.kv ? (o.tokens * (o.tokens - 1)) / 2 : 0;
   const perKey = o.kvHeads * o.headDim * (BYTES[o.k.tensor.dtype] + BYTES[o.v.tensor.dtype]);
   return {
     flops: 4 * o.heads * o.headDim * (o.tokens * keys - hidden),
@@ -196,4 +204,10 @@ function expectView(what: string, view: HeadView, heads: number, rows: number, h
   expect(aligned, 'attention', `${what} offset and strides`, 'multiples of 4', showShape(steps));
   const size = elements(tensor.shape);
   expect(end <= size, 'attention', what, `[${heads}, ${rows}, ${headDim}] within ${size} elements`, `end ${end}`);
+}
+
+function expectPages(what: string, { tensor }: HeadView, pageStride: number): void {
+  const [pages = 0] = tensor.shape;
+  const whole = pages > 0 && pageStride === elements(tensor.shape) / pages && pageStride % 4 === 0;
+  expect(whole, 'attention', `${what} and pageStride`, 'a pool [pages, ...] and the elements of a page', pageStride);
 }

@@ -1,7 +1,9 @@
 // y[t, h, :] = sum_j p_j v[j, g, :], p = softmax over keys j of (q[t, h, :] . k[j, g, :] SCALE / log2(e)), g = floor(h / GROUP)
-// Row t sees all `len` keys or, where CAUSAL, those of them up to position + t. Online softmax: no score matrix in memory.
-// q [tokens] rows q_elem read; k, v [len] rows k_elem, v_elem read; position [1] u32 read where CAUSAL;
-// y [tokens, heads, QUADS * 4] elem written. Element [h, row, quad] of q, k and v: offset + h * head + row * row, in vec4s.
+// Row t sees all `len` keys or, where CAUSAL, those of its sequence up to its position. Online softmax: no score matrix in memory.
+// q [tokens] rows q_elem read; k, v [len] rows k_elem, v_elem read; where CAUSAL places [tokens] (position, sequence) u32 read, and
+// tables [sequences, pages] u32 read: which page of k and v holds each PAGE keys of a sequence.
+// y [tokens, heads, QUADS * 4] elem written. Element [h, row, quad] of q, k and v, in vec4s: offset + h * head + row * row, in a page
+// behind page * number. A workgroup goes through its rows in runs of one sequence; rows of other runs are masked.
 // Grid: x strips of ROWS rows, y heads. Workgroup memory: 16 * WG + 4 * ROWS * KEYS bytes (9 KiB at WG 64).
 // COLS lanes stand side by side and share 4 rows. A lane has 4 KEY_MATS neighbouring keys of each block of KEYS, then every
 // COLS-th quad of the result; all products are of 4x4 matrices, whose columns are rows of q, k, v or p.
@@ -29,7 +31,9 @@ const KEY_MATS: u32 = 2u;
 const KEYS: u32 = COLS * 4u * KEY_MATS;
 const ROWS: u32 = WG / COLS * 4u;
 const DIM_MATS: u32 = (QUADS + COLS - 1u) / COLS;
+const PAGE: u32 = 128u;
 const HIDDEN: f32 = -1e30f;
+const_assert PAGE % KEYS == 0u;
 struct Params {
   tokens: u32,
   len: u32,
@@ -44,12 +48,15 @@ struct Params {
   v_offset: u32,
   v_head: u32,
   v_row: u32,
+  page: u32,
+  pages: u32,
 }
 @group(0) @binding(0) var<storage, read> q: array<vec4<q_elem>>;
 @group(0) @binding(1) var<storage, read> k: array<vec4<k_elem>>;
 @group(0) @binding(2) var<storage, read> v: array<vec4<v_elem>>;
-@group(0) @binding(3) var<storage, read> position: array<u32>;
-@group(0) @binding(4) var<storage, read_write> y: array<vec4<elem>>;
+@group(0) @binding(3) var<storage, read> places: array<vec2<u32>>;
+@group(0) @binding(4) var<storage, read> tables: array<u32>;
+@group(0) @binding(5) var<storage, read_write> y: array<vec4<elem>>;
 @group(1) @binding(0) var<uniform> params: Params;
 var<workgroup> exchange: array<vec4f, WG>;
 var<workgroup> probs: array<vec4f, ROWS * KEYS / 4u>;
@@ -78,65 +85,82 @@ fn main(
   let strip = lane / COLS;
   let first = group.x * ROWS + strip * 4u;
   let row = min(first + steps, vec4u(params.tokens - 1u));
-  var last = vec4u(params.len - 1u);
-  var len = params.len;
-  if (CAUSAL) {
-    last = min(last, position[0] + row);
-    len = min(len, position[0] + min((group.x + 1u) * ROWS, params.tokens));
-  }
+  let end = min((group.x + 1u) * ROWS, params.tokens);
   let q_at = params.q_offset + head * params.q_head + row * params.q_row;
-  let k_base = params.k_offset + head / GROUP * params.k_head;
-  let v_base = params.v_offset + head / GROUP * params.v_head;
+  let k_head = params.k_offset + head / GROUP * params.k_head;
+  let v_head = params.v_offset + head / GROUP * params.v_head;
   var sum: array<mat4x4f, DIM_MATS>;
   var top = vec4f(HIDDEN);
   var weight = vec4f(0.0);
-  for (var base = 0u; base < len; base += KEYS) {
-    let key = base + col * 4u * KEY_MATS + steps;
-    var score = array<mat4x4f, KEY_MATS>();
-    for (var d = 0u; d < params.quads; d++) {
-      let rows = load_q(q_at + d);
+  for (var start = group.x * ROWS; start < end;) {
+    var stop = end;
+    var sequence = 0u;
+    var len = params.len;
+    var seen = vec4u(len);
+    if (CAUSAL) {
+      sequence = places[start].y;
+      len = places[start].x + 1u;
+      for (stop = start + 1u; stop < end && places[stop].y == sequence; stop++) {
+        len = max(len, places[stop].x + 1u);
+      }
+      len = min(len, params.len);
+      let own = (first + steps >= vec4u(start)) & (first + steps < vec4u(stop));
+      seen = select(vec4u(0u), vec4u(places[row.x].x, places[row.y].x, places[row.z].x, places[row.w].x) + 1u, own);
+    }
+    for (var base = 0u; base < len; base += KEYS) {
+      let count = min(KEYS, len - base);
+      var from = vec2u(base * params.k_row, base * params.v_row);
+      if (CAUSAL) {
+        from = page_of(sequence, base) * params.page + base % PAGE * vec2u(params.k_row, params.v_row);
+      }
+      let key = col * 4u * KEY_MATS + steps;
+      var score = array<mat4x4f, KEY_MATS>();
+      for (var d = 0u; d < params.quads; d++) {
+        let rows = load_q(q_at + d);
+        for (var m = 0u; m < KEY_MATS; m++) {
+          let k_at = k_head + from.x + min(key + 4u * m, vec4u(count - 1u)) * params.k_row;
+          score[m] += transpose(load_k(k_at + d)) * rows;
+        }
+      }
+      var new_top = top;
       for (var m = 0u; m < KEY_MATS; m++) {
-        let k_at = k_base + min(key + 4u * m, vec4u(len - 1u)) * params.k_row;
-        score[m] += transpose(load_k(k_at + d)) * rows;
+        for (var r = 0u; r < 4u; r++) {
+          let s = select(vec4f(HIDDEN), score[m][r] * SCALE, base + key + 4u * m < vec4u(seen[r]));
+          score[m][r] = s;
+          new_top[r] = max(new_top[r], max(max(s.x, s.y), max(s.z, s.w)));
+        }
       }
-    }
-    var new_top = top;
-    for (var m = 0u; m < KEY_MATS; m++) {
-      for (var r = 0u; r < 4u; r++) {
-        let s = select(vec4f(HIDDEN), score[m][r] * SCALE, key + 4u * m <= vec4u(last[r]));
-        score[m][r] = s;
-        new_top[r] = max(new_top[r], max(max(s.x, s.y), max(s.z, s.w)));
+      exchange[lane] = new_top;
+      workgroupBarrier();
+      for (var c = 0u; c < params.cols; c++) {
+        new_top = max(new_top, exchange[strip * COLS + c]);
       }
-    }
-    exchange[lane] = new_top;
-    workgroupBarrier();
-    for (var c = 0u; c < params.cols; c++) {
-      new_top = max(new_top, exchange[strip * COLS + c]);
-    }
-    let scale = exp2(top - new_top);
-    top = new_top;
-    weight *= scale;
-    for (var m = 0u; m < KEY_MATS; m++) {
-      for (var r = 0u; r < 4u; r++) {
-        let p = exp2(score[m][r] - top[r]);
-        weight[r] += dot(p, vec4f(1.0));
-        probs[(strip * 4u + r) * (KEYS / 4u) + col * KEY_MATS + m] = p;
+      let scale = exp2(top - new_top);
+      top = new_top;
+      weight *= scale;
+      for (var m = 0u; m < KEY_MATS; m++) {
+        for (var r = 0u; r < 4u; r++) {
+          let p = select(vec4f(0.0), exp2(score[m][r] - top[r]), seen[r] > 0u);
+          weight[r] += dot(p, vec4f(1.0));
+          probs[(strip * 4u + r) * (KEYS / 4u) + col * KEY_MATS + m] = p;
+        }
       }
-    }
-    workgroupBarrier();
-    for (var i = 0u; i < DIM_MATS; i++) {
-      for (var r = 0u; r < 4u; r++) {
-        sum[i][r] *= scale[r];
-      }
-    }
-    for (var j = 0u; j < min(KEYS, len - base); j += 4u) {
-      let at = strip * KEYS + j / 4u + steps * (KEYS / 4u);
-      let p = mat4x4f(probs[at.x], probs[at.y], probs[at.z], probs[at.w]);
-      let v_at = v_base + min(base + j + steps, vec4u(len - 1u)) * params.v_row;
+      workgroupBarrier();
       for (var i = 0u; i < DIM_MATS; i++) {
-        sum[i] += load_v(v_at + min(col + i * COLS, QUADS - 1u)) * p;
+        for (var r = 0u; r < 4u; r++) {
+          sum[i][r] *= scale[r];
+        }
+      }
+      for (var j = 0u; j < count; j += 4u) {
+        let at = strip * KEYS + j / 4u + steps * (KEYS / 4u);
+        let p = mat4x4f(probs[at.x], probs[at.y], probs[at.z], probs[at.w]);
+        let v_at = v_head + from.y + min(j + steps, vec4u(count - 1u)) * params.v_row;
+        for (var i = 0u; i < DIM_MATS; i++) {
+          sum[i] += load_v(v_at + min(col + i * COLS, QUADS - 1u)) * p;
+        }
       }
     }
+    start = stop;
   }
   exchange[lane] = weight;
   workgroupBarrier();

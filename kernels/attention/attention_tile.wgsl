@@ -1,5 +1,5 @@
 // y[t, h, :] = sum_j p_j v[j, g, :], p = softmax over keys j of (q[t, h, :] . k[j, g, :] SCALE / log2(e)), g = floor(h / GROUP)
-// Keys, q, k, v, position and y as in attention.wgsl, which reads each key and value row once per 4 query rows; this one reads
+// Keys, q, k, v, places, tables and y as in attention.wgsl, which reads each key and value row once per 4 query rows; this one reads
 // them once per ROWS of them, neighbouring lanes neighbouring elements, into a tile of workgroup memory.
 // Grid: x strips of ROWS rows, y heads. Workgroup memory: 16 * TILE + 4 * ROWS * KEYS bytes (16 KiB).
 // COLS lanes stand side by side and share 4 rows. A lane has 4 neighbouring keys of each block of KEYS, then every COLS-th quad
@@ -28,7 +28,9 @@ const TILE: u32 = 512u;
 const K_QUADS: u32 = TILE / KEYS;
 const V_KEYS: u32 = min(KEYS, TILE / QUADS / 4u * 4u);
 const DIM_MATS: u32 = (QUADS + COLS - 1u) / COLS;
+const PAGE: u32 = 128u;
 const HIDDEN: f32 = -1e30f;
+const_assert PAGE % KEYS == 0u;
 struct Params {
   tokens: u32,
   len: u32,
@@ -43,12 +45,15 @@ struct Params {
   v_offset: u32,
   v_head: u32,
   v_row: u32,
+  page: u32,
+  pages: u32,
 }
 @group(0) @binding(0) var<storage, read> q: array<vec4<q_elem>>;
 @group(0) @binding(1) var<storage, read> k: array<vec4<k_elem>>;
 @group(0) @binding(2) var<storage, read> v: array<vec4<v_elem>>;
-@group(0) @binding(3) var<storage, read> position: array<u32>;
-@group(0) @binding(4) var<storage, read_write> y: array<vec4<elem>>;
+@group(0) @binding(3) var<storage, read> places: array<vec2<u32>>;
+@group(0) @binding(4) var<storage, read> tables: array<u32>;
+@group(0) @binding(5) var<storage, read_write> y: array<vec4<elem>>;
 @group(1) @binding(0) var<uniform> params: Params;
 var<workgroup> tile: array<vec4f, TILE>;
 var<workgroup> probs: array<vec4f, ROWS * KEYS / 4u>;
@@ -74,74 +79,90 @@ fn main(
   let swizzled = col ^ (strip % COLS);
   let first = group.x * ROWS + strip * 4u;
   let row = min(first + steps, vec4u(params.tokens - 1u));
-  var last = vec4u(params.len - 1u);
-  var len = params.len;
-  if (CAUSAL) {
-    last = min(last, position[0] + row);
-    len = min(len, position[0] + min((group.x + 1u) * ROWS, params.tokens));
-  }
+  let end = min((group.x + 1u) * ROWS, params.tokens);
   let q_at = params.q_offset + head * params.q_head + row * params.q_row;
-  let k_base = params.k_offset + head / GROUP * params.k_head;
-  let v_base = params.v_offset + head / GROUP * params.v_head;
+  let k_head = params.k_offset + head / GROUP * params.k_head;
+  let v_head = params.v_offset + head / GROUP * params.v_head;
   var sum: array<mat4x4f, DIM_MATS>;
   var top = vec4f(HIDDEN);
   var weight = vec4f(0.0);
-  for (var base = 0u; base < len; base += KEYS) {
-    var score = mat4x4f();
-    for (var quad = 0u; quad < params.quads; quad += K_QUADS) {
-      workgroupBarrier();
-      for (var i = lane; i < KEYS * K_QUADS; i += WG) {
-        let key = i / K_QUADS;
-        let d = i % K_QUADS;
-        let at = k_base + min(base + key, len - 1u) * params.k_row;
-        tile[d * KEYS + key % 4u * COLS + ((key / 4u) ^ (d % COLS))] = vec4f(k[at + min(quad + d, QUADS - 1u)]);
+  for (var start = group.x * ROWS; start < end;) {
+    var stop = end;
+    var sequence = 0u;
+    var len = params.len;
+    var seen = vec4u(len);
+    if (CAUSAL) {
+      sequence = places[start].y;
+      len = places[start].x + 1u;
+      for (stop = start + 1u; stop < end && places[stop].y == sequence; stop++) {
+        len = max(len, places[stop].x + 1u);
       }
-      workgroupBarrier();
-      for (var d = 0u; d < min(K_QUADS, params.quads - quad); d++) {
-        score += transpose(load_tile(d * KEYS + (col ^ (d % COLS)), COLS)) * load_q(q_at + quad + d);
+      len = min(len, params.len);
+      let own = (first + steps >= vec4u(start)) & (first + steps < vec4u(stop));
+      seen = select(vec4u(0u), vec4u(places[row.x].x, places[row.y].x, places[row.z].x, places[row.w].x) + 1u, own);
+    }
+    for (var base = 0u; base < len; base += KEYS) {
+      let count = min(KEYS, len - base);
+      var from = vec2u(base * params.k_row, base * params.v_row);
+      if (CAUSAL) {
+        from = page_of(sequence, base) * params.page + base % PAGE * vec2u(params.k_row, params.v_row);
       }
-    }
-    var new_top = top;
-    for (var r = 0u; r < 4u; r++) {
-      let s = select(vec4f(HIDDEN), score[r] * SCALE, base + col * 4u + steps <= vec4u(last[r]));
-      score[r] = s;
-      new_top[r] = max(new_top[r], max(max(s.x, s.y), max(s.z, s.w)));
-    }
-    probs[lane] = new_top;
-    workgroupBarrier();
-    for (var c = 0u; c < params.cols; c++) {
-      new_top = max(new_top, probs[strip * COLS + c]);
-    }
-    workgroupBarrier();
-    let scale = exp2(top - new_top);
-    top = new_top;
-    weight *= scale;
-    for (var r = 0u; r < 4u; r++) {
-      let p = exp2(score[r] - top[r]);
-      weight[r] += dot(p, vec4f(1.0));
-      probs[(strip * 4u + r) * COLS + swizzled] = p;
-    }
-    for (var i = 0u; i < DIM_MATS; i++) {
-      for (var r = 0u; r < 4u; r++) {
-        sum[i][r] *= scale[r];
-      }
-    }
-    let count = min(KEYS, len - base);
-    for (var part = 0u; part < count; part += V_KEYS) {
-      for (var i = lane; i < V_KEYS * QUADS; i += WG) {
-        let key = min(base + part + i / QUADS, len - 1u);
-        tile[i] = vec4f(v[v_base + key * params.v_row + i % QUADS]);
-      }
-      workgroupBarrier();
-      for (var j = 0u; j < min(V_KEYS, count - part); j += 4u) {
-        let at = strip * 4u * COLS + (((part + j) / 4u) ^ (strip % COLS));
-        let p = mat4x4f(probs[at], probs[at + COLS], probs[at + 2u * COLS], probs[at + 3u * COLS]);
-        for (var i = 0u; i < DIM_MATS; i++) {
-          sum[i] += load_tile(j * QUADS + min(col + i * COLS, QUADS - 1u), QUADS) * p;
+      var score = mat4x4f();
+      for (var quad = 0u; quad < params.quads; quad += K_QUADS) {
+        workgroupBarrier();
+        for (var i = lane; i < KEYS * K_QUADS; i += WG) {
+          let key = i / K_QUADS;
+          let d = i % K_QUADS;
+          let at = k_head + from.x + min(key, count - 1u) * params.k_row;
+          tile[d * KEYS + key % 4u * COLS + ((key / 4u) ^ (d % COLS))] = vec4f(k[at + min(quad + d, QUADS - 1u)]);
+        }
+        workgroupBarrier();
+        for (var d = 0u; d < min(K_QUADS, params.quads - quad); d++) {
+          score += transpose(load_tile(d * KEYS + (col ^ (d % COLS)), COLS)) * load_q(q_at + quad + d);
         }
       }
+      var new_top = top;
+      for (var r = 0u; r < 4u; r++) {
+        let s = select(vec4f(HIDDEN), score[r] * SCALE, base + col * 4u + steps < vec4u(seen[r]));
+        score[r] = s;
+        new_top[r] = max(new_top[r], max(max(s.x, s.y), max(s.z, s.w)));
+      }
+      probs[lane] = new_top;
       workgroupBarrier();
+      for (var c = 0u; c < params.cols; c++) {
+        new_top = max(new_top, probs[strip * COLS + c]);
+      }
+      workgroupBarrier();
+      let scale = exp2(top - new_top);
+      top = new_top;
+      weight *= scale;
+      for (var r = 0u; r < 4u; r++) {
+        let p = select(vec4f(0.0), exp2(score[r] - top[r]), seen[r] > 0u);
+        weight[r] += dot(p, vec4f(1.0));
+        probs[(strip * 4u + r) * COLS + swizzled] = p;
+      }
+      for (var i = 0u; i < DIM_MATS; i++) {
+        for (var r = 0u; r < 4u; r++) {
+          sum[i][r] *= scale[r];
+        }
+      }
+      for (var part = 0u; part < count; part += V_KEYS) {
+        for (var i = lane; i < V_KEYS * QUADS; i += WG) {
+          let key = min(part + i / QUADS, count - 1u);
+          tile[i] = vec4f(v[v_head + from.y + key * params.v_row + i % QUADS]);
+        }
+        workgroupBarrier();
+        for (var j = 0u; j < min(V_KEYS, count - part); j += 4u) {
+          let at = strip * 4u * COLS + (((part + j) / 4u) ^ (strip % COLS));
+          let p = mat4x4f(probs[at], probs[at + COLS], probs[at + 2u * COLS], probs[at + 3u * COLS]);
+          for (var i = 0u; i < DIM_MATS; i++) {
+            sum[i] += load_tile(j * QUADS + min(col + i * COLS, QUADS - 1u), QUADS) * p;
+          }
+        }
+        workgroupBarrier();
+      }
     }
+    start = stop;
   }
   probs[lane] = weight;
   workgroupBarrier();

@@ -9,17 +9,23 @@ import {
   showShape,
   type Tensor,
 } from '../../runtime/index.ts';
+import { checkRows, PAGE, type SequenceRows } from '../lib/pages.ts';
 
-const PLAIN: Kernel = { name: 'kv_append/kv_append', source: new URL('./kv_append.wgsl', import.meta.url) };
+const PLAIN: Kernel = {
+  name: 'kv_append/kv_append',
+  source: new URL('./kv_append.wgsl', import.meta.url),
+  lib: [new URL('../lib/pages.wgsl', import.meta.url)],
+};
 const WG = 64;
 
 /** The variants of this op, best first. */
 export const variants = [PLAIN];
 
 /**
- * k_cache[h, position[0] + t, i] = k[t, kColumn + h * headDim + i], and v_cache likewise, in place: k and v are f32 or f16
- * [tokens, *], position is u32 [1], both caches are device tensors [kvHeads, capacity, headDim] of f32 or f16. Rows past the
- * capacity are dropped. headDim, the columns and the widths of k and v are multiples of 4. Throws ShapeError.
+ * k_pool[page, h, p % PAGE, i] = k[t, kColumn + h * headDim + i], and v_pool likewise, in place, with (p, s) = places[t] and
+ * page = tables[s, p / PAGE]: k and v are f32 or f16 [tokens, *], both pools are device tensors [pages, kvHeads, PAGE, headDim] of
+ * f32 or f16. Rows past the end of their table are dropped. headDim, the columns and the widths of k and v are multiples of
+ * 4. No two rows may have one place. Throws ShapeError.
  */
 export function kvAppend(
   g: Graph,
@@ -27,33 +33,33 @@ export function kvAppend(
   kColumn: number,
   v: Tensor,
   vColumn: number,
-  position: Tensor,
-  caches: { k: Tensor; v: Tensor },
+  rows: SequenceRows,
+  pools: { k: Tensor; v: Tensor },
 ): void {
-  const [kvHeads = 0, capacity = 0, headDim = 0] = caches.k.shape;
-  const { dtype } = caches.k;
+  const [pages = 0, kvHeads = 0, page = 0, headDim = 0] = pools.k.shape;
+  const { dtype } = pools.k;
   const tokens = k.shape[0] ?? 0;
   expect(
-    caches.k.shape.length === 3 && kvHeads > 0 && headDim > 0 && headDim % 4 === 0 && isFloat(caches.k),
+    pools.k.shape.length === 4 &&
+      pages > 0 &&
+      kvHeads > 0 &&
+      page === PAGE &&
+      headDim > 0 &&
+      headDim % 4 === 0 &&
+      isFloat(pools.k),
     'kv_append',
-    'k cache',
-    'f32 or f16 [kvHeads > 0, capacity, a positive multiple of 4]',
-    show(caches.k),
+    'k pool',
+    `f32 or f16 [pages > 0, kvHeads > 0, ${PAGE}, a positive multiple of 4]`,
+    show(pools.k),
   );
   expect(
-    sameShape(caches.v.shape, caches.k.shape) && caches.v.dtype === dtype,
+    sameShape(pools.v.shape, pools.k.shape) && pools.v.dtype === dtype,
     'kv_append',
-    'v cache',
-    show(caches.k),
-    show(caches.v),
+    'v pool',
+    show(pools.k),
+    show(pools.v),
   );
-  expect(
-    position.dtype === 'u32' && sameShape(position.shape, [1]),
-    'kv_append',
-    'position',
-    'u32 [1]',
-    show(position),
-  );
+  checkRows('kv_append', rows, tokens);
   expectColumns('k', k, kColumn, tokens, kvHeads * headDim);
   expectColumns('v', v, vColumn, tokens, kvHeads * headDim);
   const count = 2 * tokens * kvHeads * headDim;
@@ -69,11 +75,12 @@ export function kvAppend(
       V_COLUMN: vColumn,
       KV_HEADS: kvHeads,
       HEAD_DIM: headDim,
+      PAGE,
       WG,
     },
-    read: { k, v, position },
-    write: { k_cache: caches.k, v_cache: caches.v },
-    params: { tokens, capacity },
+    read: { k, v, places: rows.places, tables: rows.tables },
+    write: { k_pool: pools.k, v_pool: pools.v },
+    params: { tokens, pages: rows.tables.shape[1]! },
     workgroups: linearGrid(ceilDiv(count / 8, WG)),
     cost: { flops: 0, bytes: ((BYTES[k.dtype] + BYTES[v.dtype]) / 2 + BYTES[dtype]) * count },
   });

@@ -1,6 +1,7 @@
-// k_cache[h, position + t, i] = k[t, K_COLUMN + h * HEAD_DIM + i] and v_cache likewise; rows past the capacity are dropped
-// k [tokens, K_COLS] k_elem read; v [tokens, V_COLS] v_elem read; position [1] u32 read;
-// k_cache, v_cache [KV_HEADS, capacity, HEAD_DIM] elem written
+// k_pool[page, h, p % PAGE, i] = k[t, K_COLUMN + h * HEAD_DIM + i] and v_pool likewise, with (p, s) = places[t] and
+// page = tables[s, p / PAGE]; rows past the end of their table are dropped
+// k [tokens, K_COLS] k_elem read; v [tokens, V_COLS] v_elem read; places [tokens] (position, sequence) u32 read;
+// tables [sequences, pages] u32 read; k_pool, v_pool [pages of the pool, KV_HEADS, PAGE, HEAD_DIM] elem written
 // Grid: one invocation per 4 columns of k and of v, folded over x and y. Workgroup memory: none. Source: own.
 alias elem = f32;
 alias k_elem = f32;
@@ -11,16 +12,18 @@ const V_COLS: u32 = 128u;
 const V_COLUMN: u32 = 0u;
 const KV_HEADS: u32 = 1u;
 const HEAD_DIM: u32 = 128u;
+const PAGE: u32 = 128u;
 const WG: u32 = 64u;
 struct Params {
   tokens: u32,
-  capacity: u32,
+  pages: u32,
 }
 @group(0) @binding(0) var<storage, read> k: array<vec4<k_elem>>;
 @group(0) @binding(1) var<storage, read> v: array<vec4<v_elem>>;
-@group(0) @binding(2) var<storage, read> position: array<u32>;
-@group(0) @binding(3) var<storage, read_write> k_cache: array<vec4<elem>>;
-@group(0) @binding(4) var<storage, read_write> v_cache: array<vec4<elem>>;
+@group(0) @binding(2) var<storage, read> places: array<vec2<u32>>;
+@group(0) @binding(3) var<storage, read> tables: array<u32>;
+@group(0) @binding(4) var<storage, read_write> k_pool: array<vec4<elem>>;
+@group(0) @binding(5) var<storage, read_write> v_pool: array<vec4<elem>>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 const CHUNKS = HEAD_DIM / 4u; // vec4s in a head
@@ -33,12 +36,16 @@ fn main(
 ) {
   let index = (group.x + group.y * groups.x) * WG + lane;
   let token = index / (KV_HEADS * CHUNKS);
-  let row = position[0] + token;
-  if (token >= params.tokens || row >= params.capacity) {
+  if (token >= params.tokens) {
+    return;
+  }
+  let place = places[token];
+  if (place.x >= params.pages * PAGE) {
     return;
   }
   let column = index % (KV_HEADS * CHUNKS);
-  let slot = (column / CHUNKS * params.capacity + row) * CHUNKS + column % CHUNKS;
-  k_cache[slot] = vec4<elem>(vec4f(k[token * (K_COLS / 4u) + K_COLUMN / 4u + column]));
-  v_cache[slot] = vec4<elem>(vec4f(v[token * (V_COLS / 4u) + V_COLUMN / 4u + column]));
+  let row = (page_of(place.y, place.x) * KV_HEADS + column / CHUNKS) * PAGE + place.x % PAGE;
+  let slot = row * CHUNKS + column % CHUNKS;
+  k_pool[slot] = vec4<elem>(vec4f(k[token * (K_COLS / 4u) + K_COLUMN / 4u + column]));
+  v_pool[slot] = vec4<elem>(vec4f(v[token * (V_COLS / 4u) + V_COLUMN / 4u + column]));
 }

@@ -1,18 +1,26 @@
-// Shared by the kernels of one query row over a block of keys, which declare the names used here: what stands before and behind
+// Shared by the kernels of query rows over a block of keys, which declare the names used here: what stands before and behind
 // the scores.
 
-/// The number of keys that the query sees.
-fn visible() -> u32 {
+/// The number of keys that a row sees.
+fn visible(row: u32) -> u32 {
   if (CAUSAL) {
-    return min(params.len, position[0] + 1u);
+    return min(params.len, places[row].x + 1u);
   }
   return params.len;
 }
 
-/// Puts the scaled query rows of heads head to head + GROUP - 1 into `query`; ends with a barrier.
-fn load_query(lane: u32, head: u32) {
+/// Where the block from key `first` on begins in k and v for a row, relative to its head.
+fn block_at(row: u32, first: u32) -> vec2u {
+  if (CAUSAL) {
+    return vec2u(page_of(places[row].y, first) * params.page);
+  }
+  return first * vec2u(params.k_row, params.v_row);
+}
+
+/// Puts a row's scaled queries of heads head to head + GROUP - 1 into `query`; ends with a barrier.
+fn load_query(lane: u32, row: u32, head: u32) {
   for (var i = lane; i < GROUP * QUADS; i += WG) {
-    query[i] = vec4f(q[params.q_offset + (head + i / QUADS) * params.q_head + i % QUADS]) * SCALE;
+    query[i] = vec4f(q[params.q_offset + row * params.q_row + (head + i / QUADS) * params.q_head + i % QUADS]) * SCALE;
   }
   workgroupBarrier();
 }

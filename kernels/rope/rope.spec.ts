@@ -8,6 +8,7 @@ type RopeCase = {
   headDim: number;
   /** Columns of x behind the rotated ones. */
   rest: number;
+  /** Of the first row; each further one stands one position on, and every second at half of that. */
   position: number;
   from: 'f32' | 'f16';
   as: 'f32' | 'f16';
@@ -41,10 +42,10 @@ export const spec: OpSpec<RopeCase> = {
   inputs: ({ tokens, heads, headDim, rest, position, from }, random) => ({
     x: random.tensor([tokens, heads * headDim + rest], from),
     table: ropeTable(position + tokens, headDim, THETA),
-    position: { shape: [1], dtype: 'u32', data: Uint32Array.of(position) },
+    places: { shape: [tokens, 2], dtype: 'u32', data: placesOf(tokens, position) },
   }),
-  record: (g, { x, table, position }, { heads, headDim, as }) => rope(g, x!, table!, position!, { heads, headDim, as }),
-  reference({ x, table }, { tokens, heads, headDim, rest, position }) {
+  record: (g, { x, table, places }, { heads, headDim, as }) => rope(g, x!, table!, places!, { heads, headDim, as }),
+  reference({ x, table, places }, { tokens, heads, headDim, rest }) {
     const xs = widen(x!.dtype, x!.data);
     const [half, width] = [headDim / 2, heads * headDim];
     const y = new Float64Array(tokens * width);
@@ -52,7 +53,7 @@ export const spec: OpSpec<RopeCase> = {
       for (let column = 0; column < width; column++) {
         const i = column % half;
         const second = column % headDim >= half;
-        const row = (position + t) * headDim;
+        const row = places!.data[2 * t]! * headDim;
         const [cos, sin] = [table!.data[row + i]!, table!.data[row + half + i]!];
         const own = xs[t * (width + rest) + column]!;
         const other = xs[t * (width + rest) + column + (second ? -half : half)]!;
@@ -63,3 +64,11 @@ export const spec: OpSpec<RopeCase> = {
   },
   tolerance: ({ as }) => ({ atol: 1e-6, rtol: 2 * roundoff(as) }),
 };
+
+/** Positions up to position + tokens - 1 of two sequences in turns. */
+function placesOf(tokens: number, position: number): Uint32Array {
+  return Uint32Array.from({ length: 2 * tokens }, (_, i) => {
+    const [t, sequence] = [i >> 1, (i >> 1) % 2];
+    return i % 2 ? sequence : (position + t) >> sequence;
+  });
+}

@@ -27,15 +27,15 @@ export interface RopeOptions {
 
 /**
  * Rotates pairs (i, i + headDim/2) of each head: y_i = x_i cos - x_{i+half} sin, y_{i+half} = x_{i+half} cos + x_i sin, for
- * the first heads * headDim columns of x f32 or f16 [tokens, cols] and the angles of rows position[0] + t of `table` (see
- * ropeTable); y is [tokens, heads * headDim] of dtype `as`. position[0] + tokens must not pass the table's capacity: it is
- * read on the device, where nothing checks it and rows past the end have undefined angles. Throws ShapeError.
+ * the first heads * headDim columns of x f32 or f16 [tokens, cols] and the angles of row places[t, 0] of `table` (see
+ * ropeTable); places are u32 [tokens, 2], positions and sequences; y is [tokens, heads * headDim] of dtype `as`. No position may
+ * pass the table's capacity: it is read on the device, where nothing checks it. Throws ShapeError.
  */
 export function rope(
   g: Graph,
   x: Tensor,
   table: Tensor,
-  position: Tensor,
+  places: Tensor,
   { heads, headDim, as = 'f32' }: RopeOptions,
 ): Tensor {
   const [tokens = 0, cols = 0] = x.shape;
@@ -51,26 +51,26 @@ export function rope(
     cols,
   );
   expect(
-    table.dtype === 'f32' && table.shape[1] === headDim && table.shape[0]! >= tokens,
+    table.dtype === 'f32' && table.shape[1] === headDim && table.shape[0]! > 0,
     'rope',
     'table',
-    `f32 [at least ${tokens}, ${headDim}]`,
+    `f32 [at least 1, ${headDim}]`,
     `${table.dtype} ${showShape(table.shape)}`,
     'make it with ropeTable',
   );
   expect(
-    position.dtype === 'u32' && sameShape(position.shape, [1]),
+    places.dtype === 'u32' && sameShape(places.shape, [tokens, 2]),
     'rope',
-    'position',
-    'u32 [1]',
-    `${position.dtype} ${showShape(position.shape)}`,
+    'places',
+    `u32 [${tokens}, 2]`,
+    `${places.dtype} ${showShape(places.shape)}`,
   );
   const y = g.temp('rope', [tokens, heads * headDim], as);
   const count = tokens * heads * headDim;
   g.dispatch({
     kernel: g.variant('rope', variants),
     constants: { elem: x.dtype, out_elem: as, COLS: cols, HEADS: heads, HEAD_DIM: headDim, WG },
-    read: { x, table, position },
+    read: { x, table, places },
     write: { y },
     params: { tokens },
     workgroups: linearGrid(ceilDiv(count / 8, WG)),

@@ -1,7 +1,7 @@
-// Per head, i < HEAD_DIM / 2, p = position + t: y[t, i] = x[t, i] cos[p, i] - x[t, i + HEAD_DIM/2] sin[p, i]
+// Per head, i < HEAD_DIM / 2, p = places[t].x: y[t, i] = x[t, i] cos[p, i] - x[t, i + HEAD_DIM/2] sin[p, i]
 //                                               y[t, i + HEAD_DIM/2] = x[t, i + HEAD_DIM/2] cos[p, i] + x[t, i] sin[p, i]
 // x [tokens, COLS] elem read, its first HEADS * HEAD_DIM columns; table [capacity, HEAD_DIM] f32 read, cos then sin;
-// position [1] u32 read; y [tokens, HEADS * HEAD_DIM] out_elem written
+// places [tokens] (position, sequence) u32 read; y [tokens, HEADS * HEAD_DIM] out_elem written
 // Grid: one invocation per 4 pairs, folded over x and y. Workgroup memory: none.
 // Source: Su et al. 2021, arXiv 2104.09864, with the halves of a head as pairs instead of neighbours.
 alias elem = f32;
@@ -15,7 +15,7 @@ struct Params {
 }
 @group(0) @binding(0) var<storage, read> x: array<vec4<elem>>;
 @group(0) @binding(1) var<storage, read> table: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> position: array<u32>;
+@group(0) @binding(2) var<storage, read> places: array<vec2<u32>>;
 @group(0) @binding(3) var<storage, read_write> y: array<vec4<out_elem>>;
 @group(1) @binding(0) var<uniform> params: Params;
 
@@ -34,7 +34,7 @@ fn main(
   }
   let pair = index % HALF;
   let column = index / HALF % HEADS * 2u * HALF + pair;
-  let angles = (position[0] + token) * 2u * HALF + pair;
+  let angles = places[token].x * 2u * HALF + pair;
   let cosine = table[angles];
   let sine = table[angles + HALF];
   let source = token * (COLS / 4u) + column;
