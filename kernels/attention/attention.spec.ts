@@ -2,7 +2,7 @@ import { type HostTensor, type Tensor, widen } from '../../runtime/index.ts';
 import { PAGE } from '../lib/pages.ts';
 import { layRows, type PagedSequence, poolRow, rowTensors } from '../lib/sequences.ts';
 import { type OpSpec, type Random, roundoff } from '../spec.ts';
-import { attention, type HeadView, variants } from './attention.ts';
+import { attention, DECODE_ROWS, type HeadView, variants } from './attention.ts';
 
 type AttentionCase = {
   tokens: number;
@@ -38,6 +38,7 @@ export const spec: OpSpec<AttentionCase> = {
   name: 'attention',
   formula: 'y = softmax(q k^T / sqrt(headDim)) v, bidirectional or causal',
   variants,
+  applies: (kernel, { tokens }) => tokens <= DECODE_ROWS || !kernel.name.includes('decode'),
   cases: [
     ...[31, 32, 33, 63, 64, 65, 101].map((n) => ({ ...vision, tokens: n, keys: n, quick: n === 33 })),
     { ...vision, tokens: 1, keys: 1 },
@@ -71,7 +72,7 @@ export const spec: OpSpec<AttentionCase> = {
     { ...phi, tokens: 1, keys: 4096, heads: 40, kvHeads: 10 },
   ],
   inputs(c, random): Record<string, HostTensor> {
-    const { tokens, keys, heads, kvHeads, headDim, as, kv } = c;
+    const { tokens, heads, headDim, as } = c;
     if (!c.causal) return { qkv: fused(c, random) };
     const q = random.tensor([tokens, heads * headDim], as, c.scale);
     return { q, k: pool(c, random), v: pool(c, random), ...rowTensors(c) };

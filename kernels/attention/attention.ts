@@ -56,7 +56,7 @@ const TILE_WG = 128;
 /** Keys that a workgroup of a decode kernel takes: a page. */
 const BLOCK_KEYS = PAGE;
 /** Rows up to which the decode kernels are better: they read the keys again for each. */
-const DECODE_ROWS = 8;
+export const DECODE_ROWS = 8;
 /** Largest headDim of TILE, whose lanes hold the sums of 4 rows in registers. */
 const TILE_DIM = 128;
 

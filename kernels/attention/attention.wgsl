@@ -109,16 +109,16 @@ fn main(
     }
     for (var base = 0u; base < len; base += KEYS) {
       let count = min(KEYS, len - base);
-      var from = vec2u(base * params.k_row, base * params.v_row);
+      var origin = vec2u(base * params.k_row, base * params.v_row);
       if (CAUSAL) {
-        from = page_of(sequence, base) * params.page + base % PAGE * vec2u(params.k_row, params.v_row);
+        origin = page_of(sequence, base) * params.page + base % PAGE * vec2u(params.k_row, params.v_row);
       }
       let key = col * 4u * KEY_MATS + steps;
       var score = array<mat4x4f, KEY_MATS>();
       for (var d = 0u; d < params.quads; d++) {
         let rows = load_q(q_at + d);
         for (var m = 0u; m < KEY_MATS; m++) {
-          let k_at = k_head + from.x + min(key + 4u * m, vec4u(count - 1u)) * params.k_row;
+          let k_at = k_head + origin.x + min(key + 4u * m, vec4u(count - 1u)) * params.k_row;
           score[m] += transpose(load_k(k_at + d)) * rows;
         }
       }
@@ -154,7 +154,7 @@ fn main(
       for (var j = 0u; j < count; j += 4u) {
         let at = strip * KEYS + j / 4u + steps * (KEYS / 4u);
         let p = mat4x4f(probs[at.x], probs[at.y], probs[at.z], probs[at.w]);
-        let v_at = v_head + from.y + min(j + steps, vec4u(count - 1u)) * params.v_row;
+        let v_at = v_head + origin.y + min(j + steps, vec4u(count - 1u)) * params.v_row;
         for (var i = 0u; i < DIM_MATS; i++) {
           sum[i] += load_v(v_at + min(col + i * COLS, QUADS - 1u)) * p;
         }

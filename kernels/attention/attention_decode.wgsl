@@ -61,9 +61,9 @@ fn main(
   }
   let count = min(BLOCK_KEYS, len - first);
   let head = group.y * GROUP;
-  let from = block_at(group.z, first);
-  let k_base = params.k_offset + group.y * params.k_head + from.x;
-  let v_base = params.v_offset + group.y * params.v_head + from.y;
+  let origin = block_at(group.z, first);
+  let k_base = params.k_offset + group.y * params.k_head + origin.x;
+  let v_base = params.v_offset + group.y * params.v_head + origin.y;
   load_query(lane, group.z, head);
   var top: array<f32, GROUP>;
   for (var g = 0u; g < GROUP; g++) {

@@ -103,9 +103,9 @@ fn main(
     }
     for (var base = 0u; base < len; base += KEYS) {
       let count = min(KEYS, len - base);
-      var from = vec2u(base * params.k_row, base * params.v_row);
+      var origin = vec2u(base * params.k_row, base * params.v_row);
       if (CAUSAL) {
-        from = page_of(sequence, base) * params.page + base % PAGE * vec2u(params.k_row, params.v_row);
+        origin = page_of(sequence, base) * params.page + base % PAGE * vec2u(params.k_row, params.v_row);
       }
       var score = mat4x4f();
       for (var quad = 0u; quad < params.quads; quad += K_QUADS) {
@@ -113,7 +113,7 @@ fn main(
         for (var i = lane; i < KEYS * K_QUADS; i += WG) {
           let key = i / K_QUADS;
           let d = i % K_QUADS;
-          let at = k_head + from.x + min(key, count - 1u) * params.k_row;
+          let at = k_head + origin.x + min(key, count - 1u) * params.k_row;
           tile[d * KEYS + key % 4u * COLS + ((key / 4u) ^ (d % COLS))] = vec4f(k[at + min(quad + d, QUADS - 1u)]);
         }
         workgroupBarrier();
@@ -149,7 +149,7 @@ fn main(
       for (var part = 0u; part < count; part += V_KEYS) {
         for (var i = lane; i < V_KEYS * QUADS; i += WG) {
           let key = min(part + i / QUADS, count - 1u);
-          tile[i] = vec4f(v[v_head + from.y + key * params.v_row + i % QUADS]);
+          tile[i] = vec4f(v[v_head + origin.y + key * params.v_row + i % QUADS]);
         }
         workgroupBarrier();
         for (var j = 0u; j < min(V_KEYS, count - part); j += 4u) {
