@@ -1,4 +1,4 @@
-import { type Dispatch, type Kernel, loadKernel } from '../runtime/index.ts';
+import { type DispatchStep, type Kernel, loadKernel } from '../runtime/index.ts';
 import type { Ceilings } from './ceilings/measure.ts';
 import { sum } from './measure.ts';
 import { digits } from './report.ts';
@@ -12,7 +12,11 @@ export const CEILING_FORMULA =
  * The share of the roofline that some dispatches reach: the sum of max(flops / peak, bytes / bandwidth) over the time
  * that they took in microseconds. 1 is the ceiling; data out of caches can pass it.
  */
-export function ceilingShare(ceilings: Ceilings, dispatches: readonly Dispatch[], micros: number): number {
+export function ceilingShare(
+  ceilings: Ceilings,
+  dispatches: readonly Pick<DispatchStep, 'kernel' | 'cost'>[],
+  micros: number,
+): number {
   const bandwidth = Math.max(ceilings.readGBs, ceilings.copyGBs);
   const allowed = dispatches.map(({ kernel, cost }) =>
     Math.max(cost.flops / peak(ceilings, kernel), cost.bytes / bandwidth),

@@ -1,6 +1,6 @@
 import type { Case, OpSpec } from '../kernels/spec.ts';
 import { findUnwritten, planCase } from '../kernels/verify.ts';
-import type { Constants, Device, Dispatch, HostTensor, Plan, ProfileRow } from '../runtime/index.ts';
+import type { Constants, Device, DispatchStep, HostTensor, Plan, ProfileRow } from '../runtime/index.ts';
 import { sum, timed } from './measure.ts';
 
 /** What a time was measured with: GPU timestamps around every dispatch, or the host's clock from submit to done. */
@@ -23,7 +23,7 @@ export interface Timing {
   /** Work of one repeat, as the op declares it. */
   flops: number;
   bytes: number;
-  dispatches: Dispatch[];
+  dispatches: DispatchStep[];
   /** The dispatches of each repeat; none with the wall clock. */
   rows: ProfileRow[][];
 }

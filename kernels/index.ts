@@ -4,9 +4,9 @@ export { type AttentionOptions, attention, type HeadView } from './attention/att
 export { cast } from './cast/cast.ts';
 export { dequantize } from './dequantize/dequantize.ts';
 export { type EmbedTable, embed } from './embed/embed.ts';
-export { PAGE, poolShape, type SequenceRows } from './lib/pages.ts';
 export { kvAppend } from './kv_append/kv_append.ts';
 export { layerNorm } from './layer_norm/layer_norm.ts';
+export { PAGE, poolShape, type SequenceRows } from './lib/pages.ts';
 export {
   dequantizeWeightsHost,
   type Int8Rows,

@@ -1,7 +1,7 @@
 import {
   type Constants,
   type Device,
-  type Dispatch,
+  type DispatchStep,
   Graph,
   type HostArray,
   type HostTensor,
@@ -57,7 +57,7 @@ function record(
   variant: string | undefined,
   tensors: (g: Graph) => Record<string, Tensor>,
   constants: Constants = {},
-): { graph: Graph; dispatches: Dispatch[] } {
+): { graph: Graph; dispatches: DispatchStep[] } {
   const graph = new Graph(device, { variants: variant ? { [spec.name]: variant } : {} });
   graph.output('result', spec.record(graph, tensors(graph), c));
   const dispatches = graph.steps.filter((step) => step.kind === 'dispatch');
@@ -73,7 +73,7 @@ export function recordCase(
   variant: string | undefined,
   inputs: Record<string, HostTensor>,
   constants: Constants = {},
-): Dispatch[] {
+): DispatchStep[] {
   const tensors = (g: Graph) =>
     Object.fromEntries(Object.entries(inputs).map(([name, { shape, dtype }]) => [name, g.input(name, shape, dtype)]));
   return record(device, spec, c, variant, tensors, constants).dispatches;
@@ -87,7 +87,7 @@ export async function planCase(
   variant: string,
   inputs: Record<string, HostTensor>,
   { guardBytes = 0, constants }: CaseOptions = {},
-): Promise<{ plan: Plan; tensors: Record<string, Tensor>; dispatches: Dispatch[] }> {
+): Promise<{ plan: Plan; tensors: Record<string, Tensor>; dispatches: DispatchStep[] }> {
   const tensors = Object.fromEntries(Object.entries(inputs).map(([name, host]) => [name, device.upload(host, name)]));
   const { graph, dispatches } = record(device, spec, c, variant, () => tensors, constants);
   return { plan: await Plan.create(graph, { guardBytes }), tensors, dispatches };

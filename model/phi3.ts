@@ -1,9 +1,20 @@
-import { attention, embed, type Int8Rows, kvAppend, linear, quantizeRows, rmsNorm, rope } from '../kernels/index.ts';
-import type { DType, Graph, Matrix, Tensor } from '../runtime/index.ts';
+import {
+  attention,
+  embed,
+  type Int8Rows,
+  kvAppend,
+  linear,
+  PAGE,
+  quantizeRows,
+  rmsNorm,
+  rope,
+  type SequenceRows,
+} from '../kernels/index.ts';
+import type { Amount, DType, Graph, Matrix, Tensor } from '../runtime/index.ts';
 import type { ModelConfig } from './checkpoint/config.ts';
 import { interleaved, plain } from './checkpoint/matrix_layout.ts';
 import { isQuantized } from './checkpoint/stored_tensors.ts';
-import type { KvCache } from './kv_cache.ts';
+import type { PagePool } from './pages.ts';
 import type { WeightStore } from './weights.ts';
 
 interface Layer {
@@ -15,12 +26,10 @@ interface Layer {
   down: Matrix;
 }
 
-/** What the decoder layers read beside their input: cache, RoPE table and the position of the first row. */
-export interface DecoderState {
-  cache: KvCache;
+/** What the decoder layers read beside their input: keys and values, the RoPE table, and where each row stands. */
+export interface DecoderState extends SequenceRows {
+  pool: PagePool;
   ropeTable: Tensor;
-  /** u32 [1] on the device. */
-  position: Tensor;
 }
 
 /** How activations between norms and matmuls are stored, and whether quantised weights take them as 8-bit integers. */
@@ -76,19 +85,14 @@ export class Phi3 {
   layers(g: Graph, x: Tensor, state: DecoderState): Tensor {
     return this.#layers.reduce(
       (stream, layer, i) =>
-        g.scope(`layers.${i}`, () =>
-          g.tap(`layers.${i}`, this.#layer(g, stream, layer, state.cache.layers[i]!, state)),
-        ),
+        g.scope(`layers.${i}`, () => g.tap(`layers.${i}`, this.#layer(g, stream, layer, state.pool.layers[i]!, state))),
       x,
     );
   }
 
-  /** Records the final norm of the last row of x f32 [tokens, hidden]; returns [1, hidden]. */
-  finalNorm(g: Graph, x: Tensor): Tensor {
-    const from = x.shape[0]! - 1;
-    return g.scope('head', () =>
-      rmsNorm(g, x, this.#norm, this.#config.rmsNormEps, { as: this.#activations.as, from }),
-    );
+  /** Records the final norm of one row of x f32 [tokens, hidden]; returns [1, hidden]. */
+  finalNorm(g: Graph, x: Tensor, row: Amount): Tensor {
+    return g.scope('head', () => rmsNorm(g, x, this.#norm, this.#config.rmsNormEps, { as: this.#activations.as, row }));
   }
 
   /** Records lm_head for one normed row; returns logits f32 [1, vocab]. */
@@ -101,21 +105,19 @@ export class Phi3 {
     return this.#activations.int8 && isQuantized(w.dtype) ? quantizeRows(g, x) : x;
   }
 
-  #layer(g: Graph, x: Tensor, layer: Layer, cache: { k: Tensor; v: Tensor }, state: DecoderState): Tensor {
+  #layer(g: Graph, x: Tensor, layer: Layer, pools: { k: Tensor; v: Tensor }, state: DecoderState): Tensor {
     const { heads, kvHeads, headDim, rmsNormEps } = this.#config;
-    const { position, ropeTable } = state;
-    const { capacity } = state.cache;
+    const { places, tables, ropeTable } = state;
     const { as } = this.#activations;
-    const tokens = x.shape[0]!;
     const mixed = g.scope('attn', () => {
       const normed = rmsNorm(g, x, layer.inputNorm, rmsNormEps, { as });
       const qkv = linear(g, this.#rows(g, normed, layer.qkv), layer.qkv);
-      const rotated = rope(g, qkv, ropeTable, position, { heads: heads + kvHeads, headDim });
-      kvAppend(g, rotated, heads * headDim, qkv, (heads + kvHeads) * headDim, position, cache);
+      const rotated = rope(g, qkv, ropeTable, places, { heads: heads + kvHeads, headDim });
+      kvAppend(g, rotated, heads * headDim, qkv, (heads + kvHeads) * headDim, { places, tables }, pools);
       const q = { tensor: rotated, offset: 0, headStride: headDim, rowStride: (heads + kvHeads) * headDim };
-      const cached = (tensor: Tensor) => ({ tensor, offset: 0, headStride: capacity * headDim, rowStride: headDim });
-      const views = { q, k: cached(cache.k), v: cached(cache.v), kv: { position, capacity } };
-      const values = attention(g, { ...views, tokens, heads, kvHeads, headDim, as });
+      const paged = (tensor: Tensor) => ({ tensor, offset: 0, headStride: PAGE * headDim, rowStride: headDim });
+      const kv = { places, tables, pageStride: kvHeads * PAGE * headDim };
+      const values = attention(g, { q, k: paged(pools.k), v: paged(pools.v), kv, heads, kvHeads, headDim, as });
       return linear(g, this.#rows(g, values, layer.out), layer.out, { residual: x });
     });
     return g.scope('mlp', () => {

@@ -57,42 +57,69 @@ export class Siglip2 {
     return new Siglip2(config, as, { weight: patchWeight, bias: patchBias }, position, layers);
   }
 
-  /** Records the tower for patches f32 [T, 3 * patch^2] of a grid; returns the residual stream f32 [T, hidden]. */
-  record(g: Graph, grid: Patches['grid']): Tensor {
+  /**
+   * Records the tower for the patches of one picture or several, f32 [patches, 3 * patch^2], of which each attends to its own
+   * picture's only; returns the residual stream f32 [patches, hidden]. Inputs and scalars are those of packed().
+   */
+  record(g: Graph, mostPatches: number): Tensor {
     const { patch, channels, positionGrid } = this.#config;
-    const pixels = g.input('pixels', [grid.rows * grid.cols, patch * patch * channels], 'f32');
-    const rowWeights = g.input('row_weights', [grid.rows, positionGrid], 'f32');
-    const colWeights = g.input('col_weights', [grid.cols, positionGrid], 'f32');
+    const patches = g.scalar('patches', mostPatches);
+    const lines = g.scalar('lines', 2 * mostPatches);
+    const pixels = g.input('pixels', [mostPatches, patch * patch * channels], 'f32', patches);
+    const weights = g.input('weights', [lines.most, positionGrid], 'f32', lines);
+    const cells = g.input('cells', [mostPatches, 2], 'u32', patches);
+    const spans = g.input('spans', [mostPatches, 2], 'u32', patches);
     let x = g.scope('vision.embeddings', () => {
-      const position = resizePosition(g, this.#position, rowWeights, colWeights);
+      const position = resizePosition(g, this.#position, weights, cells);
       return linear(g, pixels, this.#patch.weight, { bias: this.#patch.bias, residual: position });
     });
     this.#layers.forEach((layer, i) => {
       const name = `vision.layers.${i}`;
-      x = g.scope(name, () => g.tap(name, this.#layer(g, x, layer, name)));
+      x = g.scope(name, () => g.tap(name, this.#layer(g, x, spans, layer, name)));
     });
     return x;
   }
 
-  /** The inputs of a recorded tower for one picture. */
-  inputs({ grid, pixels }: Patches): Record<string, HostTensor> {
-    const { positionGrid } = this.#config;
+  /** The scalars and inputs of a recorded tower for some pictures, their patches one picture behind the other. */
+  packed(pictures: readonly Patches[]): { inputs: Record<string, HostTensor>; scalars: Record<string, number> } {
+    const { patch, channels, positionGrid } = this.#config;
+    const total = pictures.reduce((sum, { grid }) => sum + grid.rows * grid.cols, 0);
+    const lines = pictures.reduce((sum, { grid }) => sum + grid.rows + grid.cols, 0);
+    const pixels = new Float32Array(total * patch * patch * channels);
+    const weights = new Float32Array(lines * positionGrid);
+    const [cells, spans] = [new Uint32Array(2 * total), new Uint32Array(2 * total)];
+    let [first, line] = [0, 0];
+    for (const { grid, pixels: own } of pictures) {
+      const count = grid.rows * grid.cols;
+      pixels.set(own.data as Float32Array, first * patch * patch * channels);
+      putWeights(weights, line, positionGrid, grid.rows);
+      putWeights(weights, line + grid.rows, positionGrid, grid.cols);
+      for (let i = 0; i < count; i++) {
+        cells.set([line + Math.floor(i / grid.cols), line + grid.rows + (i % grid.cols)], 2 * (first + i));
+        spans.set([first, first + count], 2 * (first + i));
+      }
+      first += count;
+      line += grid.rows + grid.cols;
+    }
     return {
-      pixels,
-      row_weights: denseWeights(positionGrid, grid.rows),
-      col_weights: denseWeights(positionGrid, grid.cols),
+      scalars: { patches: total, lines },
+      inputs: {
+        pixels: { shape: [total, patch * patch * channels], dtype: 'f32', data: pixels },
+        weights: { shape: [lines, positionGrid], dtype: 'f32', data: weights },
+        cells: { shape: [total, 2], dtype: 'u32', data: cells },
+        spans: { shape: [total, 2], dtype: 'u32', data: spans },
+      },
     };
   }
 
-  #layer(g: Graph, x: Tensor, layer: Layer, name: string): Tensor {
+  #layer(g: Graph, x: Tensor, spans: Tensor, layer: Layer, name: string): Tensor {
     const { hidden, heads, headDim, layerNormEps } = this.#config;
     const as = this.#as;
-    const tokens = x.shape[0]!;
     const normed = layerNorm(g, x, layer.norm1.weight, layer.norm1.bias, layerNormEps, as);
     const qkv = linear(g, normed, layer.qkv.weight, { bias: layer.qkv.bias, as });
     const view = (part: number) => ({ tensor: qkv, offset: part * hidden, headStride: headDim, rowStride: 3 * hidden });
-    const sizes = { tokens, heads, kvHeads: heads, headDim };
-    const mixed = attention(g, { ...sizes, q: view(0), k: view(1), v: view(2), kv: { len: tokens }, as });
+    const sizes = { heads, kvHeads: heads, headDim };
+    const mixed = attention(g, { ...sizes, q: view(0), k: view(1), v: view(2), kv: { spans, len: x.shape[0]! }, as });
     const attended = linear(g, mixed, layer.out.weight, { bias: layer.out.bias, residual: x });
     const normed2 = layerNorm(g, attended, layer.norm2.weight, layer.norm2.bias, layerNormEps, as);
     const wide = linear(g, normed2, layer.fc1.weight, { bias: layer.fc1.bias, activation: 'gelu_tanh', as });
@@ -131,11 +158,9 @@ async function loadLayer(store: WeightStore, config: ModelConfig['vision'], pref
   };
 }
 
-/** The weights of positionWeights as a dense matrix f32 [nOut, nIn]. */
-function denseWeights(nIn: number, nOut: number): HostTensor {
-  const data = new Float32Array(nOut * nIn);
+/** Puts the weights of positionWeights for an axis of nOut patches into rows of nIn, from row `line` on. */
+function putWeights(into: Float32Array, line: number, nIn: number, nOut: number): void {
   positionWeights(nIn, nOut).forEach(({ start, weights }, row) => {
-    data.set(weights, row * nIn + start);
+    into.set(weights, (line + row) * nIn + start);
   });
-  return { shape: [nOut, nIn], dtype: 'f32', data };
 }

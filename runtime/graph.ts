@@ -2,6 +2,7 @@ import type { Device } from './device.ts';
 import type { DType } from './dtype.ts';
 import { CapabilityError, DaybreakError, WgslError } from './errors.ts';
 import { chooseVariant, type ForcedVariants, type Grid, type Kernel, loadKernel } from './kernel.ts';
+import { type Amount, atMost, type Scalar, type ValueOf } from './scalar.ts';
 import { type Shape, showShape } from './shape.ts';
 import type { Storage, Tensor } from './tensor.ts';
 import { type Binding, type Constants, resolveScalar } from './wgsl.ts';
@@ -19,16 +20,22 @@ export interface Dispatch {
   /** null for an operand that the constants switch off: some other tensor is bound in its place and never read. */
   read: Record<string, Tensor | null>;
   write: Record<string, Tensor>;
-  params?: Record<string, number>;
-  workgroups: Grid;
-  cost: Cost;
+  params?: Record<string, Amount>;
+  /** A function of the run's scalars where it depends on them, as the cost may be. */
+  workgroups: Grid | ((value: ValueOf) => Grid);
+  cost: Cost | ((value: ValueOf) => Cost);
 }
 
-/** A dispatch as recorded, with the scope it was recorded in. */
+/** A dispatch as recorded, with the scope it was recorded in; grid and cost where every scalar is as large as it may be. */
 export interface DispatchStep extends Dispatch {
   kind: 'dispatch';
   scope: string;
   constants: Constants;
+  workgroups: Grid;
+  cost: Cost;
+  /** Both in one run. */
+  gridOf: (value: ValueOf) => Grid;
+  costOf: (value: ValueOf) => Cost;
 }
 
 /** A copy of a tensor at this point of the list, kept for inspection. */
@@ -56,6 +63,7 @@ export class Graph {
   readonly inputs = new Map<string, Tensor>();
   readonly outputs = new Map<string, { tensor: Tensor; storage?: Storage }>();
   readonly taps = new Map<string, Tensor>();
+  readonly scalars = new Map<string, Scalar>();
   #options: GraphOptions;
   #scopes: string[] = [];
   /** Tensors of this graph that hold a value by now. */
@@ -66,18 +74,29 @@ export class Graph {
     this.#options = options;
   }
 
-  /** A tensor whose contents are given anew to every run. */
-  input(name: string, shape: Shape, dtype: DType): Tensor {
+  /** A number that is given anew to every run, an integer of at most `most`. */
+  scalar(name: string, most: number): Scalar {
+    if (this.scalars.has(name)) throw new DaybreakError(`scalar: ${name}: expected a new name, got one that is taken`);
+    const scalar = { name, most };
+    this.scalars.set(name, scalar);
+    return scalar;
+  }
+
+  /** A tensor whose contents are given anew to every run: all of them, or `rows` of its first dimension. */
+  input(name: string, shape: Shape, dtype: DType, rows?: Scalar): Tensor {
     if (this.inputs.has(name)) throw new DaybreakError(`input: ${name}: expected a new name, got one that is taken`);
-    const tensor = { name, shape, dtype };
+    const tensor = { name, shape, dtype, ...(rows && { rows }) };
     this.inputs.set(name, tensor);
     this.#defined.add(tensor);
     return tensor;
   }
 
-  /** A temporary: defined by the first dispatch that writes it, its memory reused after the last that reads it. */
-  temp(name: string, shape: Shape, dtype: DType): Tensor {
-    return { name: this.#path(name), shape, dtype };
+  /**
+   * A temporary: defined by the first dispatch that writes it, its memory reused after the last that reads it. Where `like` is
+   * given, as many of its first dimension hold values as of `like`'s.
+   */
+  temp(name: string, shape: Shape, dtype: DType, like?: Tensor): Tensor {
+    return { name: this.#path(name), shape, dtype, ...(like?.rows && { rows: like.rows }) };
   }
 
   /** The same elements under another shape; both names are one tensor to the planner. */
@@ -149,7 +168,19 @@ export class Graph {
       if (tensor) this.#expectDefined(tensor, `${call.kernel.name}: ${name}`);
     }
     for (const tensor of Object.values(call.write)) this.#defined.add(rootOf(tensor));
-    this.steps.push({ ...call, kind: 'dispatch', scope: this.#scopes.join('.'), constants });
+    const { workgroups, cost } = call;
+    const gridOf = typeof workgroups === 'function' ? workgroups : () => workgroups;
+    const costOf = typeof cost === 'function' ? cost : () => cost;
+    const largest = { workgroups: gridOf(atMost), cost: costOf(atMost) };
+    this.steps.push({
+      ...call,
+      ...largest,
+      kind: 'dispatch',
+      scope: this.#scopes.join('.'),
+      constants,
+      gridOf,
+      costOf,
+    });
   }
 
   #expectDefined(tensor: Tensor, what: string): void {

@@ -3,10 +3,11 @@ export { Device, type DeviceOptions, type Feature, listAdapters, openDevice } fr
 export { type BufferInUse, DryRunDevice } from './dry_run.ts';
 export * from './dtype.ts';
 export * from './errors.ts';
-export { type Cost, type Dispatch, Graph, type GraphOptions } from './graph.ts';
+export { type Cost, type Dispatch, type DispatchStep, Graph, type GraphOptions } from './graph.ts';
 export { type ForcedVariants, type Grid, type Kernel, linearGrid, loadKernel } from './kernel.ts';
 export { Owned } from './memory.ts';
 export { type MemoryReport, Plan, type PlanOptions } from './plan.ts';
+export * from './scalar.ts';
 export * from './shape.ts';
 export * from './tensor.ts';
 export { gpuClock, type HostSpan, type ProfileRow, type Recording, Timeline } from './timeline.ts';

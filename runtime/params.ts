@@ -1,5 +1,6 @@
 import type { DispatchStep } from './graph.ts';
 import { loadKernel } from './kernel.ts';
+import { atMost, type Scalar, type ValueOf } from './scalar.ts';
 import { roundUp } from './shape.ts';
 
 /** The parameters of all dispatches in one buffer, each shown by a window of the same size at its own offset. */
@@ -9,6 +10,8 @@ export interface PackedParams {
   window: number;
   /** Byte offset of each dispatch's window, by position in the list. */
   offsets: number[];
+  /** Puts the values of a run's scalars into `bytes`. */
+  fill: (value: ValueOf) => void;
 }
 
 /** Packs the parameters of all dispatches into one uniform buffer, each at a multiple of `alignment` bytes. */
@@ -19,14 +22,23 @@ export function packParams(dispatches: readonly DispatchStep[], alignment: numbe
   const offsets = fields.map((_, index) => index * stride);
   const bytes = new Uint8Array(Math.max(fields.length, 1) * stride);
   const view = new DataView(bytes.buffer);
+  const patches: { at: number; type: string; scalar: Scalar }[] = [];
   dispatches.forEach((step, index) => {
     fields[index]!.forEach(({ name, type }, field) => {
       const at = offsets[index]! + field * 4;
-      const value = step.params![name]!;
-      if (type === 'f32') view.setFloat32(at, value, true);
-      else if (type === 'i32') view.setInt32(at, value, true);
-      else view.setUint32(at, value, true);
+      const amount = step.params![name]!;
+      if (typeof amount !== 'number') patches.push({ at, type, scalar: amount });
+      put(view, at, type, atMost(amount));
     });
   });
-  return { bytes, window, offsets };
+  const fill = (value: ValueOf) => {
+    for (const { at, type, scalar } of patches) put(view, at, type, value(scalar));
+  };
+  return { bytes, window, offsets, fill };
+}
+
+function put(view: DataView, at: number, type: string, value: number): void {
+  if (type === 'f32') view.setFloat32(at, value, true);
+  else if (type === 'i32') view.setInt32(at, value, true);
+  else view.setUint32(at, value, true);
 }

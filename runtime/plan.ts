@@ -1,11 +1,13 @@
 import type { Device } from './device.ts';
 import { DaybreakError } from './errors.ts';
 import { type DispatchStep, type Graph, rootOf, type TapStep } from './graph.ts';
+import type { Grid } from './kernel.ts';
 import { assignSlots, lifetimes } from './liveness.ts';
 import { Owned } from './memory.ts';
-import { packParams } from './params.ts';
+import { type PackedParams, packParams } from './params.ts';
 import type { Pipeline } from './pipeline.ts';
 import type { Stopwatch } from './profiler.ts';
+import { type Amount, atMost, type Scalar, type ValueOf } from './scalar.ts';
 import { roundUp, sameShape, showShape } from './shape.ts';
 import { checkHost, type HostTensor, type Storage, type Tensor, tensorBytes } from './tensor.ts';
 import { type ProfileRow, Timeline } from './timeline.ts';
@@ -33,6 +35,12 @@ interface Ready {
   offset: [number];
 }
 
+/** The parameters of all steps: on the host, and the buffer of the device that holds them. */
+interface Params {
+  packed: PackedParams;
+  buffer: GPUBuffer;
+}
+
 /** A graph with memory, pipelines and bind groups: running it allocates nothing. */
 export class Plan {
   readonly memory: MemoryReport;
@@ -41,14 +49,19 @@ export class Plan {
   #device: Device;
   #inputs: ReadonlyMap<string, Tensor>;
   #ready: (Ready | TapStep)[];
+  #scalars: ReadonlyMap<string, Scalar>;
+  #values = new Map<Scalar, number>();
+  #params: Params;
   #storages: Map<Tensor, Storage>;
   #owned: Owned;
   #guarded: ReadonlySet<Storage>;
   #guardBytes: number;
 
-  private constructor(graph: Graph, memory: Memory, ready: (Ready | TapStep)[], owned: Owned) {
+  private constructor(graph: Graph, memory: Memory, ready: (Ready | TapStep)[], params: Params, owned: Owned) {
     this.#device = graph.device;
     this.#inputs = graph.inputs;
+    this.#scalars = graph.scalars;
+    this.#params = params;
     this.#ready = ready;
     this.#storages = memory.storages;
     this.#owned = owned;
@@ -82,11 +95,12 @@ export class Plan {
       const [pipeline, offset] = [pipelines[next]!, packed.offsets[next++]!];
       return { step, pipeline, tensors: bind(device, step, pipeline, memory), params, offset: [offset] };
     });
-    return new Plan(graph, memory, ready, owned);
+    return new Plan(graph, memory, ready, { packed, buffer: uniform }, owned);
   }
 
-  /** Writes the inputs, runs every step and returns the outputs, which stay on the device until the next run. */
-  run(inputs: Record<string, HostTensor> = {}): Readonly<Record<string, Tensor>> {
+  /** Sets the scalars, writes the inputs, runs every step and returns the outputs, which stay on the device until the next run. */
+  run(inputs: Record<string, HostTensor> = {}, scalars: Record<string, number> = {}): Readonly<Record<string, Tensor>> {
+    this.setScalars(scalars);
     this.setInputs(inputs);
     const encoder = this.#device.gpu.createCommandEncoder();
     this.encode(encoder);
@@ -94,13 +108,29 @@ export class Plan {
     return this.outputs;
   }
 
-  /** Writes the contents of all inputs; each must be given with its shape and dtype. */
+  /** Sets all scalars of the runs that follow; each must be given, as an integer within its bounds. */
+  setScalars(scalars: Record<string, number>): void {
+    if (this.#scalars.size === 0) return;
+    for (const [name, scalar] of this.#scalars) {
+      const value = scalars[name];
+      if (value === undefined || !Number.isInteger(value) || value < 0 || value > scalar.most) {
+        throw new DaybreakError(`run: scalar ${name}: expected an integer from 0 to ${scalar.most}, got ${value}`);
+      }
+      this.#values.set(scalar, value);
+    }
+    this.#params.packed.fill(this.#valueOf);
+    const { buffer } = this.#params;
+    this.#device.write({ buffer, offset: 0, bytes: buffer.size }, this.#params.packed.bytes);
+  }
+
+  /** Writes the contents of all inputs; each must be given with its dtype and its shape, of which the scalars may cut rows off. */
   setInputs(inputs: Record<string, HostTensor>): void {
     for (const [name, tensor] of this.#inputs) {
       const host = inputs[name];
-      if (!host || !sameShape(host.shape, tensor.shape) || host.dtype !== tensor.dtype) {
+      const shape = tensor.rows ? [this.#valueOf(tensor.rows), ...tensor.shape.slice(1)] : tensor.shape;
+      if (!host || !sameShape(host.shape, shape) || host.dtype !== tensor.dtype) {
         const got = host ? `${host.dtype} ${showShape(host.shape)}` : 'nothing';
-        throw new DaybreakError(`run: input ${name}: expected ${tensor.dtype} ${showShape(tensor.shape)}, got ${got}`);
+        throw new DaybreakError(`run: input ${name}: expected ${tensor.dtype} ${showShape(shape)}, got ${got}`);
       }
       checkHost(host, `run: input ${name}`);
       this.#device.write(this.#storages.get(tensor)!, host.data);
@@ -115,8 +145,8 @@ export class Plan {
   }
 
   /** GPU microseconds, flops and bytes of each dispatch of one run. */
-  async profile(inputs: Record<string, HostTensor> = {}): Promise<ProfileRow[]> {
-    return (await Timeline.record(this.#device, () => this.run(inputs))).rows;
+  async profile(inputs: Record<string, HostTensor> = {}, scalars: Record<string, number> = {}): Promise<ProfileRow[]> {
+    return (await Timeline.record(this.#device, () => this.run(inputs, scalars))).rows;
   }
 
   /** One line per step: scope, kernel, workgroups and the tensors with their shapes. */
@@ -126,9 +156,9 @@ export class Plan {
     return this.#ready
       .map((item) => {
         if (!('step' in item)) return `${item.scope} ${item.target.name}`;
-        const { scope, kernel, workgroups, read, write } = item.step;
+        const { scope, kernel, read, write } = item.step;
         const tensors = [...Object.entries(read), ...Object.entries(write)].map(show).join(' ');
-        return `${scope} ${kernel.name} ${workgroups.join('x')} ${tensors}`;
+        return `${scope} ${kernel.name} ${item.step.gridOf(this.#valueOf).join('x')} ${tensors}`;
       })
       .join('\n');
   }
@@ -152,8 +182,13 @@ export class Plan {
 
   #named() {
     const steps = this.#ready.flatMap((item) => ('step' in item ? [item.step] : []));
-    return steps.map(({ scope, kernel, cost }) => ({ scope, kernel: kernel.name, ...cost }));
+    return steps.map(({ scope, kernel, costOf }) => ({ scope, kernel: kernel.name, ...costOf(this.#valueOf) }));
   }
+
+  /** An amount in the run that was set up last; scalars that were never set are at their largest. */
+  #valueOf: ValueOf = (amount: Amount) => {
+    return typeof amount === 'number' ? amount : (this.#values.get(amount) ?? atMost(amount));
+  };
 
   /** All dispatches in one compute pass unless taps interrupt it, or with a stopwatch each in a pass of its own. */
   #encode(encoder: GPUCommandEncoder, stopwatch?: Stopwatch): void {
@@ -162,7 +197,7 @@ export class Plan {
     for (const item of this.#ready) {
       if ('step' in item) {
         pass ??= encoder.beginComputePass(stopwatch && { timestampWrites: stopwatch.writes(index++) });
-        record(pass, item);
+        record(pass, item, item.step.gridOf(this.#valueOf));
         if (!stopwatch) continue;
       }
       pass?.end();
@@ -254,10 +289,10 @@ function resource(device: Device, label: string, tensor: Tensor, memory: Memory)
   return { buffer: storage.buffer, offset: storage.offset, size };
 }
 
-function record(pass: GPUComputePassEncoder, { step, pipeline, tensors, params, offset }: Ready): void {
-  if (step.workgroups.includes(0)) return;
+function record(pass: GPUComputePassEncoder, { pipeline, tensors, params, offset }: Ready, grid: Grid): void {
+  if (grid.includes(0)) return;
   pass.setPipeline(pipeline.gpu);
   pass.setBindGroup(0, tensors);
   pass.setBindGroup(1, params, offset);
-  pass.dispatchWorkgroups(...(step.workgroups as [number, number?, number?]));
+  pass.dispatchWorkgroups(...(grid as [number, number?, number?]));
 }

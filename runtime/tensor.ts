@@ -1,5 +1,6 @@
 import { BYTES, type DType, type HostArray, hostArray } from './dtype.ts';
 import { ShapeError } from './errors.ts';
+import type { Amount, Scalar } from './scalar.ts';
 import { elements, type Shape, showShape } from './shape.ts';
 
 /** A range of bytes of a device buffer. */
@@ -15,6 +16,13 @@ export interface Tensor {
   readonly shape: Shape;
   readonly dtype: DType;
   readonly storage?: Storage;
+  /** How many of its first dimension hold values in a run; all where absent. */
+  readonly rows?: Scalar;
+}
+
+/** How many of a tensor's first dimension hold values. */
+export function rowsOf({ rows, shape }: Tensor): Amount {
+  return rows ?? shape[0] ?? 1;
 }
 
 /** A contiguous array on the host. */

@@ -82,13 +82,13 @@ if (device) {
       () => graph.output('z', graph.reshape(x, [4, 4]), second),
       /output: z: expected a tensor without memory/,
     );
-    const cache = graph.temp('cache', [0, 4, 8], 'f32');
-    const position = graph.input('position', [1], 'u32');
-    assert.throws(() => kvAppend(graph, x, 0, x, 0, position, { k: cache, v: cache }), /kvHeads > 0/);
+    const pool = graph.temp('pool', [1, 0, 128, 8], 'f32');
+    const [places, tables] = [graph.input('places', [2, 2], 'u32'), graph.input('tables', [1, 1], 'u32')];
+    assert.throws(() => kvAppend(graph, x, 0, x, 0, { places, tables }, { k: pool, v: pool }), /kvHeads > 0/);
     const view = { tensor: x, offset: 0, headStride: 8, rowStride: 8 };
-    const views = { q: view, k: view, v: view, tokens: 2, kv: { len: 2 } };
+    const views = { q: view, k: view, v: view, kv: { spans: places, len: 2 } };
     assert.throws(() => attention(graph, { ...views, heads: 0, kvHeads: 1, headDim: 8 }), /heads: expected a positive/);
-    assert.throws(() => rope(graph, x, x, position, { heads: 0, headDim: 8 }), /heads: expected at least 1, got 0/);
+    assert.throws(() => rope(graph, x, x, places, { heads: 0, headDim: 8 }), /heads: expected at least 1, got 0/);
     for (const storage of [first, second]) device.free(storage);
   });
 

@@ -1,4 +1,14 @@
-import type { Constants, Device, Dispatch, Feature, Graph, HostArray, Kernel, Tensor } from '../../runtime/index.ts';
+import type {
+  Constants,
+  Cost,
+  Device,
+  Dispatch,
+  Feature,
+  Graph,
+  HostArray,
+  Kernel,
+  Tensor,
+} from '../../runtime/index.ts';
 
 /** A ceiling, in the unit of its name. */
 export type Quantity = 'copyGBs' | 'readGBs' | 'f32Gflops' | 'f16Gflops' | 'int8Gops' | 'dispatchMicros' | 'passMicros';
@@ -100,7 +110,7 @@ export function probes(device: Device, x: Tensor, total: number): Probe[] {
 /** A probe whose dispatches all write the same. */
 function same(
   quantity: Quantity,
-  call: Omit<Dispatch, 'write'>,
+  call: Omit<Dispatch, 'write' | 'cost'> & { cost: Cost },
   result: Omit<Tensor, 'name'>,
   expected: number,
 ): Probe {

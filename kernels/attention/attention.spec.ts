@@ -8,7 +8,7 @@ type AttentionCase = {
   tokens: number;
   /** All keys; where causal, those of the first sequence, whose last query sees them all. */
   keys: number;
-  /** Where causal: see RowsCase. */
+  /** Where causal, see RowsCase; else the keys are cut into so many spans, and the rows spread over them. */
   sequences: number;
   mixed: boolean;
   causal: boolean;
@@ -44,6 +44,9 @@ export const spec: OpSpec<AttentionCase> = {
     { ...vision, tokens: 1, keys: 1 },
     { ...vision, tokens: 1, keys: 300, quick: true },
     { ...vision, tokens: 7, keys: 130 },
+    ...[2, 3, 7].map((sequences) => ({ ...vision, tokens: 70, keys: 131, sequences, quick: sequences === 3 })),
+    { ...vision, tokens: 5, keys: 400, sequences: 3 },
+    { ...vision, tokens: 66, keys: 66, sequences: 4, mixed: true, headDim: 72 },
     { ...vision, tokens: 40, keys: 90, scale: 30 },
     { ...vision, tokens: 40, keys: 90, equalKeys: true },
     { ...vision, tokens: 70, keys: 70, heads: 3, kvHeads: 3, headDim: 72 },
@@ -73,22 +76,23 @@ export const spec: OpSpec<AttentionCase> = {
   ],
   inputs(c, random): Record<string, HostTensor> {
     const { tokens, heads, headDim, as } = c;
-    if (!c.causal) return { qkv: fused(c, random) };
+    if (!c.causal) return { qkv: fused(c, random), spans: spansOf(c) };
     const q = random.tensor([tokens, heads * headDim], as, c.scale);
     return { q, k: pool(c, random), v: pool(c, random), ...rowTensors(c) };
   },
-  record(g, { qkv, q, k, v, places, tables }, c) {
-    const { tokens, keys, heads, kvHeads, headDim, as } = c;
+  record(g, { qkv, q, k, v, places, tables, spans }, c) {
+    const { keys, heads, kvHeads, headDim, as } = c;
     const views = layout(c);
     const view = (tensor: Tensor, name: 'q' | 'k' | 'v') => ({ tensor, ...views[name] });
-    const kv = places && tables ? { places, tables, pageStride: kvHeads * PAGE * headDim } : { len: keys };
+    const kv =
+      places && tables ? { places, tables, pageStride: kvHeads * PAGE * headDim } : { spans: spans!, len: keys };
     return attention(g, {
       ...{ q: view(q ?? qkv!, 'q'), k: view(k ?? qkv!, 'k'), v: view(v ?? qkv!, 'v') },
-      ...{ tokens, heads, kvHeads, headDim, kv, as },
+      ...{ heads, kvHeads, headDim, kv, as },
     });
   },
-  reference({ qkv, q, k, v }, c) {
-    const { tokens, keys, heads, kvHeads, headDim } = c;
+  reference({ qkv, q, k, v, spans }, c) {
+    const { tokens, heads, kvHeads, headDim } = c;
     const views = layout(c);
     const { places, sequences } = layRows(c);
     const rowOf = ({ offset, headStride, rowStride }: Omit<HeadView, 'tensor'>, head: number, row: number) =>
@@ -103,10 +107,12 @@ export const spec: OpSpec<AttentionCase> = {
       for (let h = 0; h < heads; h++) {
         const kvHead = Math.floor((h * kvHeads) / heads);
         const [position, owner] = places[t]!;
+        const [first, seen] = spans
+          ? [spans.data[2 * t]!, spans.data[2 * t + 1]! - spans.data[2 * t]!]
+          : [0, position + 1];
         const at = (view: 'k' | 'v', j: number) =>
-          c.causal ? poolRow(sequences[owner]!, j, kvHeads, kvHead) * headDim : rowOf(views[view], kvHead, j);
+          c.causal ? poolRow(sequences[owner]!, j, kvHeads, kvHead) * headDim : rowOf(views[view], kvHead, first + j);
         const query = qs.subarray(rowOf(views.q, h, t));
-        const seen = c.causal ? position + 1 : keys;
         const scores = Float64Array.from({ length: seen }, (_, j) => dot(query, ks.subarray(at('k', j)), headDim));
         const top = scores.reduce((a, b) => Math.max(a, b));
         const p = scores.map((s) => Math.exp((s - top) / Math.sqrt(headDim)));
@@ -140,6 +146,16 @@ function fused(c: AttentionCase, random: Random): HostTensor {
     if (row >= keys) host.data.fill(notANumber(as), at + q, at + cols);
   }
   return host;
+}
+
+/** Where the keys that each row sees begin and end. */
+function spansOf({ tokens, keys, sequences, mixed }: AttentionCase): HostTensor {
+  const edge = (span: number) => Math.floor((span * keys) / sequences);
+  const spans = Array.from({ length: tokens }, (_, t) => {
+    const span = mixed ? t % sequences : Math.floor((t * sequences) / tokens);
+    return [edge(span), edge(span + 1)];
+  });
+  return { shape: [tokens, 2], dtype: 'u32', data: Uint32Array.from(spans.flat()) };
 }
 
 /** A pool of pages [pages, kvHeads, PAGE, headDim] with the keys or values of all sequences, NaN elsewhere. */

@@ -6,8 +6,10 @@ import {
   expect,
   type Graph,
   type Kernel,
+  rowsOf,
   showShape,
   type Tensor,
+  type ValueOf,
 } from '../../runtime/index.ts';
 import { checkRows, PAGE, type SequenceRows } from '../lib/pages.ts';
 
@@ -24,16 +26,16 @@ export interface AttentionOptions {
   q: HeadView;
   k: HeadView;
   v: HeadView;
-  /** Query rows. */
-  tokens: number;
   heads: number;
   kvHeads: number;
   headDim: number;
   /**
-   * Every query sees `len` keys; or row t sees those of its sequence up to its position, found through page tables: k and v are
-   * pools [pages, ...] then, whose page n begins n * pageStride elements in, and views are within a page.
+   * Which keys each row of q sees: of k and v as they are, keys spans[t, 0] to spans[t, 1] - 1, spans u32 [tokens, 2]; or those
+   * of its sequence up to its position, found through page tables: k and v are pools [pages, ...] then, whose page n begins
+   * n * pageStride elements in, and their views are within a page. Neighbouring rows with the same span, or of one sequence, are
+   * cheapest.
    */
-  kv: { len: number } | (SequenceRows & { pageStride: number });
+  kv: { spans: Tensor; len: number } | (SequenceRows & { pageStride: number });
   /** The dtype of the result; that of q by default. */
   as?: DType;
 }
@@ -69,7 +71,8 @@ export const variants = [DECODE_SUBGROUP, DECODE, TILE, STRIPS];
  * kvHeads, offsets and strides of 4. Keys past those a query sees may hold anything. Throws ShapeError.
  */
 export function attention(g: Graph, o: AttentionOptions): Tensor {
-  const { tokens, heads, kvHeads, headDim } = o;
+  const { heads, kvHeads, headDim } = o;
+  const tokens = placesOf(o).shape[0] ?? 0;
   const keys = 'len' in o.kv ? o.kv.len : o.kv.tables.shape[1]! * PAGE;
   expect(headDim > 0 && headDim % 8 === 0, 'attention', 'headDim', 'a positive multiple of 8', headDim);
   expect(
@@ -80,6 +83,7 @@ export function attention(g: Graph, o: AttentionOptions): Tensor {
     heads,
   );
   if ('places' in o.kv) checkRows('attention', o.kv, tokens);
+  else expectSpans(o.kv.spans);
   expect(tokens > 0 && keys > 0, 'attention', 'tokens and keys', 'at least 1', `${tokens} and ${keys}`);
   expectView('q', o.q, heads, tokens, headDim);
   for (const [what, view] of [
@@ -90,14 +94,15 @@ export function attention(g: Graph, o: AttentionOptions): Tensor {
     if ('places' in o.kv) expectPages(what, view, o.kv.pageStride);
   }
   const kernel = g.variant('attention', candidates(g, o));
-  const y = g.temp('attention', [tokens, heads * headDim], o.as ?? o.q.tensor.dtype);
+  const y = g.temp('attention', [tokens, heads * headDim], o.as ?? o.q.tensor.dtype, placesOf(o));
   if (kernel === STRIPS || kernel === TILE) prefill(g, kernel, o, keys, y);
   else decode(g, kernel, o, keys, y);
   return y;
 }
 
 function prefill(g: Graph, kernel: Kernel, o: AttentionOptions, keys: number, y: Tensor): void {
-  const { tokens, heads } = o;
+  const { heads } = o;
+  const tokens = rowsOf(placesOf(o));
   const quads = o.headDim / 4;
   const [lanes, cols] = kernel === TILE ? [TILE_WG, 8] : [WG, quads > 24 ? 16 : 8];
   g.dispatch({
@@ -106,13 +111,15 @@ function prefill(g: Graph, kernel: Kernel, o: AttentionOptions, keys: number, y:
     ...operands(o),
     write: { y },
     params: { ...addresses(o), tokens, len: keys, quads, cols },
-    workgroups: [ceilDiv(tokens, (lanes / cols) * 4), heads],
-    cost: cost(o, keys, y),
+    workgroups: (value) => [ceilDiv(value(tokens), (lanes / cols) * 4), heads],
+    cost: (value) => cost(o, keys, y, value),
   });
 }
 
 function decode(g: Graph, kernel: Kernel, o: AttentionOptions, keys: number, y: Tensor): void {
-  const { tokens, heads, kvHeads, headDim } = o;
+  const { heads, kvHeads, headDim } = o;
+  const [tokens = 0] = y.shape;
+  const rows = rowsOf(y);
   const blocks = ceilDiv(keys, BLOCK_KEYS);
   const parts = g.temp('attention.parts', [tokens, blocks, heads, headDim], 'f32');
   const stats = g.temp('attention.stats', [tokens, blocks, heads, 2], 'f32');
@@ -124,8 +131,8 @@ function decode(g: Graph, kernel: Kernel, o: AttentionOptions, keys: number, y: 
     read,
     write: { parts, stats },
     params: { ...addresses(o), len: keys, quads: headDim / 4, blocks },
-    workgroups: [blocks, kvHeads, tokens],
-    cost: cost(o, keys, y),
+    workgroups: (value) => [blocks, kvHeads, value(rows)],
+    cost: (value) => cost(o, keys, y, value),
   });
   g.dispatch({
     kernel: MERGE,
@@ -133,14 +140,14 @@ function decode(g: Graph, kernel: Kernel, o: AttentionOptions, keys: number, y: 
     read: { parts, stats, places: read.places },
     write: { y },
     params: { len: keys, heads, blocks },
-    workgroups: [ceilDiv((heads * headDim) / 4, WG), tokens],
+    workgroups: (value) => [ceilDiv((heads * headDim) / 4, WG), value(rows)],
     cost: { flops: 2 * elements(parts.shape), bytes: 4 * elements(parts.shape) },
   });
 }
 
 /** The variants that can run, best first: on a CPU, the plain ones, which are as fast there or faster and compile sooner. */
 function candidates(g: Graph, o: AttentionOptions): Kernel[] {
-  const decoders = o.tokens <= DECODE_ROWS && decodeFits(o) ? [DECODE_SUBGROUP, DECODE] : [];
+  const decoders = placesOf(o).shape[0]! <= DECODE_ROWS && decodeFits(o) ? [DECODE_SUBGROUP, DECODE] : [];
   const strips = o.headDim <= TILE_DIM ? [TILE, STRIPS] : [STRIPS];
   return g.device.onCpu ? [...decoders.reverse(), ...strips.reverse()] : [...decoders, ...strips];
 }
@@ -163,8 +170,13 @@ function constants({ q, k, v, heads, kvHeads, headDim, kv }: AttentionOptions) {
 }
 
 function operands({ q, k, v, kv }: AttentionOptions) {
-  const [places, tables] = 'places' in kv ? [kv.places, kv.tables] : [null, null];
+  const [places, tables] = 'places' in kv ? [kv.places, kv.tables] : [kv.spans, null];
   return { read: { q: q.tensor, k: k.tensor, v: v.tensor, places, tables } };
+}
+
+/** What says which keys each row sees. */
+function placesOf({ kv }: AttentionOptions): Tensor {
+  return 'places' in kv ? kv.places : kv.spans;
 }
 
 /** The parameters that locate q, k and v, in vec4s. */
@@ -185,12 +197,13 @@ function addresses({ q, k, v, kv }: AttentionOptions) {
 }
 
 /** Work and traffic, where causal as if the cache ended full. */
-function cost(o: AttentionOptions, keys: number, y: Tensor) {
-  const hidden = 'places' in o.kv ? (o.tokens * (o.tokens - 1)) / 2 : 0;
+function cost(o: AttentionOptions, keys: number, y: Tensor, value: ValueOf) {
+  const tokens = value(rowsOf(y));
+  const hidden = 'places' in o.kv ? (tokens * (tokens - 1)) / 2 : 0;
   const perKey = o.kvHeads * o.headDim * (BYTES[o.k.tensor.dtype] + BYTES[o.v.tensor.dtype]);
   return {
-    flops: 4 * o.heads * o.headDim * (o.tokens * keys - hidden),
-    bytes: elements(y.shape) * (BYTES[o.q.tensor.dtype] + BYTES[y.dtype]) + keys * perKey,
+    flops: 4 * o.heads * o.headDim * (tokens * keys - hidden),
+    bytes: tokens * y.shape[1]! * (BYTES[o.q.tensor.dtype] + BYTES[y.dtype]) + keys * perKey,
   };
 }
 
@@ -210,4 +223,9 @@ function expectPages(what: string, { tensor }: HeadView, pageStride: number): vo
   const [pages = 0] = tensor.shape;
   const whole = pages > 0 && pageStride === elements(tensor.shape) / pages && pageStride % 4 === 0;
   expect(whole, 'attention', `${what} and pageStride`, 'a pool [pages, ...] and the elements of a page', pageStride);
+}
+
+function expectSpans({ dtype, shape }: Tensor): void {
+  const fits = dtype === 'u32' && shape.length === 2 && shape[1] === 2;
+  expect(fits, 'attention', 'spans', 'u32 [tokens, 2]', `${dtype} ${showShape(shape)}`);
 }

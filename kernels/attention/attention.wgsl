@@ -1,9 +1,10 @@
 // y[t, h, :] = sum_j p_j v[j, g, :], p = softmax over keys j of (q[t, h, :] . k[j, g, :] SCALE / log2(e)), g = floor(h / GROUP)
-// Row t sees all `len` keys or, where CAUSAL, those of its sequence up to its position. Online softmax: no score matrix in memory.
-// q [tokens] rows q_elem read; k, v [len] rows k_elem, v_elem read; where CAUSAL places [tokens] (position, sequence) u32 read, and
-// tables [sequences, pages] u32 read: which page of k and v holds each PAGE keys of a sequence.
+// Row t sees keys places[t].x to places[t].y - 1 or, where CAUSAL, those of its sequence, places[t].y, up to its position, places[t].x.
+// Online softmax: no score matrix in memory.
+// q [tokens] rows q_elem read; k, v rows k_elem, v_elem read; places [tokens] 2 u32 read; where CAUSAL tables [sequences, pages]
+// u32 read: which page of k and v holds each PAGE keys of a sequence.
 // y [tokens, heads, QUADS * 4] elem written. Element [h, row, quad] of q, k and v, in vec4s: offset + h * head + row * row, in a page
-// behind page * number. A workgroup goes through its rows in runs of one sequence; rows of other runs are masked.
+// behind page * number. A workgroup goes through its rows in runs of one sequence, or of the same keys; rows of other runs are masked.
 // Grid: x strips of ROWS rows, y heads. Workgroup memory: 16 * WG + 4 * ROWS * KEYS bytes (9 KiB at WG 64).
 // COLS lanes stand side by side and share 4 rows. A lane has 4 KEY_MATS neighbouring keys of each block of KEYS, then every
 // COLS-th quad of the result; all products are of 4x4 matrices, whose columns are rows of q, k, v or p.
@@ -93,25 +94,24 @@ fn main(
   var top = vec4f(HIDDEN);
   var weight = vec4f(0.0);
   for (var start = group.x * ROWS; start < end;) {
-    var stop = end;
-    var sequence = 0u;
-    var len = params.len;
+    let place = places[start];
+    var len = select(place.y - place.x, place.x + 1u, CAUSAL);
+    var stop = start + 1u;
+    for (; stop < end && select(places[stop].x == place.x, places[stop].y == place.y, CAUSAL); stop++) {
+      len = select(len, max(len, places[stop].x + 1u), CAUSAL);
+    }
+    len = min(len, params.len);
+    let own = (first + steps >= vec4u(start)) & (first + steps < vec4u(stop));
     var seen = vec4u(len);
     if (CAUSAL) {
-      sequence = places[start].y;
-      len = places[start].x + 1u;
-      for (stop = start + 1u; stop < end && places[stop].y == sequence; stop++) {
-        len = max(len, places[stop].x + 1u);
-      }
-      len = min(len, params.len);
-      let own = (first + steps >= vec4u(start)) & (first + steps < vec4u(stop));
-      seen = select(vec4u(0u), vec4u(places[row.x].x, places[row.y].x, places[row.z].x, places[row.w].x) + 1u, own);
+      seen = vec4u(places[row.x].x, places[row.y].x, places[row.z].x, places[row.w].x) + 1u;
     }
+    seen = select(vec4u(0u), seen, own);
     for (var base = 0u; base < len; base += KEYS) {
       let count = min(KEYS, len - base);
-      var origin = vec2u(base * params.k_row, base * params.v_row);
+      var origin = (place.x + base) * vec2u(params.k_row, params.v_row);
       if (CAUSAL) {
-        origin = page_of(sequence, base) * params.page + base % PAGE * vec2u(params.k_row, params.v_row);
+        origin = page_of(place.y, base) * params.page + base % PAGE * vec2u(params.k_row, params.v_row);
       }
       let key = col * 4u * KEY_MATS + steps;
       var score = array<mat4x4f, KEY_MATS>();

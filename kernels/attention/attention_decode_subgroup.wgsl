@@ -1,6 +1,6 @@
 // Each query row over one block of BLOCK_KEYS keys: top = max_j s_j, weight = sum_j 2^(s_j - top), part = sum_j 2^(s_j - top) v[j, :],
 // s_j = q . k[j, :] SCALE, for all GROUP query heads of a kv head at once; attention_merge.wgsl joins the blocks.
-// A row sees `len` keys or, where CAUSAL, those of its sequence up to its position, a page a block; blocks past them return at once.
+// Which keys a row sees is as in attention.wgsl; where CAUSAL a page is a block. Blocks past them return at once.
 // q, k, v, places, tables as in attention.wgsl; parts [rows, blocks, heads, QUADS * 4] f32 and stats [rows, blocks, heads]
 // (top, weight) f32 written. Grid: x blocks, y kv heads, z rows.
 // Workgroup memory: GROUP * (16 * QUADS + 4 * BLOCK_KEYS + 20 * WG) bytes (9 KiB at 4 x 128).

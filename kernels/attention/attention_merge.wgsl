@@ -1,7 +1,7 @@
 // y[t, h, :] = sum_b 2^(top_b - top) part_b / sum_b 2^(top_b - top) weight_b, top = max_b top_b, over the blocks b of
 // attention_decode.wgsl that hold a key: keys are as there.
-// parts [rows, blocks, heads, QUADS * 4] f32 read; stats [rows, blocks, heads] (top, weight) f32 read; places [rows] (position,
-// sequence) u32 read where CAUSAL; y [rows, heads, QUADS * 4] elem written.
+// parts [rows, blocks, heads, QUADS * 4] f32 read; stats [rows, blocks, heads] (top, weight) f32 read; places [rows] 2
+// u32 read; y [rows, heads, QUADS * 4] elem written.
 // Grid: x one invocation per 4 elements of a row of y, y rows. Workgroup memory: none. Source: as attention_decode.wgsl.
 alias elem = f32;
 const QUADS: u32 = 32u;
@@ -25,10 +25,8 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     return;
   }
   let head = id.x / QUADS;
-  var len = params.len;
-  if (CAUSAL) {
-    len = min(len, places[id.y].x + 1u);
-  }
+  let place = places[id.y];
+  let len = min(params.len, select(place.y - place.x, place.x + 1u, CAUSAL));
   let blocks = (len + BLOCK_KEYS - 1u) / BLOCK_KEYS;
   let first = id.y * params.blocks;
   var top = -1e30f;

@@ -87,25 +87,24 @@ fn main(
   var top = vec4f(HIDDEN);
   var weight = vec4f(0.0);
   for (var start = group.x * ROWS; start < end;) {
-    var stop = end;
-    var sequence = 0u;
-    var len = params.len;
+    let place = places[start];
+    var len = select(place.y - place.x, place.x + 1u, CAUSAL);
+    var stop = start + 1u;
+    for (; stop < end && select(places[stop].x == place.x, places[stop].y == place.y, CAUSAL); stop++) {
+      len = select(len, max(len, places[stop].x + 1u), CAUSAL);
+    }
+    len = min(len, params.len);
+    let own = (first + steps >= vec4u(start)) & (first + steps < vec4u(stop));
     var seen = vec4u(len);
     if (CAUSAL) {
-      sequence = places[start].y;
-      len = places[start].x + 1u;
-      for (stop = start + 1u; stop < end && places[stop].y == sequence; stop++) {
-        len = max(len, places[stop].x + 1u);
-      }
-      len = min(len, params.len);
-      let own = (first + steps >= vec4u(start)) & (first + steps < vec4u(stop));
-      seen = select(vec4u(0u), vec4u(places[row.x].x, places[row.y].x, places[row.z].x, places[row.w].x) + 1u, own);
+      seen = vec4u(places[row.x].x, places[row.y].x, places[row.z].x, places[row.w].x) + 1u;
     }
+    seen = select(vec4u(0u), seen, own);
     for (var base = 0u; base < len; base += KEYS) {
       let count = min(KEYS, len - base);
-      var origin = vec2u(base * params.k_row, base * params.v_row);
+      var origin = (place.x + base) * vec2u(params.k_row, params.v_row);
       if (CAUSAL) {
-        origin = page_of(sequence, base) * params.page + base % PAGE * vec2u(params.k_row, params.v_row);
+        origin = page_of(place.y, base) * params.page + base % PAGE * vec2u(params.k_row, params.v_row);
       }
       var score = mat4x4f();
       for (var quad = 0u; quad < params.quads; quad += K_QUADS) {

@@ -8,6 +8,7 @@ import {
   type Kernel,
   linearGrid,
   type Matrix,
+  rowsOf,
   showShape,
   type Tensor,
   tensorBytes,
@@ -56,7 +57,7 @@ export function embed(g: Graph, ids: Tensor, tables: readonly EmbedTable[], as: 
     checkQuantized(matrix);
     expect(matrix.cols === cols, 'embed', `cols of ${name}`, cols, matrix.cols);
   }
-  const y = g.temp('embed', [tokens, cols], as);
+  const y = g.temp('embed', [tokens, cols], as, ids);
   const blocks = tables.flatMap(({ matrix, firstId }) =>
     matrix.blocks.map((block) => ({ ...block, matrix, firstId: firstId + block.row })),
   );
@@ -71,10 +72,13 @@ export function embed(g: Graph, ids: Tensor, tables: readonly EmbedTable[], as: 
       constants: { elem: as, COLS: cols, WG, ...own },
       read: { ids, ...(scales ? { quants: tensor, scales } : { table: tensor }) },
       write: { y },
-      params: { tokens, first_id: firstId, rows },
-      workgroups: linearGrid(ceilDiv((tokens * cols) / 8, WG)),
+      params: { tokens: rowsOf(ids), first_id: firstId, rows },
+      workgroups: (value) => linearGrid(ceilDiv((value(rowsOf(ids)) * cols) / 8, WG)),
       // Which rows a block holds is known on the device only; the blocks share the whole.
-      cost: { flops: 0, bytes: (tokens * (tensorBytes(tensor) / rows + BYTES[as] * cols)) / blocks.length },
+      cost: (value) => ({
+        flops: 0,
+        bytes: (value(rowsOf(ids)) * (tensorBytes(tensor) / rows + BYTES[as] * cols)) / blocks.length,
+      }),
     });
   }
   return y;

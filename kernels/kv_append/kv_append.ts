@@ -5,9 +5,11 @@ import {
   type Graph,
   type Kernel,
   linearGrid,
+  rowsOf,
   sameShape,
   showShape,
   type Tensor,
+  type ValueOf,
 } from '../../runtime/index.ts';
 import { checkRows, PAGE, type SequenceRows } from '../lib/pages.ts';
 
@@ -62,7 +64,7 @@ export function kvAppend(
   checkRows('kv_append', rows, tokens);
   expectColumns('k', k, kColumn, tokens, kvHeads * headDim);
   expectColumns('v', v, vColumn, tokens, kvHeads * headDim);
-  const count = 2 * tokens * kvHeads * headDim;
+  const count = (value: ValueOf) => 2 * value(rowsOf(k)) * kvHeads * headDim;
   g.dispatch({
     kernel: g.variant('kv_append', variants),
     constants: {
@@ -80,9 +82,9 @@ export function kvAppend(
     },
     read: { k, v, places: rows.places, tables: rows.tables },
     write: { k_pool: pools.k, v_pool: pools.v },
-    params: { tokens, pages: rows.tables.shape[1]! },
-    workgroups: linearGrid(ceilDiv(count / 8, WG)),
-    cost: { flops: 0, bytes: ((BYTES[k.dtype] + BYTES[v.dtype]) / 2 + BYTES[dtype]) * count },
+    params: { tokens: rowsOf(k), pages: rows.tables.shape[1]! },
+    workgroups: (value) => linearGrid(ceilDiv(count(value) / 8, WG)),
+    cost: (value) => ({ flops: 0, bytes: ((BYTES[k.dtype] + BYTES[v.dtype]) / 2 + BYTES[dtype]) * count(value) }),
   });
 }
 

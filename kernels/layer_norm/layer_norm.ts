@@ -5,6 +5,7 @@ import {
   type Graph,
   type Kernel,
   linearGrid,
+  rowsOf,
   sameShape,
   showShape,
   type Tensor,
@@ -31,7 +32,8 @@ export const variants = [SUBGROUP, PLAIN];
  * biased variance of each row in f32; cols is a multiple of 4, y has the dtype `as`. Throws ShapeError.
  */
 export function layerNorm(g: Graph, x: Tensor, w: Tensor, b: Tensor, eps: number, as: DType = 'f32'): Tensor {
-  const [rows = 0, cols = 0] = x.shape;
+  const [, cols = 0] = x.shape;
+  const rows = rowsOf(x);
   expect(
     x.shape.length === 2 && x.dtype === 'f32' && cols % 4 === 0,
     'layer_norm',
@@ -41,15 +43,15 @@ export function layerNorm(g: Graph, x: Tensor, w: Tensor, b: Tensor, eps: number
   );
   expect(sameShape(w.shape, [cols]), 'layer_norm', 'w', showShape([cols]), showShape(w.shape));
   expect(sameShape(b.shape, [cols]), 'layer_norm', 'b', showShape([cols]), showShape(b.shape));
-  const y = g.temp('layer_norm', x.shape, as);
+  const y = g.temp('layer_norm', x.shape, as, x);
   g.dispatch({
     kernel: g.variant('layer_norm', variants),
     constants: { elem: as, COLS: cols, EPS: eps },
     read: { x, w, b },
     write: { y },
     params: { rows },
-    workgroups: linearGrid(rows),
-    cost: { flops: 9 * rows * cols, bytes: (4 + BYTES[as]) * rows * cols },
+    workgroups: (value) => linearGrid(value(rows)),
+    cost: (value) => ({ flops: 9 * value(rows) * cols, bytes: (4 + BYTES[as]) * value(rows) * cols }),
   });
   return y;
 }

@@ -3,10 +3,7 @@
 
 /// The number of keys that a row sees.
 fn visible(row: u32) -> u32 {
-  if (CAUSAL) {
-    return min(params.len, places[row].x + 1u);
-  }
-  return params.len;
+  return min(params.len, select(places[row].y - places[row].x, places[row].x + 1u, CAUSAL));
 }
 
 /// Where the block from key `first` on begins in k and v for a row, relative to its head.
@@ -14,7 +11,7 @@ fn block_at(row: u32, first: u32) -> vec2u {
   if (CAUSAL) {
     return vec2u(page_of(places[row].y, first) * params.page);
   }
-  return first * vec2u(params.k_row, params.v_row);
+  return (places[row].x + first) * vec2u(params.k_row, params.v_row);
 }
 
 /// Puts a row's scaled queries of heads head to head + GROUP - 1 into `query`; ends with a barrier.

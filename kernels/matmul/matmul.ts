@@ -9,6 +9,7 @@ import {
   type Kernel,
   linearGrid,
   type Matrix,
+  rowsOf,
   sameShape,
   showShape,
   type Tensor,
@@ -103,12 +104,13 @@ const isQuantized = (format: WeightFormat) => format === 'q4' || format === 'q8'
  */
 export function linear(g: Graph, x: Tensor | Int8Rows, w: Matrix, options: LinearOptions = {}): Tensor {
   const { bias = null, activation = 'none', residual = null, as = 'f32' } = options;
-  const { rows, inner, dtype, operands } = operandsOf(x);
+  const { rows: most, like, inner, dtype, operands } = operandsOf(x);
+  const rows = rowsOf(like);
   const width = activation === 'silu_gate' ? w.rows / 2 : w.rows;
-  check(rows, inner, dtype, w, options, width);
+  check(most, inner, dtype, w, options, width);
   const { onCpu } = g.device;
-  const y = g.temp('matmul', [rows, width], as);
-  const chosen = g.variant('matmul', candidates(rows, dtype, w.dtype, onCpu));
+  const y = g.temp('matmul', [most, width], as, like);
+  const chosen = g.variant('matmul', candidates(most, dtype, w.dtype, onCpu));
   const padded = isQuantized(w.dtype) && inner % BLOCK_COLS !== 0;
   const constants = {
     ...(dtype !== 'i8' && { elem: dtype, PADDED: padded }),
@@ -123,39 +125,45 @@ export function linear(g: Graph, x: Tensor | Int8Rows, w: Matrix, options: Linea
   for (const { tensor, scales = null, row } of w.blocks) {
     const outs = tensor.shape[0]!;
     const words = (tensor.shape[1]! * BYTES[tensor.dtype]) / 16;
-    const share = (outs / w.rows) * rows * width; // elements of y that this block makes
-    const moved = [...Object.values(operands), tensor, ...(scales ? [scales] : [])].map(tensorBytes);
+    const share = (outs / w.rows) * width; // elements of a row of y that this block makes
+    const sum = (tensors: Tensor[]) => tensors.reduce((bytes, each) => bytes + tensorBytes(each), 0);
+    const perRow = sum(Object.values(operands)) / most + share * (BYTES[as] + (residual ? 4 : 0));
+    const constant = sum(scales ? [tensor, scales] : [tensor]) + (bias ? 4 * outs : 0);
     g.dispatch({
       kernel: chosen,
       constants,
       read: { ...operands, w: tensor, bias, residual, scales },
       write: { y },
       params: { rows, words, ...(dtype !== 'i8' && { quads: inner / 4 }), outs, first: row, width },
-      workgroups: GRIDS.get(chosen)!(rows, outs),
-      cost: {
-        flops: 2 * rows * inner * outs,
-        bytes: moved.reduce((a, b) => a + b) + share * (BYTES[as] + (residual ? 4 : 0)) + (bias ? 4 * outs : 0),
-      },
+      workgroups: (value) => GRIDS.get(chosen)!(value(rows), outs),
+      cost: (value) => ({ flops: 2 * value(rows) * inner * outs, bytes: constant + value(rows) * perRow }),
     });
   }
   return y;
 }
 
-/** What x is to a kernel: its sizes, its dtype ('i8' of quantised rows) and the tensors it is bound as. */
+/** What x is to a kernel: its sizes, the tensor that has its rows, its dtype ('i8' of quantised rows) and the tensors it is bound as. */
 function operandsOf(x: Tensor | Int8Rows): {
   rows: number;
+  like: Tensor;
   inner: number;
   dtype: DType;
   operands: Record<string, Tensor>;
 } {
   if ('quants' in x) {
     const { quants, scales, cols } = x;
-    return { rows: quants.shape[0]!, inner: cols, dtype: 'i8', operands: { x: quants, x_scales: scales } };
+    return {
+      rows: quants.shape[0]!,
+      like: quants,
+      inner: cols,
+      dtype: 'i8',
+      operands: { x: quants, x_scales: scales },
+    };
   }
   const [rows = 0, inner = 0] = x.shape;
   const fits = x.shape.length === 2 && (x.dtype === 'f32' || x.dtype === 'f16');
   expect(fits, 'matmul', 'x', 'f32 or f16 [rows, inner]', shown(x));
-  return { rows, inner, dtype: x.dtype, operands: { x } };
+  return { rows, like: x, inner, dtype: x.dtype, operands: { x } };
 }
 
 const shown = ({ dtype, shape }: Tensor) => `${dtype} ${showShape(shape)}`;

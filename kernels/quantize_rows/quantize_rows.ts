@@ -4,6 +4,7 @@ import {
   type Graph,
   type Kernel,
   linearGrid,
+  rowsOf,
   showShape,
   type Tensor,
   tensorBytes,
@@ -29,16 +30,19 @@ export function quantizeRows(g: Graph, x: Tensor): Int8Rows {
   const fits = x.shape.length === 2 && rows > 0 && cols > 0 && cols % 8 === 0 && isFloat;
   expect(fits, 'quantize_rows', 'x', 'f32 or f16 [rows, a multiple of 8]', `${x.dtype} ${showShape(x.shape)}`);
   const blocks = ceilDiv(cols, BLOCK_COLS);
-  const quants = g.temp('quants', [rows, 8 * blocks], 'u32');
-  const scales = g.temp('scales', [rows, blocks, 2], 'f32');
+  const quants = g.temp('quants', [rows, 8 * blocks], 'u32', x);
+  const scales = g.temp('scales', [rows, blocks, 2], 'f32', x);
   g.dispatch({
     kernel: g.variant('quantize_rows', variants),
     constants: { elem: x.dtype, WG },
     read: { x },
     write: { quants, scales },
-    params: { quads: cols / 4, blocks, all_blocks: rows * blocks },
-    workgroups: linearGrid(ceilDiv(rows * blocks, WG)),
-    cost: { flops: 4 * rows * cols, bytes: tensorBytes(x) + tensorBytes(quants) + tensorBytes(scales) },
+    params: { quads: cols / 4, blocks, rows: rowsOf(x) },
+    workgroups: (value) => linearGrid(ceilDiv(value(rowsOf(x)) * blocks, WG)),
+    cost: (value) => ({
+      flops: 4 * value(rowsOf(x)) * cols,
+      bytes: (value(rowsOf(x)) / rows) * (tensorBytes(x) + tensorBytes(quants) + tensorBytes(scales)),
+    }),
   });
   return { quants, scales, cols };
 }

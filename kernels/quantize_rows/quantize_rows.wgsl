@@ -7,7 +7,7 @@ const WG: u32 = 64u;
 struct Params {
   quads: u32,
   blocks: u32,
-  all_blocks: u32,
+  rows: u32,
 }
 @group(0) @binding(0) var<storage, read> x: array<vec4<elem>>;
 @group(0) @binding(1) var<storage, read_write> quants: array<vec4<u32>>;
@@ -21,7 +21,7 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
 ) {
   let at = (group.x + group.y * groups.x) * WG + lane;
-  if (at >= params.all_blocks) {
+  if (at >= params.rows * params.blocks) {
     return;
   }
   let row = at / params.blocks;

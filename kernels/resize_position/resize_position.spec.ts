@@ -1,4 +1,4 @@
-import { type HostTensor, narrow, widen } from '../../runtime/index.ts';
+import { widen } from '../../runtime/index.ts';
 import type { OpSpec, Random } from '../spec.ts';
 import { resizePosition, variants } from './resize_position.ts';
 
@@ -17,7 +17,7 @@ const base = { grid: 16, cols: 8, weights: 'triangle' } as const;
 /** Resizing of the position table against float64. */
 export const spec: OpSpec<ResizePositionCase> = {
   name: 'resize_position',
-  formula: 'y[r columns + c] = sum_ij rowWeights[r, i] columnWeights[c, j] table[i grid + j]',
+  formula: 'y[t] = sum_ij weights[cells[t, 0], i] weights[cells[t, 1], j] table[i grid + j]',
   variants,
   cases: [
     { ...base, rows: 1, columns: 1, quick: true },
@@ -34,13 +34,24 @@ export const spec: OpSpec<ResizePositionCase> = {
   inputs({ rows, columns, grid, cols, weights }, random) {
     const table = random.tensor([grid * grid, cols]);
     const make = weights === 'triangle' ? triangle : dense;
-    return { table, rowWeights: make(rows, grid, random), columnWeights: make(columns, grid, random) };
+    const data = Float32Array.from([...make(rows, grid, random), ...make(columns, grid, random)]);
+    const cells = Uint32Array.from({ length: 2 * rows * columns }, (_, i) => {
+      const patch = i >> 1;
+      return i % 2 ? rows + (patch % columns) : Math.floor(patch / columns);
+    });
+    return {
+      table,
+      weights: { shape: [rows + columns, grid], dtype: 'f32', data },
+      cells: { shape: [rows * columns, 2], dtype: 'u32', data: cells },
+    };
   },
-  record: (g, { table, rowWeights, columnWeights }) => resizePosition(g, table!, rowWeights!, columnWeights!),
+  record: (g, { table, weights, cells }) => resizePosition(g, table!, weights!, cells!),
   reference(inputs, { rows, columns, grid, cols }) {
-    const [table, rowWeights, columnWeights] = [inputs.table!, inputs.rowWeights!, inputs.columnWeights!].map((t) =>
-      widen(t.dtype, t.data),
-    ) as [Float32Array, Float32Array, Float32Array];
+    const [table, weights] = [inputs.table!, inputs.weights!].map((t) => widen(t.dtype, t.data)) as [
+      Float32Array,
+      Float32Array,
+    ];
+    const [rowWeights, columnWeights] = [weights, weights.subarray(rows * grid)];
     const y = new Float64Array(rows * columns * cols);
     for (let patch = 0; patch < rows * columns; patch++) {
       for (let cell = 0; cell < grid * grid; cell++) {
@@ -59,7 +70,7 @@ export const spec: OpSpec<ResizePositionCase> = {
 };
 
 /** Bilinear weights [out, size] of an axis: a triangle as wide as one step of the coarser side, each row of sum 1. */
-function triangle(out: number, size: number): HostTensor {
+function triangle(out: number, size: number): Float32Array {
   const data = new Float32Array(out * size);
   const reach = Math.max(size / out, 1);
   for (let i = 0; i < out; i++) {
@@ -71,9 +82,9 @@ function triangle(out: number, size: number): HostTensor {
       i * size,
     );
   }
-  return { shape: [out, size], dtype: 'f32', data: narrow('f32', data) };
+  return data;
 }
 
-function dense(out: number, size: number, random: Random): HostTensor {
-  return random.tensor([out, size]);
+function dense(out: number, size: number, random: Random): Float32Array {
+  return random.tensor([out, size]).data as Float32Array;
 }

@@ -1,4 +1,13 @@
-import { expect, type Graph, type Kernel, linearGrid, showShape, type Tensor } from '../../runtime/index.ts';
+import {
+  type DType,
+  expect,
+  type Graph,
+  type Kernel,
+  linearGrid,
+  rowsOf,
+  showShape,
+  type Tensor,
+} from '../../runtime/index.ts';
 
 const PLAIN: Kernel = {
   name: 'resize_position/resize_position',
@@ -9,38 +18,39 @@ const PLAIN: Kernel = {
 export const variants = [PLAIN];
 
 /**
- * y[r * columns + c] = sum_ij rowWeights[r, i] * columnWeights[c, j] * table[i * grid + j] for table f32 [grid * grid, cols],
- * rowWeights f32 [rows, grid] and columnWeights f32 [columns, grid]; y is f32 [rows * columns, cols]. cols is a multiple of
- * 4; zero weights are skipped. Throws ShapeError.
+ * y[t] = sum_ij weights[cells[t, 0], i] * weights[cells[t, 1], j] * table[i * grid + j] for table f32 [grid * grid, cols], weights
+ * f32 [lines, grid] and cells u32 [tokens, 2], the lines of a patch's row and column; y is f32 [tokens, cols]. cols is a
+ * multiple of 4; zero weights are skipped. Throws ShapeError.
  */
-export function resizePosition(g: Graph, table: Tensor, rowWeights: Tensor, columnWeights: Tensor): Tensor {
-  const [rows = 0, grid = 0] = rowWeights.shape;
-  const [columns = 0] = columnWeights.shape;
+export function resizePosition(g: Graph, table: Tensor, weights: Tensor, cells: Tensor): Tensor {
+  const [lines = 0, grid = 0] = weights.shape;
+  const [tokens = 0] = cells.shape;
   const cols = table.shape[1] ?? 0;
-  expectShape('rowWeights', rowWeights, [rows, grid]);
-  expectShape('columnWeights', columnWeights, [columns, grid]);
-  expectShape('table', table, [grid * grid, cols]);
+  const rows = rowsOf(cells);
+  expectShape('weights', weights, 'f32', [lines, grid]);
+  expectShape('cells', cells, 'u32', [tokens, 2]);
+  expectShape('table', table, 'f32', [grid * grid, cols]);
   expect(cols % 4 === 0, 'resize_position', 'cols of table', 'a multiple of 4', cols);
-  const y = g.temp('resize_position', [rows * columns, cols], 'f32');
+  const y = g.temp('resize_position', [tokens, cols], 'f32', cells);
   g.dispatch({
     kernel: g.variant('resize_position', variants),
     constants: { GRID: grid, COLS: cols },
-    read: { table, row_weights: rowWeights, column_weights: columnWeights },
+    read: { table, weights, cells },
     write: { y },
-    params: { rows, columns },
-    workgroups: linearGrid(rows * columns),
+    params: { tokens: rows },
+    workgroups: (value) => linearGrid(value(rows)),
     // Four weights are not zero where both axes grow; only the device knows about others.
-    cost: { flops: 8 * rows * columns * cols, bytes: 4 * (rows * columns + grid * grid) * cols },
+    cost: (value) => ({ flops: 8 * value(rows) * cols, bytes: 4 * (value(rows) + grid * grid) * cols }),
   });
   return y;
 }
 
-function expectShape(what: string, { dtype, shape }: Tensor, expected: readonly number[]): void {
+function expectShape(what: string, { dtype, shape }: Tensor, wanted: DType, expected: readonly number[]): void {
   expect(
-    dtype === 'f32' && showShape(shape) === showShape(expected),
+    dtype === wanted && showShape(shape) === showShape(expected),
     'resize_position',
     what,
-    `f32 ${showShape(expected)}`,
+    `${wanted} ${showShape(expected)}`,
     `${dtype} ${showShape(shape)}`,
   );
 }

@@ -1,18 +1,17 @@
-// y[r * columns + c, k] = sum_ij row_weights[r, i] column_weights[c, j] table[i * GRID + j, k]
-// table [GRID * GRID, COLS] f32 read; row_weights [rows, GRID] f32 read; column_weights [columns, GRID] f32 read;
-// y [rows * columns, COLS] f32 written
+// y[t, k] = sum_ij weights[cells[t].x, i] weights[cells[t].y, j] table[i * GRID + j, k]
+// table [GRID * GRID, COLS] f32 read; weights [lines, GRID] f32 read; cells [tokens] (line of the row, line of the column) u32
+// read; y [tokens, COLS] f32 written
 // Most weights are zero (a triangle of width 2 on an axis that grows), and their terms are skipped.
 // Grid: one workgroup per row of y, folded over x and y. Workgroup memory: none. Source: bilinear resizing with antialiasing, as PyTorch does it.
 const GRID: u32 = 16u;
 const COLS: u32 = 128u;
 const WG: u32 = 64u;
 struct Params {
-  rows: u32,
-  columns: u32,
+  tokens: u32,
 }
 @group(0) @binding(0) var<storage, read> table: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read> row_weights: array<f32>;
-@group(0) @binding(2) var<storage, read> column_weights: array<f32>;
+@group(0) @binding(1) var<storage, read> weights: array<f32>;
+@group(0) @binding(2) var<storage, read> cells: array<vec2<u32>>;
 @group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
 @group(1) @binding(0) var<uniform> params: Params;
 
@@ -25,20 +24,20 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
 ) {
   let patch_index = group.x + group.y * groups.x;
-  if (patch_index >= params.rows * params.columns) {
+  if (patch_index >= params.tokens) {
     return;
   }
-  let row = patch_index / params.columns * GRID;
-  let column = patch_index % params.columns * GRID;
+  let row = cells[patch_index].x * GRID;
+  let column = cells[patch_index].y * GRID;
   for (var chunk = lane; chunk < CHUNKS; chunk += WG) {
     var sum = vec4f();
     for (var i = 0u; i < GRID; i++) {
-      let row_weight = row_weights[row + i];
+      let row_weight = weights[row + i];
       if (row_weight == 0.0) {
         continue;
       }
       for (var j = 0u; j < GRID; j++) {
-        let weight = row_weight * column_weights[column + j];
+        let weight = row_weight * weights[column + j];
         if (weight != 0.0) {
           sum += weight * table[(i * GRID + j) * CHUNKS + chunk];
         }

@@ -1,10 +1,13 @@
 import {
+  type Amount,
+  atMost,
   BYTES,
   type DType,
   expect,
   type Graph,
   type Kernel,
   linearGrid,
+  rowsOf,
   sameShape,
   showShape,
   type Tensor,
@@ -28,26 +31,27 @@ export const variants = [SUBGROUP, PLAIN];
 
 /**
  * y[r, i] = w[i] * x[r, i] / sqrt(mean_i(x[r, i]^2) + eps) for x f32 [rows, cols] and w f32 [cols], mean in f32; only
- * the rows of x from `from` on where it is given; y has the dtype `as`. Throws ShapeError.
+ * `row` of x where it is given, as y [1, cols]; y has the dtype `as`. Throws ShapeError.
  */
-export function rmsNorm(g: Graph, x: Tensor, w: Tensor, eps: number, o: { as?: DType; from?: number } = {}): Tensor {
-  const { as = 'f32', from = 0 } = o;
-  const [all = 0, cols = 0] = x.shape;
-  const rows = all - from;
+export function rmsNorm(g: Graph, x: Tensor, w: Tensor, eps: number, o: { as?: DType; row?: Amount } = {}): Tensor {
+  const { as = 'f32', row } = o;
+  const [most = 0, cols = 0] = x.shape;
   const is2d = x.shape.length === 2 && x.dtype === 'f32';
-  expect(is2d && rows > 0, 'rms_norm', 'x', `f32 [more than ${from}, cols]`, `${x.dtype} ${showShape(x.shape)}`);
+  expect(is2d && most > 0, 'rms_norm', 'x', 'f32 [at least 1, cols]', `${x.dtype} ${showShape(x.shape)}`);
+  if (row !== undefined) expect(atMost(row) < most, 'rms_norm', 'row', `less than ${most}`, atMost(row));
+  const rows = row === undefined ? rowsOf(x) : 1;
   expect(sameShape(w.shape, [cols]), 'rms_norm', 'w', showShape([cols]), showShape(w.shape));
-  const y = g.temp('rms_norm', [rows, cols], as);
+  const y = row === undefined ? g.temp('rms_norm', [most, cols], as, x) : g.temp('rms_norm', [1, cols], as);
   const kernel = g.variant('rms_norm', cols % 4 === 0 ? variants : [PLAIN]);
-  const longAndFew = kernel === SUBGROUP && cols >= 1024 && rows < 64;
+  const longAndFew = kernel === SUBGROUP && cols >= 1024 && atMost(rows) < 64;
   g.dispatch({
     kernel,
     constants: { elem: as, COLS: cols, EPS: eps, WG: longAndFew ? 256 : 64 },
     read: { x, w },
     write: { y },
-    params: { rows, start: from },
-    workgroups: linearGrid(rows),
-    cost: { flops: 4 * rows * cols, bytes: (4 + BYTES[as]) * rows * cols },
+    params: { rows, start: row ?? 0 },
+    workgroups: (value) => linearGrid(value(rows)),
+    cost: (value) => ({ flops: 4 * value(rows) * cols, bytes: (4 + BYTES[as]) * value(rows) * cols }),
   });
   return y;
 }

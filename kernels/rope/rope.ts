@@ -7,9 +7,11 @@ import {
   type HostTensor,
   type Kernel,
   linearGrid,
+  rowsOf,
   sameShape,
   showShape,
   type Tensor,
+  type ValueOf,
 } from '../../runtime/index.ts';
 
 const PLAIN: Kernel = { name: 'rope/rope', source: new URL('./rope.wgsl', import.meta.url) };
@@ -65,16 +67,20 @@ export function rope(
     `u32 [${tokens}, 2]`,
     `${places.dtype} ${showShape(places.shape)}`,
   );
-  const y = g.temp('rope', [tokens, heads * headDim], as);
-  const count = tokens * heads * headDim;
+  const y = g.temp('rope', [tokens, heads * headDim], as, x);
+  const rows = rowsOf(x);
+  const count = (value: ValueOf) => value(rows) * heads * headDim;
   g.dispatch({
     kernel: g.variant('rope', variants),
     constants: { elem: x.dtype, out_elem: as, COLS: cols, HEADS: heads, HEAD_DIM: headDim, WG },
     read: { x, table, places },
     write: { y },
-    params: { tokens },
-    workgroups: linearGrid(ceilDiv(count / 8, WG)),
-    cost: { flops: 3 * count, bytes: (BYTES[x.dtype] + BYTES[as]) * count + 4 * tokens * headDim },
+    params: { tokens: rows },
+    workgroups: (value) => linearGrid(ceilDiv(count(value) / 8, WG)),
+    cost: (value) => ({
+      flops: 3 * count(value),
+      bytes: (BYTES[x.dtype] + BYTES[as]) * count(value) + 4 * value(rows) * headDim,
+    }),
   });
   return y;
 }

@@ -4,7 +4,7 @@ import { digits, environment, JsonLines, Table } from '../../bench/report.ts';
 import { CEILING_FORMULA, ceilingShare, showShare } from '../../bench/roofline.ts';
 import type { Clock, Repeats, Timing } from '../../bench/time_case.ts';
 import type { Verdict } from '../../kernels/verify.ts';
-import { type Device, type Dispatch, type Grid, loadKernel, specialise } from '../../runtime/index.ts';
+import { type Device, type DispatchStep, type Grid, loadKernel, specialise } from '../../runtime/index.ts';
 import { type Subject, showSubject, type Task } from './task.ts';
 import { workgroupMemory } from './workgroup_memory.ts';
 
@@ -125,11 +125,11 @@ function spread(micros: readonly number[], { flops, bytes }: { flops: number; by
   return [middle, quantile(micros, 0.1), quantile(micros, 0.9), flops / middle / 1e3, bytes / middle / 1e3].map(digits);
 }
 
-function memoryOf(dispatch: Dispatch): number | undefined {
+function memoryOf(dispatch: DispatchStep): number | undefined {
   return workgroupMemory(specialised(dispatch));
 }
 
-function specialised({ kernel, constants = {} }: Dispatch): string {
+function specialised({ kernel, constants = {} }: DispatchStep): string {
   const { text, reflection } = loadKernel(kernel);
   return specialise(text, `${kernel.name}.wgsl`, reflection, constants);
 }
@@ -139,7 +139,7 @@ function count(grid: Grid): number {
 }
 
 /** A dispatch's specialised module, unless it has been printed, with the line numbers that the compiler counts. */
-export function printSource(dispatch: Dispatch, printed: Set<string>): void {
+export function printSource(dispatch: DispatchStep, printed: Set<string>): void {
   const title = `${dispatch.kernel.name}.wgsl ${JSON.stringify(dispatch.constants)}`;
   if (printed.has(title)) return;
   printed.add(title);
