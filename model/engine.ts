@@ -1,0 +1,228 @@
+import { advance, argmax, PAGE, ropeTable, SETTINGS, sample, uniform } from '../kernels/index.ts';
+import {
+  asMatrix,
+  type Device,
+  type DType,
+  Graph,
+  type HostTensor,
+  Owned,
+  Plan,
+  type Storage,
+  type Tensor,
+  tensorBytes,
+} from '../runtime/index.ts';
+import type { ModelConfig } from './checkpoint/config.ts';
+import { PagePool } from './pages.ts';
+import type { Phi3 } from './phi3.ts';
+import type { Taps } from './taps.ts';
+
+type DeviceTensor = Tensor & { storage: Storage };
+
+/** Rows of a prompt that one run of the chunk plan takes at most; longer prompts run in chunks, which bounds temporaries. */
+const CHUNK = 1024;
+/** Steps that may be on their way to the host at a time. */
+const RING = 4;
+
+/** What one step of decoding reads and updates on the device, so that the commands of every token are the same. */
+interface DecodeState {
+  /** u32 [1, 2]: the position of the token to embed next, and 0. */
+  places: DeviceTensor;
+  /** u32 [1, pages]: the pages of the sequence that decodes. */
+  tables: DeviceTensor;
+  /** The token to embed next, u32 [1], and how many were chosen so far, u32 [1]. */
+  token: DeviceTensor;
+  step: DeviceTensor;
+  /** The model's own choice at each step, u32 [capacity, 2]: see argmax. */
+  history: DeviceTensor;
+  /** Tokens to go on with in place of the model's choices, u32 [capacity], and how many of them count, u32 [1]. */
+  forced: DeviceTensor;
+  forcedCount: DeviceTensor;
+  /** How tokens are drawn, see settingsTensor; not read by greedy plans. */
+  settings: DeviceTensor;
+}
+
+/** The plans of decoding: the first token after a prompt, and a further one. */
+export interface DecodePlans {
+  head: Plan;
+  step: Plan;
+}
+
+/** A sequence as the engine sees it: it can take turns with others. */
+interface Turn {
+  /** Resolves when all its steps have reached the host. */
+  settled(): Promise<unknown>;
+  /** Writes what its next step reads. */
+  writeState(): void;
+}
+
+/**
+ * What all sequences of a model run through: the pool of pages, and the plans and buffers of a chunk of a prompt and of a
+ * step of decoding, each made at first use and kept. Sequences take turns.
+ */
+export class Engine {
+  readonly device: Device;
+  readonly decoder: Phi3;
+  readonly dtype: DType;
+  readonly vocab: number;
+  /** Positions of one sequence at most. */
+  readonly capacity: number;
+  /** Rows of a chunk at most. */
+  readonly chunkRows: number;
+  readonly pool: PagePool;
+  readonly state: DecodeState;
+  /** Logits of the latest step, f32 [1, vocab]. */
+  readonly logits: DeviceTensor;
+  /** Rows of the pictures' features that a chunk reads, f32 [chunkRows, hidden]. */
+  readonly features: DeviceTensor;
+  /** The final norm of the last prompt's last row, [1, hidden], and whose prompt that was. */
+  readonly normed: DeviceTensor;
+  lastPrompt: object | undefined;
+  #ropeTable: DeviceTensor;
+  #owned: Owned;
+  #chunk: Promise<Plan> | undefined;
+  #decoding = new Map<string, Promise<DecodePlans>>();
+  #owner: Turn | undefined;
+  #queue: Promise<unknown> = Promise.resolve();
+  #ring: GPUBuffer[];
+  #waiting: (() => void)[] = [];
+
+  /** Throws CapabilityError or OutOfMemoryError where `context` positions cannot be kept. */
+  constructor(device: Device, { decoder: config }: ModelConfig, decoder: Phi3, dtype: DType, context: number) {
+    const owned = new Owned(device);
+    this.#owned = owned;
+    try {
+      const pages = Math.ceil(context / PAGE);
+      const words = (name: string, ...shape: number[]) => owned.keep(device.tensor(name, shape, 'u32'));
+      this.device = device;
+      this.decoder = decoder;
+      this.dtype = dtype;
+      this.vocab = config.vocab;
+      this.capacity = context;
+      this.chunkRows = Math.min(CHUNK, context);
+      this.pool = new PagePool(device, config, pages, dtype, owned);
+      this.state = {
+        places: words('places', 1, 2),
+        tables: words('tables', 1, pages),
+        token: words('token', 1),
+        step: words('step', 1),
+        history: words('history', context, 2),
+        forced: words('forced', context),
+        forcedCount: words('forced_count', 1),
+        settings: words('settings', SETTINGS),
+      };
+      const table = ropeTable(pages * PAGE, config.headDim, config.ropeTheta);
+      this.#ropeTable = owned.keep(device.upload(table, 'rope_table'));
+      this.normed = owned.keep(device.tensor('normed', [1, config.hidden], dtype));
+      this.logits = owned.keep(device.tensor('logits', [1, config.vocab], 'f32'));
+      this.features = owned.keep(device.tensor('features', [this.chunkRows, config.hidden], 'f32'));
+      this.#ring = Array.from({ length: RING }, () => owned.keep(device.readbackBuffer(16, 'token')));
+    } catch (error) {
+      owned.free();
+      throw error;
+    }
+  }
+
+  /** The plan of a chunk of a prompt: scalars rows and last (rows - 1), inputs ids, places, tables; leaves `normed`. */
+  chunk(): Promise<Plan> {
+    this.#chunk ??= this.planChunk();
+    return this.#chunk;
+  }
+
+  /** The same, made for the moment, with copies of the stages that somebody wants. */
+  async planChunk(taps?: Taps): Promise<Plan> {
+    const graph = new Graph(this.device, { taps: (name) => taps?.wants(name) ?? false });
+    const rows = graph.scalar('rows', this.chunkRows);
+    const last = graph.scalar('last', this.chunkRows - 1);
+    const ids = graph.input('ids', [this.chunkRows], 'u32', rows);
+    const places = graph.input('places', [this.chunkRows, 2], 'u32', rows);
+    const tables = graph.input('tables', [1, this.pool.pages], 'u32');
+    const x = this.decoder.embed(graph, ids, asMatrix(this.features));
+    const state = { pool: this.pool, ropeTable: this.#ropeTable, places, tables };
+    const normed = this.decoder.finalNorm(graph, this.decoder.layers(graph, x, state), last);
+    graph.output('normed', normed, this.normed.storage);
+    const plan = await Plan.create(graph);
+    return taps ? plan : this.#owned.keep(plan);
+  }
+
+  /** The plans of decoding, greedily or by chance. */
+  decodePlans(sampled: boolean): Promise<DecodePlans> {
+    const key = sampled ? 'sampled' : 'greedy';
+    const existing = this.#decoding.get(key);
+    if (existing) return existing;
+    const plans = this.#planDecoding(sampled);
+    this.#decoding.set(key, plans);
+    return plans;
+  }
+
+  /** Whether the state on the device is a sequence's. */
+  owns(turn: Turn): boolean {
+    return this.#owner === turn;
+  }
+
+  /** Gives the state on the device to a sequence once the steps of the one before have reached the host. */
+  async acquire(turn: Turn): Promise<void> {
+    const owner = this.#owner;
+    if (owner === turn) return;
+    await owner?.settled();
+    if (this.#owner !== owner) return this.acquire(turn);
+    this.#owner = turn;
+    turn.writeState();
+  }
+
+  /** Makes the next step of a sequence write its state anew. */
+  disown(turn: Turn): void {
+    if (this.#owner === turn) this.#owner = undefined;
+  }
+
+  /** Runs bodies that use the chunk plan one after the other. */
+  exclusive<T>(body: () => Promise<T>): Promise<T> {
+    const result = this.#queue.then(body);
+    this.#queue = result.catch(() => {});
+    return result;
+  }
+
+  /** A buffer in which a token comes to the host; resolves when one is free. */
+  async takeStaging(): Promise<GPUBuffer> {
+    while (this.#ring.length === 0) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    return this.#ring.pop()!;
+  }
+
+  giveStaging(buffer: GPUBuffer): void {
+    this.#ring.push(buffer);
+    this.#waiting.shift()?.();
+  }
+
+  /** Frees pool, state and plans. */
+  dispose(): void {
+    this.#owned.free();
+  }
+
+  async #planDecoding(sampled: boolean): Promise<DecodePlans> {
+    const { state, decoder } = this;
+    const head = new Graph(this.device);
+    this.#recordHead(head, this.normed, sampled);
+    const step = new Graph(this.device);
+    const keys = step.scalar('keys', this.pool.pages * PAGE);
+    const x = decoder.embed(step, state.token);
+    const layers = { ...state, keys, pool: this.pool, ropeTable: this.#ropeTable };
+    this.#recordHead(step, decoder.finalNorm(step, decoder.layers(step, x, layers), 0), sampled);
+    return { head: this.#owned.keep(await Plan.create(head)), step: this.#owned.keep(await Plan.create(step)) };
+  }
+
+  /** lm_head, the choice of a token, and the step to the next position. */
+  #recordHead(g: Graph, normed: Tensor, sampled: boolean): void {
+    const result = this.decoder.logits(g, normed);
+    g.output('logits', result, this.logits.storage);
+    g.scope('head', () => {
+      const { forced, forcedCount, history, token, places, step, settings } = this.state;
+      const largest = argmax(g, result);
+      const choice = sampled ? sample(g, result, { largest, settings, u: uniform(g, settings, step) }) : largest;
+      advance(g, { choice, forced, forcedCount, history, token, places, step });
+    });
+  }
+}
+
+/** u32 values as a host tensor. */
+export function words(shape: readonly number[], data: Uint32Array): HostTensor {
+  return { shape, dtype: 'u32', data };
+}

@@ -1,0 +1,134 @@
+import { createHash } from 'node:crypto';
+import { PAGE, poolShape } from '../kernels/index.ts';
+import {
+  CapabilityError,
+  type Device,
+  type DType,
+  OutOfMemoryError,
+  type Owned,
+  type Storage,
+  type Tensor,
+  tensorBytes,
+} from '../runtime/index.ts';
+import type { ModelConfig } from './checkpoint/config.ts';
+
+type DeviceTensor = Tensor & { storage: Storage };
+
+/**
+ * Keys (rotated) and values of every layer in pages of PAGE positions, [pages, kvHeads, PAGE, headDim] each. A page belongs to as
+ * many sequences as hold it; a full one can be published under a key that stands for all positions up to its end, and is
+ * found by it even after the last sequence has let go, until its memory is wanted: least recently used first.
+ */
+export class PagePool {
+  readonly pages: number;
+  readonly layers: readonly { readonly k: DeviceTensor; readonly v: DeviceTensor }[];
+  #scratch: Storage;
+  #free: number[];
+  #holders = new Map<number, number>();
+  #keys = new Map<number, string>();
+  #published = new Map<string, number>();
+  /** Published pages that no sequence holds, the least recently used first. */
+  #idle = new Set<number>();
+
+  /** Allocates into `owned`. Throws CapabilityError where one layer's keys pass what the adapter can bind, OutOfMemoryError where all do not fit. */
+  constructor(
+    device: Device,
+    { layers, kvHeads, headDim }: ModelConfig['decoder'],
+    pages: number,
+    dtype: DType,
+    owned: Owned,
+  ) {
+    const shape = poolShape(pages, kvHeads, headDim);
+    const limit = device.limits.maxStorageBufferBindingSize;
+    const bytes = tensorBytes({ shape, dtype });
+    if (bytes > limit) {
+      const most = Math.floor((limit / bytes) * pages) * PAGE;
+      throw new CapabilityError(
+        `kv_pool: context: expected at most ${most} positions on '${device.name}', got ${pages * PAGE}; use a shorter context or f16`,
+      );
+    }
+    device.assertRoom(2 * layers * bytes, `kv_pool for ${pages * PAGE} positions`);
+    this.pages = pages;
+    this.#scratch = owned.keep(device.alloc(bytes / pages, 'page'));
+    this.#free = Array.from({ length: pages }, (_, i) => pages - 1 - i);
+    this.layers = Array.from({ length: layers }, (_, i) => ({
+      k: owned.keep(device.tensor(`layers.${i}.k_pool`, shape, dtype)),
+      v: owned.keep(device.tensor(`layers.${i}.v_pool`, shape, dtype)),
+    }));
+  }
+
+  /** Pages that take() can hand out. */
+  get available(): number {
+    return this.#free.length + this.#idle.size;
+  }
+
+  /** A page of one's own; throws OutOfMemoryError where all are held. */
+  take(): number {
+    const page = this.#free.pop() ?? this.#forgetOldest();
+    if (page === undefined) {
+      throw new OutOfMemoryError(
+        `kv_pool: expected a free page of ${this.pages}, got none: other sequences hold them all; end one of them or load with a longer context`,
+      );
+    }
+    this.#holders.set(page, 1);
+    return page;
+  }
+
+  /** Holds a page once more. */
+  hold(page: number): void {
+    this.#idle.delete(page);
+    this.#holders.set(page, (this.#holders.get(page) ?? 0) + 1);
+  }
+
+  /** Lets go of a page. */
+  release(page: number): void {
+    const left = this.#holders.get(page)! - 1;
+    this.#holders.set(page, left);
+    if (left > 0) return;
+    this.#holders.delete(page);
+    if (this.#keys.has(page)) this.#idle.add(page);
+    else this.#free.push(page);
+  }
+
+  /** Whether nobody else reads a page, now or later: only then may it be written. */
+  isOwn(page: number): boolean {
+    return this.#holders.get(page) === 1 && !this.#keys.has(page);
+  }
+
+  /** Makes a full page known; where its key is known already, the page found first stays it. */
+  publish(page: number, key: string): void {
+    if (this.#published.has(key) || this.#keys.has(page)) return;
+    this.#published.set(key, page);
+    this.#keys.set(page, key);
+  }
+
+  /** Holds and returns the page of a key, if there is one. */
+  find(key: string): number | undefined {
+    const page = this.#published.get(key);
+    if (page !== undefined) this.hold(page);
+    return page;
+  }
+
+  /** Appends the copy of a page's keys and values in all layers to an encoder; through `#scratch`, as no buffer is copied within itself. */
+  copy(encoder: GPUCommandEncoder, from: number, to: number): void {
+    const { buffer: scratch, bytes } = this.#scratch;
+    for (const { storage } of this.layers.flatMap(({ k, v }) => [k, v])) {
+      encoder.copyBufferToBuffer(storage.buffer, storage.offset + from * bytes, scratch, 0, bytes);
+      encoder.copyBufferToBuffer(scratch, 0, storage.buffer, storage.offset + to * bytes, bytes);
+    }
+  }
+
+  #forgetOldest(): number | undefined {
+    const [page] = this.#idle;
+    if (page === undefined) return undefined;
+    this.#idle.delete(page);
+    this.#published.delete(this.#keys.get(page)!);
+    this.#keys.delete(page);
+    return page;
+  }
+}
+
+/** The key of a full page: what stands at its positions and, through the key of the page before, at all earlier ones. */
+export function pageKey(before: string, contents: readonly string[]): string {
+  return createHash('sha256').update(`${before}\n${contents.join(' ')}`).digest('base64');
+}
