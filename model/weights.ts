@@ -1,4 +1,4 @@
-import { type Quantization, quantizedShapes } from '../kernels/index.ts';
+import { isQuantized, type Quantization, quantizedShapes } from '../kernels/index.ts';
 import {
   BYTES,
   CapabilityError,
@@ -20,7 +20,7 @@ import type { StoredFormats } from './checkpoint/config.ts';
 import { checkpointError } from './checkpoint/json.ts';
 import { COLUMN_MULTIPLE, type MatrixLayout, type ReadBytes, readRows } from './checkpoint/matrix_layout.ts';
 import type { TensorInfo, TensorSource } from './checkpoint/safetensors.ts';
-import { checkTensor, formatOf, isQuantized, partNames } from './checkpoint/stored_tensors.ts';
+import { checkTensor, formatOf, partNames } from './checkpoint/stored_tensors.ts';
 import { quantizeInto } from './quantize/on_device.ts';
 
 /** Blocks start at a multiple of this many rows, so that no tile of a kernel and no pair of rows is cut. */
