@@ -36,7 +36,7 @@ interface DecodeState extends DecoderState {
   token: DeviceTensor;
   /** Tokens chosen so far, u32 [1]. */
   step: DeviceTensor;
-  /** The model's own choice at each step, u32 [capacity]. */
+  /** At each step the model's own choice and how many of its logits were not finite, u32 [capacity, 2]. */
   history: DeviceTensor;
   /** Tokens to go on with in place of the model's choices, u32 [capacity], and how many of them count, u32 [1]. */
   forced: DeviceTensor;
@@ -51,9 +51,11 @@ export class Session {
   readonly device: Device;
   /** Logits of the latest step, f32 [1, vocab]. */
   readonly logits: DeviceTensor;
-  /** The model's own choice at each step, u32 [capacity]. */
+  /** At each step the model's own choice and how many of its logits were not finite, u32 [capacity, 2]. */
   readonly history: DeviceTensor;
   readonly vocab: number;
+  /** What activations between norms and matmuls and the cache are stored as. */
+  readonly dtype: DType;
   #decoder: Phi3;
   #state: DecodeState;
   /** The final norm of the prompt's last row, [1, hidden]. */
@@ -81,6 +83,7 @@ export class Session {
     this.capacity = state.cache.capacity;
     this.logits = io.logits;
     this.vocab = io.logits.shape[1]!;
+    this.dtype = io.normed.dtype;
     this.history = state.history;
   }
 
@@ -194,14 +197,14 @@ function createState(
   capacity: number,
   owned: Owned,
 ): DecodeState {
-  const words = (name: string, count: number) => owned.keep(device.tensor(name, [count], 'u32'));
+  const words = (name: string, ...shape: number[]) => owned.keep(device.tensor(name, shape, 'u32'));
   return {
     cache: new KvCache(device, config, capacity, dtype, owned),
     ropeTable: owned.keep(device.upload(ropeTable(capacity, config.headDim, config.ropeTheta), 'rope_table')),
     position: words('position', 1),
     token: words('token', 1),
     step: words('step', 1),
-    history: words('history', capacity),
+    history: words('history', capacity, 2),
     forced: words('forced', capacity),
     forcedCount: words('forced_count', 1),
     settings: undefined,
