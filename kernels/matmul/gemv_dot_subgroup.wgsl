@@ -37,12 +37,11 @@ fn main(
   @builtin(subgroup_id) subgroup: u32,
   @builtin(num_subgroups) subgroups: u32,
   @builtin(subgroup_invocation_id) lane: u32,
-  @builtin(subgroup_size) size: u32,
 ) {
   let count = groups.x * groups.y;
   let turn = group.x + group.y * groups.x + subgroup * count;
   let blocks = params.words / WORDS;
-  let step = min(size, LANES);
+  let step = LANES / subgroups; // subgroup_size may be more than what runs, where a driver chooses it per pipeline
   for (var col = turn * 4u; col < params.outs; col += subgroups * count * 4u) {
     let cols = columns(col);
     var sums = vec4f();

@@ -39,7 +39,7 @@ function quantized(from: 'f32' | 'i8'): MatmulCase[] {
     ...[8, 24, 72, 4304, 5120, 17920].flatMap((inner) => [of(1, inner, 13), of(5, inner, 13)]),
     ...[1, 5].flatMap((rows) => [
       of(rows, 360, 14, { group: 128, activation: 'silu_gate', split: 6 }),
-      of(rows, 5120, 7, { weights: 'q8', group: 128 }),
+      of(rows, 5120, 7, { weights: 'q8', group: 128, quick: rows === 1 }),
     ]),
   ];
 }
