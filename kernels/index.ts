@@ -1,8 +1,6 @@
 export { type AdvanceState, advance } from './advance/advance.ts';
 export { argmax } from './argmax/argmax.ts';
 export { type AttentionOptions, attention, type HeadView } from './attention/attention.ts';
-export { cast } from './cast/cast.ts';
-export { dequantize } from './dequantize/dequantize.ts';
 export { type EmbedTable, embed } from './embed/embed.ts';
 export { kvAppend } from './kv_append/kv_append.ts';
 export { layerNorm } from './layer_norm/layer_norm.ts';
@@ -10,13 +8,14 @@ export { PAGE, poolShape, type SequenceRows } from './lib/pages.ts';
 export {
   dequantizeWeightsHost,
   type Int8Rows,
+  isQuantized,
   placeOf,
   type Quantization,
   type QuantizedWeights,
   quantizedShapes,
   quantizeWeightsHost,
 } from './lib/quantized.ts';
-export { type LinearOptions, linear } from './matmul/matmul.ts';
+export { type MatmulOptions, matmul } from './matmul/matmul.ts';
 export { quantizeRows } from './quantize_rows/quantize_rows.ts';
 export { quantizeWeights } from './quantize_weights/quantize_weights.ts';
 export { resizePosition } from './resize_position/resize_position.ts';
@@ -25,4 +24,4 @@ export { type RopeOptions, rope, ropeTable } from './rope/rope.ts';
 export { philox, uniformNumber } from './sample/philox.ts';
 export { chooseToken } from './sample/reference.ts';
 export { type SampleOptions, sample, uniform } from './sample/sample.ts';
-export { type Sampling, settingsTensor } from './sample/settings.ts';
+export { type Sampling, SETTINGS, settingsTensor } from './sample/settings.ts';

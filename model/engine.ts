@@ -6,7 +6,9 @@ import {
   Graph,
   type HostTensor,
   Owned,
+  Pace,
   Plan,
+  PromptError,
   type Storage,
   type Tensor,
   tensorBytes,
@@ -14,6 +16,7 @@ import {
 import type { ModelConfig } from './checkpoint/config.ts';
 import { PagePool } from './pages.ts';
 import type { Phi3 } from './phi3.ts';
+import { Queue } from './queue.ts';
 import type { Taps } from './taps.ts';
 
 type DeviceTensor = Tensor & { storage: Storage };
@@ -22,6 +25,8 @@ type DeviceTensor = Tensor & { storage: Storage };
 const CHUNK = 1024;
 /** Steps that may be on their way to the host at a time. */
 const RING = 4;
+/** Sequences that may exist at a time. */
+const SLOTS = 256;
 
 /** What one step of decoding reads and updates on the device, so that the commands of every token are the same. */
 interface DecodeState {
@@ -55,6 +60,13 @@ interface Turn {
   writeState(): void;
 }
 
+/** How large an engine is. */
+export interface EngineOptions {
+  /** Positions whose keys and values all sequences together may keep, and one of them may have. */
+  context: number;
+  reuse: boolean;
+}
+
 /**
  * What all sequences of a model run through: the pool of pages, and the plans and buffers of a chunk of a prompt and of a
  * step of decoding, each made at first use and kept. Sequences take turns.
@@ -74,22 +86,32 @@ export class Engine {
   readonly logits: DeviceTensor;
   /** Rows of the pictures' features that a chunk reads, f32 [chunkRows, hidden]. */
   readonly features: DeviceTensor;
-  /** The final norm of the last prompt's last row, [1, hidden], and whose prompt that was. */
-  readonly normed: DeviceTensor;
-  lastPrompt: object | undefined;
+  /** The final norm of a prompt's last row, [1, hidden]: as the latest chunk left it, and as the next first token reads it. */
+  #prompted: DeviceTensor;
+  #normed: DeviceTensor;
+  readonly pace: Pace;
+  /** Who uses the chunk plan. */
+  readonly chunks = new Queue();
+  /** Whether full pages are found again by later prompts. */
+  readonly reuse: boolean;
+  /** The same of every sequence, [SLOTS, hidden]. */
+  #slots: DeviceTensor;
+  #freeSlots = Array.from({ length: SLOTS }, (_, i) => i);
   #ropeTable: DeviceTensor;
   #owned: Owned;
   #chunk: Promise<Plan> | undefined;
   #decoding = new Map<string, Promise<DecodePlans>>();
   #owner: Turn | undefined;
-  #queue: Promise<unknown> = Promise.resolve();
   #ring: GPUBuffer[];
   #waiting: (() => void)[] = [];
 
   /** Throws CapabilityError or OutOfMemoryError where `context` positions cannot be kept. */
-  constructor(device: Device, { decoder: config }: ModelConfig, decoder: Phi3, dtype: DType, context: number) {
+  constructor(device: Device, { decoder: config }: ModelConfig, decoder: Phi3, dtype: DType, options: EngineOptions) {
+    const { context, reuse } = options;
     const owned = new Owned(device);
+    this.reuse = reuse;
     this.#owned = owned;
+    this.pace = new Pace(device);
     try {
       const pages = Math.ceil(context / PAGE);
       const words = (name: string, ...shape: number[]) => owned.keep(device.tensor(name, shape, 'u32'));
@@ -112,7 +134,9 @@ export class Engine {
       };
       const table = ropeTable(pages * PAGE, config.headDim, config.ropeTheta);
       this.#ropeTable = owned.keep(device.upload(table, 'rope_table'));
-      this.normed = owned.keep(device.tensor('normed', [1, config.hidden], dtype));
+      this.#prompted = owned.keep(device.tensor('prompted', [1, config.hidden], dtype));
+      this.#normed = owned.keep(device.tensor('normed', [1, config.hidden], dtype));
+      this.#slots = owned.keep(device.tensor('normed_rows', [SLOTS, config.hidden], dtype));
       this.logits = owned.keep(device.tensor('logits', [1, config.vocab], 'f32'));
       this.features = owned.keep(device.tensor('features', [this.chunkRows, config.hidden], 'f32'));
       this.#ring = Array.from({ length: RING }, () => owned.keep(device.readbackBuffer(16, 'token')));
@@ -122,26 +146,30 @@ export class Engine {
     }
   }
 
-  /** The plan of a chunk of a prompt: scalars rows and last (rows - 1), inputs ids, places, tables; leaves `normed`. */
+  /** The plan of a chunk of a prompt: scalars rows, last (rows - 1) and keys, inputs ids, places, tables; leaves `prompted`. */
   chunk(): Promise<Plan> {
-    this.#chunk ??= this.planChunk();
+    this.#chunk ??= this.#planChunk(this.chunkRows).then((plan) => this.#owned.keep(plan));
     return this.#chunk;
   }
 
-  /** The same, made for the moment, with copies of the stages that somebody wants. */
-  async planChunk(taps?: Taps): Promise<Plan> {
+  /** The same for so many rows, with copies of the stages that somebody wants; the caller disposes of it. */
+  planTapped(taps: Taps, rows: number): Promise<Plan> {
+    return this.#planChunk(rows, taps);
+  }
+
+  async #planChunk(most: number, taps?: Taps): Promise<Plan> {
     const graph = new Graph(this.device, { taps: (name) => taps?.wants(name) ?? false });
-    const rows = graph.scalar('rows', this.chunkRows);
-    const last = graph.scalar('last', this.chunkRows - 1);
-    const ids = graph.input('ids', [this.chunkRows], 'u32', rows);
-    const places = graph.input('places', [this.chunkRows, 2], 'u32', rows);
+    const rows = graph.scalar('rows', most);
+    const last = graph.scalar('last', most - 1);
+    const keys = graph.scalar('keys', this.pool.pages * PAGE);
+    const ids = graph.input('ids', [most], 'u32', rows);
+    const places = graph.input('places', [most, 2], 'u32', rows);
     const tables = graph.input('tables', [1, this.pool.pages], 'u32');
     const x = this.decoder.embed(graph, ids, asMatrix(this.features));
-    const state = { pool: this.pool, ropeTable: this.#ropeTable, places, tables };
+    const state = { pool: this.pool, ropeTable: this.#ropeTable, places, tables, keys };
     const normed = this.decoder.finalNorm(graph, this.decoder.layers(graph, x, state), last);
-    graph.output('normed', normed, this.normed.storage);
-    const plan = await Plan.create(graph);
-    return taps ? plan : this.#owned.keep(plan);
+    graph.output('normed', normed, this.#prompted.storage);
+    return Plan.create(graph);
   }
 
   /** The plans of decoding, greedily or by chance. */
@@ -159,12 +187,10 @@ export class Engine {
     return this.#owner === turn;
   }
 
-  /** Gives the state on the device to a sequence once the steps of the one before have reached the host. */
+  /** Gives the state on the device to a sequence, once its own steps have reached the host; those of others are ahead in the queue. */
   async acquire(turn: Turn): Promise<void> {
-    const owner = this.#owner;
-    if (owner === turn) return;
-    await owner?.settled();
-    if (this.#owner !== owner) return this.acquire(turn);
+    await turn.settled();
+    if (this.#owner === turn) return;
     this.#owner = turn;
     turn.writeState();
   }
@@ -174,11 +200,36 @@ export class Engine {
     if (this.#owner === turn) this.#owner = undefined;
   }
 
-  /** Runs bodies that use the chunk plan one after the other. */
-  exclusive<T>(body: () => Promise<T>): Promise<T> {
-    const result = this.#queue.then(body);
-    this.#queue = result.catch(() => {});
-    return result;
+  /** Room for the last row of a sequence's prompt; throws PromptError where too many sequences exist. */
+  takeSlot(): number {
+    const slot = this.#freeSlots.pop();
+    if (slot !== undefined) return slot;
+    throw new PromptError(
+      `session: expected at most ${SLOTS} sequences with a prompt at a time, got one more; dispose of some`,
+    );
+  }
+
+  giveSlot(slot: number): void {
+    this.#freeSlots.push(slot);
+  }
+
+  /** Appends a copy of the latest chunk's last row into a slot. */
+  keepRow(encoder: GPUCommandEncoder, slot: number): void {
+    const bytes = tensorBytes(this.#prompted);
+    encoder.copyBufferToBuffer(this.#prompted.storage.buffer, 0, this.#slots.storage.buffer, slot * bytes, bytes);
+  }
+
+  /** Appends a copy of a slot to where the first token of an answer reads it. */
+  placeRow(encoder: GPUCommandEncoder, slot: number): void {
+    const bytes = tensorBytes(this.#normed);
+    encoder.copyBufferToBuffer(this.#slots.storage.buffer, slot * bytes, this.#normed.storage.buffer, 0, bytes);
+  }
+
+  /** Appends a copy of a slot into another one. */
+  copyRow(encoder: GPUCommandEncoder, from: number, to: number): void {
+    this.placeRow(encoder, from);
+    const bytes = tensorBytes(this.#normed);
+    encoder.copyBufferToBuffer(this.#normed.storage.buffer, 0, this.#slots.storage.buffer, to * bytes, bytes);
   }
 
   /** A buffer in which a token comes to the host; resolves when one is free. */
@@ -200,7 +251,7 @@ export class Engine {
   async #planDecoding(sampled: boolean): Promise<DecodePlans> {
     const { state, decoder } = this;
     const head = new Graph(this.device);
-    this.#recordHead(head, this.normed, sampled);
+    this.#recordHead(head, this.#normed, sampled);
     const step = new Graph(this.device);
     const keys = step.scalar('keys', this.pool.pages * PAGE);
     const x = decoder.embed(step, state.token);

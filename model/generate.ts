@@ -1,71 +1,17 @@
-import { Owned, PromptError, type Storage, type Tensor } from '../runtime/index.ts';
-import { type ImageFeatures, joinFeatures, type Phi4Vision } from './phi4_vision.ts';
+import { PromptError } from '../runtime/index.ts';
+import { type Phi4Vision, PromptPicture } from './phi4_vision.ts';
 import type { Processor, Prompt } from './processor.ts';
-import type { Session, SessionOptions } from './session.ts';
+import type { DecodedToken, DecodeOptions, PromptImage, Session, SessionOptions } from './session.ts';
 import { splitAnswer } from './text/chat.ts';
 
-/** Steps submitted before the token of the first of them is awaited. */
-const STEPS_AHEAD = 3;
-
-/** How to decode; a forced token replaces the model's choice as the input of the next step. */
-export interface DecodeOptions {
-  /** Tokens to decode at most. */
-  steps: number;
-  forced?: Uint32Array;
-  /** Logits of every step are copied here, f32 [steps, vocab], where given. */
-  logits?: Tensor;
-}
-
-/** The model's choice at one step, and when it reached the host (milliseconds of performance.now). */
-export interface DecodedToken {
-  token: number;
-  at: number;
-}
-
 /**
- * Decodes after a prefill, a few steps ahead of the tokens it yields; the caller stops by leaving the loop.
- * Throws PromptError where prompt and steps pass the session's capacity, DeviceLostError when the device goes away.
+ * Decodes after a prompt, a few steps ahead of the tokens it yields; the caller stops by leaving the loop, and the steps on their
+ * way are dropped. Throws PromptError where the session holds no prompt, or prompt and steps pass its capacity; NotFiniteError in
+ * place of a token whose logits are not all finite; OutOfMemoryError where the pool has no page left; DeviceLostError when the
+ * device goes away; the signal's reason once it is aborted.
  */
-export async function* decode(
-  session: Session,
-  { steps, forced, logits }: DecodeOptions,
-): AsyncGenerator<DecodedToken> {
-  const { device, capacity, promptLength } = session;
-  if (promptLength + steps - 1 > capacity) {
-    throw new PromptError(
-      `decode: expected at most ${capacity} positions, got ${promptLength} of prompt and ${steps} steps; allow a longer context`,
-    );
-  }
-  const ring = Array.from({ length: STEPS_AHEAD }, () => device.readbackBuffer(16, 'token'));
-  const pending: Promise<DecodedToken>[] = [];
-  try {
-    for (let step = 0; step < steps; step++) {
-      if (pending.length === STEPS_AHEAD) yield await pending.shift()!;
-      const encoder = step === 0 ? session.start(forced) : session.step();
-      const staging = ring[step % STEPS_AHEAD]!;
-      encoder.copyBufferToBuffer(session.history.storage.buffer, step * 4, staging, 0, 4);
-      if (logits) copyRow(encoder, session, logits.storage!, step);
-      device.submit(encoder, 'decode');
-      const token = readToken(session, staging);
-      token.catch(() => {}); // it is awaited later; until then a lost device must not count as unhandled
-      pending.push(token);
-    }
-    while (pending.length > 0) yield await pending.shift()!;
-  } finally {
-    await Promise.allSettled(pending);
-    for (const buffer of ring) device.free(buffer);
-  }
-}
-
-function copyRow(encoder: GPUCommandEncoder, { logits, vocab }: Session, target: Storage, step: number): void {
-  encoder.copyBufferToBuffer(logits.storage.buffer, 0, target.buffer, target.offset + step * vocab * 4, vocab * 4);
-}
-
-async function readToken({ device }: Session, staging: GPUBuffer): Promise<DecodedToken> {
-  const bytes = await device.map(staging);
-  const token = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
-  staging.unmap();
-  return { token, at: performance.now() };
+export function decode(session: Session, options: DecodeOptions): AsyncGenerator<DecodedToken> {
+  return session.decode(options);
 }
 
 /** How to answer; every field is optional. */
@@ -100,14 +46,14 @@ export interface Answer {
 
 const MAX_TOKENS = 4096;
 
-/** Positions of a prompt and the longest answer to it: the capacity that generate() gives its session. */
-export function answerCapacity({ ids, context }: Prompt, maxTokens = MAX_TOKENS): number {
-  return ids.length + Math.min(maxTokens, context - ids.length + 1);
+/** Tokens of the longest answer to a prompt. */
+export function answerSteps({ ids, context }: Prompt, maxTokens = MAX_TOKENS): number {
+  return Math.min(maxTokens, context - ids.length + 1);
 }
 
 /**
  * Answers a prompt: encodes its pictures, fills the KV cache, decodes until an end token, maxTokens or the context's end.
- * Throws OutOfMemoryError or CapabilityError where the cache does not fit, DeviceLostError.
+ * Throws OutOfMemoryError or CapabilityError where the cache does not fit, NotFiniteError, DeviceLostError.
  */
 export async function generate(
   model: Phi4Vision,
@@ -123,9 +69,15 @@ export async function generate(
       `generate: maxTokens: expected an integer from 1 on, got ${maxTokens}; ask for one token at least`,
     );
   }
-  const capacity = answerCapacity(prompt, maxTokens);
-  const session = await prefill(model, prompt, { capacity, sampling: options.sampling }, options.releaseVision);
+  const images = prompt.pictures.map((patches) => new PromptPicture(patches));
+  let session: Session | undefined;
   try {
+    if (options.releaseVision) {
+      await model.encodeImages(images);
+      model.releaseVision();
+    }
+    session = await model.session({ sampling: options.sampling });
+    await prefill(model, session, ids, images);
     const text = processor.tokenizer.stream({ skipSpecial: true });
     const pieces: string[] = [];
     const emit = (piece: string) => {
@@ -135,7 +87,7 @@ export async function generate(
     };
     const arrivals: number[] = [];
     let finishReason: Answer['finishReason'] = 'length';
-    for await (const { token, at } of decode(session, { steps: capacity - ids.length })) {
+    for await (const { token, at } of decode(session, { steps: answerSteps(prompt, maxTokens) })) {
       arrivals.push(at);
       if (model.config.tokens.eos.includes(token)) {
         finishReason = 'stop';
@@ -158,28 +110,19 @@ export async function generate(
       tokensPerSecond: newTokens > 1 ? ((newTokens - 1) * 1000) / (last - first) : 0,
     };
   } finally {
-    session.dispose();
+    session?.dispose();
+    for (const image of images) image.dispose();
   }
 }
 
-/** A session that has run the prompt; the cache is made after its pictures are encoded, and their features are freed. */
-async function prefill(
+/** Runs a prompt, for which only those of its pictures are encoded whose positions are not known yet. */
+function prefill(
   model: Phi4Vision,
-  { ids, pictures }: Prompt,
-  options: SessionOptions,
-  releaseVision = false,
-): Promise<Session> {
-  const images: ImageFeatures[] = [];
-  const owned = new Owned(model.device);
-  try {
-    for (const patches of pictures) images.push(await model.encodeImage(patches));
-    if (releaseVision) model.releaseVision();
-    return await owned.orFree(async () => {
-      const session = owned.keep(await model.session(options));
-      await session.prefill(ids, joinFeatures(images));
-      return session;
-    });
-  } finally {
-    for (const image of images) image.dispose();
-  }
+  session: Session,
+  ids: Uint32Array,
+  images: readonly PromptPicture[],
+): Promise<void> {
+  const encode = (wanted: readonly PromptImage[]) =>
+    model.encodeImages(images.filter((image) => wanted.includes(image)));
+  return session.prefill(ids, { images, encode });
 }

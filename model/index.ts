@@ -6,7 +6,7 @@ export {
   type StoredFormats,
 } from './checkpoint/config.ts';
 export { Checkpoint, SafetensorsFile, type TensorSource } from './checkpoint/safetensors.ts';
-export { formatOf, isQuantized, partNames } from './checkpoint/stored_tensors.ts';
+export { formatOf, partNames } from './checkpoint/stored_tensors.ts';
 export { type SynthesizeOptions, synthesizeCheckpoint } from './checkpoint/synthesize.ts';
 export {
   openSynthetic,
@@ -17,9 +17,7 @@ export {
 } from './checkpoint/synthetic.ts';
 export {
   type Answer,
-  answerCapacity,
-  type DecodedToken,
-  type DecodeOptions,
+  answerSteps,
   decode,
   type GenerateOptions,
   generate,
@@ -27,13 +25,20 @@ export {
 export { type Patches, processImage, type RgbImage } from './image/patches.ts';
 export { readImage } from './image/read_image.ts';
 export { assertFits, type MemoryPlan, type MemoryRow, planMemory, type Workload } from './memory_plan.ts';
-export { type ImageFeatures, joinFeatures, type LoadOptions, Phi4Vision } from './phi4_vision.ts';
+export { type ImageFeatures, type LoadOptions, Phi4Vision, PromptPicture } from './phi4_vision.ts';
 export { Processor, type Prompt, type PromptOptions } from './processor.ts';
 export type { TensorReport } from './quantize/folder.ts';
 export { quantizeOnDevice } from './quantize/on_device.ts';
 export { type QuantizeOptions, quantizeCheckpoint } from './quantize/quantize.ts';
 export { checkSampling, sampleHost } from './sampler.ts';
-export type { Session, SessionOptions } from './session.ts';
+export type {
+  DecodedToken,
+  DecodeOptions,
+  PrefillOptions,
+  PromptImage,
+  Session,
+  SessionOptions,
+} from './session.ts';
 export type { Taps } from './taps.ts';
 export { ChatTemplate, type Message, type Mode, splitAnswer } from './text/chat.ts';
 export { checkLength, encodePrompt, expandImages, IMAGE_ID } from './text/prompt.ts';

@@ -1,17 +1,14 @@
-import { type BufferInUse, type Device, DryRunDevice, elements, tensorBytes } from '../runtime/index.ts';
+import { type BufferInUse, type Device, DryRunDevice, elements } from '../runtime/index.ts';
 import type { ModelConfig } from './checkpoint/config.ts';
 import type { TensorSource } from './checkpoint/safetensors.ts';
 import type { Patches } from './image/patches.ts';
-import { type ImageFeatures, joinFeatures, type LoadOptions, Phi4Vision } from './phi4_vision.ts';
-import type { SessionOptions } from './session.ts';
+import { type LoadOptions, Phi4Vision, PromptPicture } from './phi4_vision.ts';
 
 /** What is to be run on a model; every field is optional. */
 export interface Workload {
   load?: LoadOptions;
-  /** By default as many positions as the configuration allows, and greedy decoding. */
-  session?: SessionOptions;
-  /** Positions of the prompt, its pictures' included; by default all that the session holds but one. */
-  promptLength?: number;
+  /** Whether tokens are drawn; greedy unless told. */
+  sampled?: boolean;
   /** The grid of patches of each picture; by default one picture of as many as the configuration allows. */
   grids?: readonly Patches['grid'][];
   /** Whether the weights that only pictures need are freed once all are encoded. */
@@ -32,19 +29,16 @@ export interface MemoryPlan {
   limits: { buffer: number; binding: number };
   /** What the machine has free where the adapter is a software one; WebGPU does not say what a GPU has. */
   available: number | undefined;
-  /** Positions of prompt and answer, and patches of the pictures. */
+  /** Positions of all sequences together, and patches of the pictures. */
   positions: number;
   patches: number;
   weights: readonly MemoryRow[];
-  /** KV cache, state, and temporaries of one step of decoding. */
-  session: readonly MemoryRow[];
-  /** Features of the pictures, from encoding until the prompt has run. */
-  features: number;
-  /** Temporaries while one picture is encoded, and while the prompt runs. */
-  encoding: number;
-  prefill: number;
+  /** The plan that encodes pictures, and the pictures kept and in use. */
+  encoder: readonly MemoryRow[];
+  /** KV cache, state, and the plans of a chunk of a prompt and of a step of decoding. */
+  decoder: readonly MemoryRow[];
   /** In use at most during each phase. */
-  peaks: { loading: number; encoding: number; prefill: number; decoding: number };
+  peaks: { loading: number; encoding: number; answering: number };
   /** The largest of these. */
   peak: number;
 }
@@ -58,11 +52,16 @@ const WEIGHTS: Labels = [
   [/lm_head/, 'lm_head'],
   [/^/, 'decoder layers'],
 ];
-const SESSION: Labels = [
-  [/_cache$/, 'KV cache'],
-  [/^(slot \d+|params)$/, 'decode step'],
+const ENCODER: Labels = [
+  [/features$/, 'pictures'],
+  [/^/, 'encoding'],
+];
+const PROMPT: Labels = [
+  [/_pool$|^page$/, 'KV cache'],
+  [/^(slot \d+|params|ids|places|tables)$/, 'prompt chunk'],
   [/^/, 'state'],
 ];
+const STEP: Labels = [[/^/, 'decode step']];
 
 /**
  * What loading the tensors of a configuration and running a workload takes: the real code runs, on a device that only
@@ -74,67 +73,35 @@ export async function planMemory(
   source: TensorSource,
   workload: Workload = {},
 ): Promise<MemoryPlan> {
-  const { session = { capacity: config.contextLimit } } = workload;
-  const { grids = [{ rows: 1, cols: config.image.maxPatches }] } = workload;
+  const { grids = [{ rows: 1, cols: config.image.maxPatches }], sampled = false, releaseVision = false } = workload;
   const counter = new DryRunDevice(device);
   const load = { ...workload.load, verify: false, progress: undefined };
-  const loading = await watch(counter, () => Phi4Vision.fromSource(counter, config, source, load));
-  const weights = rowsOf(counter.inUse(), WEIGHTS);
-  const run = await dryRun(counter, loading.result, { ...workload, session, grids });
-  const peaks = { loading: loading.peak, ...run.peaks };
+  const loading = await watch(counter, () => Phi4Vision.fromSource(counter, config, source, load), WEIGHTS);
+  const model = loading.result;
+  const pictures = grids.map((grid) => new PromptPicture(blank(grid, config)));
+  const encoding = await watch(counter, () => (grids.length > 0 ? model.encodeImages(pictures) : undefined), ENCODER);
+  if (releaseVision) model.releaseVision();
+  const prompt = await watch(counter, async () => (await model.session()).prefill(new Uint32Array(1)), PROMPT);
+  const step = await watch(counter, () => model.engine.decodePlans(sampled), STEP);
+  const peaks = { loading: loading.peak, encoding: encoding.peak, answering: Math.max(prompt.peak, step.peak) };
   return {
     adapter: device.name,
     limits: { buffer: device.limits.maxBufferSize, binding: device.limits.maxStorageBufferBindingSize },
     available: device.available,
-    positions: session.capacity,
+    positions: model.engine.capacity,
     patches: grids.reduce((sum, { rows, cols }) => sum + rows * cols, 0),
-    weights,
-    ...run,
+    weights: loading.rows,
+    encoder: encoding.rows,
+    decoder: [...prompt.rows, ...step.rows],
     peaks,
     peak: Math.max(...Object.values(peaks)),
   };
 }
 
-/** Encodes, makes a session and runs a prompt in the order of generate(). */
-async function dryRun(
-  counter: DryRunDevice,
-  model: Phi4Vision,
-  {
-    session: options,
-    grids,
-    promptLength = options.capacity - 1,
-    releaseVision,
-  }: Workload & Required<Pick<Workload, 'session' | 'grids'>>,
-) {
-  const encoding = await watch(counter, () => encodeAll(model, grids));
-  const images = encoding.result;
-  if (releaseVision) model.releaseVision();
-  const before = counter.inUse().length;
-  const sequence = await model.session(options);
-  const session = rowsOf(counter.inUse().slice(before), SESSION);
-  const prefill = await watch(counter, () => sequence.prefill(new Uint32Array(promptLength), joinFeatures(images)));
-  for (const image of images) image.dispose();
-  return {
-    session,
-    features: images.reduce((sum, { features }) => sum + tensorBytes(features), 0),
-    encoding: encoding.temporaries,
-    prefill: prefill.temporaries,
-    peaks: { encoding: encoding.peak, prefill: prefill.peak, decoding: counter.memory.current },
-  };
-}
-
 /** Throws OutOfMemoryError with the parts of the plan where a software adapter's machine has less free. */
-export function assertFits(device: Device, { peak, weights, session, encoding, prefill, features }: MemoryPlan): void {
-  const parts = [...weights, ...session, { part: 'features', bytes: features }];
-  const temporaries = Math.max(encoding, prefill);
-  const listed = [...parts, { part: 'temporaries', bytes: temporaries }].map(({ part, bytes }) => `${part} ${bytes}`);
+export function assertFits(device: Device, { peak, weights, encoder, decoder }: MemoryPlan): void {
+  const listed = [...weights, ...encoder, ...decoder].map(({ part, bytes }) => `${part} ${bytes}`);
   device.assertRoom(peak, `memory (${listed.join(', ')})`);
-}
-
-async function encodeAll(model: Phi4Vision, grids: readonly Patches['grid'][]): Promise<ImageFeatures[]> {
-  const images: ImageFeatures[] = [];
-  for (const grid of grids) images.push(await model.encodeImage(blank(grid, model.config)));
-  return images;
 }
 
 /** A picture of zeros. */
@@ -143,11 +110,14 @@ function blank(grid: Patches['grid'], { vision }: ModelConfig): Patches {
   return { grid, pixels: { shape, dtype: 'f32', data: new Float32Array(elements(shape)) } };
 }
 
-/** What is in use at most during `body`, and how much of that is free again at its end. */
-async function watch<T>({ memory }: Device, body: () => Promise<T>) {
+/** What is in use at most during `body`, and what came into use by its end, by part. */
+async function watch<T>(counter: DryRunDevice, body: () => T, labels: Labels) {
+  const { memory } = counter;
+  const before = counter.inUse().length;
   memory.peak = memory.current;
   const result = await body();
-  return { result, peak: memory.peak, temporaries: memory.peak - memory.current };
+  const fresh = counter.inUse().slice(before);
+  return { result, peak: memory.peak, rows: rowsOf(fresh, labels) };
 }
 
 /** The bytes of buffers by part, and in each by format. */

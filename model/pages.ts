@@ -130,5 +130,7 @@ export class PagePool {
 
 /** The key of a full page: what stands at its positions and, through the key of the page before, at all earlier ones. */
 export function pageKey(before: string, contents: readonly string[]): string {
-  return createHash('sha256').update(`${before}\n${contents.join(' ')}`).digest('base64');
+  return createHash('sha256')
+    .update(`${before}\n${contents.join(' ')}`)
+    .digest('base64');
 }

@@ -2,8 +2,9 @@ import {
   attention,
   embed,
   type Int8Rows,
+  isQuantized,
   kvAppend,
-  linear,
+  matmul,
   PAGE,
   quantizeRows,
   rmsNorm,
@@ -13,7 +14,6 @@ import {
 import type { Amount, DType, Graph, Matrix, Tensor } from '../runtime/index.ts';
 import type { ModelConfig } from './checkpoint/config.ts';
 import { interleaved, plain } from './checkpoint/matrix_layout.ts';
-import { isQuantized } from './checkpoint/stored_tensors.ts';
 import type { PagePool } from './pages.ts';
 import type { WeightStore } from './weights.ts';
 
@@ -30,6 +30,8 @@ interface Layer {
 export interface DecoderState extends SequenceRows {
   pool: PagePool;
   ropeTable: Tensor;
+  /** Keys that any row sees at most; by default all that a table holds. */
+  keys?: Amount;
 }
 
 /** How activations between norms and matmuls are stored, and whether quantised weights take them as 8-bit integers. */
@@ -97,7 +99,7 @@ export class Phi3 {
 
   /** Records lm_head for one normed row; returns logits f32 [1, vocab]. */
   logits(g: Graph, normed: Tensor): Tensor {
-    return g.scope('head', () => linear(g, this.#rows(g, normed, this.#lmHead), this.#lmHead));
+    return g.scope('head', () => matmul(g, this.#rows(g, normed, this.#lmHead), this.#lmHead));
   }
 
   /** Rows as a weight takes them. */
@@ -107,23 +109,23 @@ export class Phi3 {
 
   #layer(g: Graph, x: Tensor, layer: Layer, pools: { k: Tensor; v: Tensor }, state: DecoderState): Tensor {
     const { heads, kvHeads, headDim, rmsNormEps } = this.#config;
-    const { places, tables, ropeTable } = state;
+    const { places, tables, ropeTable, keys } = state;
     const { as } = this.#activations;
     const mixed = g.scope('attn', () => {
       const normed = rmsNorm(g, x, layer.inputNorm, rmsNormEps, { as });
-      const qkv = linear(g, this.#rows(g, normed, layer.qkv), layer.qkv);
+      const qkv = matmul(g, this.#rows(g, normed, layer.qkv), layer.qkv);
       const rotated = rope(g, qkv, ropeTable, places, { heads: heads + kvHeads, headDim });
       kvAppend(g, rotated, heads * headDim, qkv, (heads + kvHeads) * headDim, { places, tables }, pools);
       const q = { tensor: rotated, offset: 0, headStride: headDim, rowStride: (heads + kvHeads) * headDim };
       const paged = (tensor: Tensor) => ({ tensor, offset: 0, headStride: PAGE * headDim, rowStride: headDim });
-      const kv = { places, tables, pageStride: kvHeads * PAGE * headDim };
+      const kv = { places, tables, pageStride: kvHeads * PAGE * headDim, ...(keys !== undefined && { keys }) };
       const values = attention(g, { q, k: paged(pools.k), v: paged(pools.v), kv, heads, kvHeads, headDim, as });
-      return linear(g, this.#rows(g, values, layer.out), layer.out, { residual: x });
+      return matmul(g, this.#rows(g, values, layer.out), layer.out, { residual: x });
     });
     return g.scope('mlp', () => {
       const normed = rmsNorm(g, mixed, layer.postNorm, rmsNormEps, { as });
-      const gated = linear(g, this.#rows(g, normed, layer.gateUp), layer.gateUp, { activation: 'silu_gate', as });
-      return linear(g, this.#rows(g, gated, layer.down), layer.down, { residual: mixed });
+      const gated = matmul(g, this.#rows(g, normed, layer.gateUp), layer.gateUp, { activation: 'silu_gate', as });
+      return matmul(g, this.#rows(g, gated, layer.down), layer.down, { residual: mixed });
     });
   }
 }

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import {
   CapabilityError,
@@ -5,9 +6,12 @@ import {
   type Device,
   type DType,
   Graph,
-  type Matrix,
   Owned,
+  Pace,
+  type PieceOptions,
   Plan,
+  runInPieces,
+  type Storage,
   type Tensor,
   UsageError,
 } from '../runtime/index.ts';
@@ -22,16 +26,27 @@ import {
 import { checkpointError } from './checkpoint/json.ts';
 import { Checkpoint, INDEX, type TensorSource } from './checkpoint/safetensors.ts';
 import { bytesOf, checkTensors, storedTensors } from './checkpoint/stored_tensors.ts';
+import { Engine, type EngineOptions } from './engine.ts';
+import { FeatureStore, featuresTensor } from './features.ts';
 import type { Patches } from './image/patches.ts';
 import { Phi3 } from './phi3.ts';
 import { Projector } from './projector.ts';
-import { Session, type SessionOptions } from './session.ts';
+import { Queue } from './queue.ts';
+import { type PromptImage, Session, type SessionOptions } from './session.ts';
 import { Siglip2 } from './siglip2.ts';
 import { type Taps, takeTaps } from './taps.ts';
 import { WeightStore } from './weights.ts';
 
+type DeviceTensor = Tensor & { storage: Storage };
+
 /** How to load a model; every field is optional. */
 export interface LoadOptions {
+  /** Positions whose keys and values all sequences together may keep; by default the configuration's limit. */
+  context?: number;
+  /** Rows of encoded pictures that are kept for prompts to come; by default those of one picture of the largest size. */
+  pictureRows?: number;
+  /** Whether prompts that come find again what earlier ones computed, pages and pictures; true unless told. */
+  reuse?: boolean;
   /** What activations between norms and matmuls and the KV cache are stored as; sums are f32 either way. */
   dtype?: 'f32' | 'f16';
   /** Whether int4 and int8 weights of the decoder take activations as 8-bit integers, for integer dot products; less exact. */
@@ -44,13 +59,34 @@ export interface LoadOptions {
   progress?: (loaded: number, total: number) => void;
 }
 
-/** One picture in the decoder's space, on the device. */
-export interface ImageFeatures {
-  grid: Patches['grid'];
-  /** f32 [rows * cols, hidden]. */
-  features: Tensor;
-  dispose(): void;
+/** A picture on its way into the decoder's space. */
+export class PromptPicture implements PromptImage {
+  readonly patches: Patches;
+  readonly grid: Patches['grid'];
+  readonly digest: string;
+  readonly rows: number;
+  /** f32 [rows, hidden] on the device, once the model has encoded it. */
+  features: DeviceTensor | undefined;
+  /** Lets go of the features. */
+  release: () => void = () => {};
+
+  constructor(patches: Patches) {
+    const { grid, pixels } = patches;
+    this.patches = patches;
+    this.grid = grid;
+    this.rows = grid.rows * grid.cols;
+    this.digest = createHash('sha256').update(`${grid.rows} ${grid.cols} `).update(pixels.data).digest('base64');
+  }
+
+  dispose(): void {
+    this.features = undefined;
+    this.release();
+    this.release = () => {};
+  }
 }
+
+/** A picture whose features are on the device until it is disposed of. */
+export type ImageFeatures = PromptPicture & { features: DeviceTensor };
 
 /** Phi-4-reasoning-vision on one device: encoder, projector and decoder of one model folder. */
 export class Phi4Vision {
@@ -63,14 +99,30 @@ export class Phi4Vision {
   #vision: Siglip2;
   #projector: Projector;
   #owned: Owned;
+  #engineOptions: EngineOptions;
+  #pictureRows: number;
+  #passes = new Queue();
+  #engine: Engine | undefined;
+  #pace: Pace;
+  /** The plan that encodes pictures, and where they are kept; freed with the vision weights. */
+  #encoder: Promise<{ plan: Plan; features: DeviceTensor; store: FeatureStore }> | undefined;
   /** The weights of encoder and projector; undefined once they are released. */
   #visionWeights: Owned | undefined;
 
-  private constructor(device: Device, config: ModelConfig, dtype: DType, parts: Parts, store: WeightStore) {
+  private constructor(device: Device, config: ModelConfig, parts: Parts, store: WeightStore, options: LoadOptions) {
     const known = new Set(storedTensors(config, expectedTensors(config)).map(({ name }) => name));
     this.device = device;
     this.config = config;
+    const {
+      dtype = 'f32',
+      context = config.contextLimit,
+      pictureRows = config.image.maxPatches,
+      reuse = true,
+    } = options;
     this.dtype = dtype;
+    this.#engineOptions = { context, reuse };
+    this.#pictureRows = reuse ? pictureRows : 0;
+    this.#pace = new Pace(device);
     this.decoder = parts.decoder;
     this.#vision = parts.vision;
     this.#projector = parts.projector;
@@ -125,12 +177,13 @@ export class Phi4Vision {
         decoder: await Phi3.load(store, config.decoder, { as: dtype, int8: int8Activations }),
       };
       await device.idle();
-      return new Phi4Vision(device, config, dtype, parts, store);
+      return new Phi4Vision(device, config, parts, store, { ...options, dtype });
     });
   }
 
-  /** Frees the weights. */
+  /** Frees the weights, the pages and the plans. */
   dispose(): void {
+    this.#engine?.dispose();
     this.#owned.free();
     this.device.reclaim();
   }
@@ -142,36 +195,130 @@ export class Phi4Vision {
     this.device.reclaim();
   }
 
-  /**
-   * Encodes and projects one picture; the features stay on the device until disposed of. DaybreakError once the vision
-   * weights are released.
-   */
+  /** Encodes and projects one picture, or takes it out of those kept; see encodeImages. */
   async encodeImage(patches: Patches, taps?: Taps): Promise<ImageFeatures> {
+    const picture = new PromptPicture(patches);
+    if (taps) await this.#encodeTapped(picture, taps);
+    else await this.encodeImages([picture]);
+    return picture as ImageFeatures;
+  }
+
+  /**
+   * Encodes and projects pictures, several in one pass where they fit it, and takes those out that are kept; their features stay on
+   * the device until each is disposed of. DaybreakError once the vision weights are released; where it throws, none is encoded.
+   */
+  encodeImages(pictures: readonly PromptPicture[], options: PieceOptions = {}): Promise<void> {
+    return this.#passes.run(() => this.#encodeAll(pictures, options));
+  }
+
+  async #encodeAll(pictures: readonly PromptPicture[], options: PieceOptions): Promise<void> {
+    const { store } = await this.#encoding();
+    const fresh = pictures.filter((picture) => {
+      const kept = store.find(picture.digest);
+      if (kept) this.#give(picture, kept, () => store.release(picture.digest));
+      return !kept;
+    });
+    const passes = packed(fresh, this.config.image.maxPatches);
+    try {
+      for (const [i, pass] of passes.entries()) {
+        const progress = (share: number) => options.progress?.((i + share) / passes.length);
+        await this.#encodePass(pass, { ...options, progress });
+      }
+    } catch (error) {
+      for (const picture of pictures) picture.dispose();
+      throw error;
+    }
+  }
+
+  async #encodePass(pictures: readonly PromptPicture[], options: PieceOptions): Promise<void> {
+    const { plan, features } = await this.#encoding();
+    const { inputs, scalars } = this.#vision.packed(pictures.map(({ patches }) => patches));
+    plan.setScalars(scalars);
+    plan.setInputs(inputs);
+    await runInPieces(this.device, plan, this.#pace, options);
+    let row = 0;
+    const encoder = this.device.gpu.createCommandEncoder();
+    for (const picture of pictures) {
+      await this.#place(picture);
+      const { buffer, offset, bytes } = picture.features!.storage;
+      const rowBytes = bytes / picture.rows;
+      encoder.copyBufferToBuffer(features.storage.buffer, row * rowBytes, buffer, offset, bytes);
+      row += picture.rows;
+    }
+    this.device.submit(encoder, 'features');
+  }
+
+  /** Makes room for a picture's features: among those kept, or where these leave none, in memory of its own. */
+  async #place(picture: PromptPicture): Promise<void> {
+    const { store } = await this.#encoding();
+    const place = store.make(picture.digest, picture.rows);
+    if (place) {
+      this.#give(picture, place, () => store.release(picture.digest));
+      return;
+    }
+    const own = this.device.alloc(picture.rows * this.config.decoder.hidden * 4, 'features');
+    this.#give(picture, own, () => this.device.free(own));
+  }
+
+  #give(picture: PromptPicture, storage: Storage, release: () => void): void {
+    picture.features = featuresTensor(storage, picture.rows, this.config.decoder.hidden);
+    picture.release = release;
+  }
+
+  /** Encodes one picture with a plan of its own, which keeps copies of stages. */
+  async #encodeTapped(picture: PromptPicture, taps: Taps): Promise<void> {
+    const owned = new Owned(this.device);
+    return owned.orFree(async () => {
+      const { plan, features } = await this.#planEncoder(picture.rows, owned, taps);
+      const { inputs, scalars } = this.#vision.packed([picture.patches]);
+      plan.run(inputs, scalars);
+      await this.device.idle();
+      await takeTaps(this.device, plan, taps);
+      plan.dispose();
+      this.#give(picture, features.storage, () => owned.free());
+    });
+  }
+
+  #encoding() {
+    this.#encoder ??= this.#planEncoding();
+    return this.#encoder;
+  }
+
+  async #planEncoding() {
+    const [kept, passing] = [new Owned(this.device), new Owned(this.device)];
+    const made = await kept.orFree(() =>
+      passing.orFree(async () => {
+        const store = new FeatureStore(this.device, this.#pictureRows, this.config.decoder.hidden, kept);
+        return { ...(await this.#planEncoder(this.config.image.maxPatches, passing)), store };
+      }),
+    );
+    this.#owned.keep({ dispose: () => kept.free() });
+    this.#visionWeights?.keep({ dispose: () => passing.free() });
+    return made;
+  }
+
+  async #planEncoder(patches: number, owned: Owned, taps?: Taps) {
     if (!this.#visionWeights) {
       throw new DaybreakError(
         'model: picture: expected vision weights on the device, got them released; load it again',
       );
     }
-    const { grid } = patches;
-    const owned = new Owned(this.device);
-    return owned.orFree(async () => {
-      const shape = [grid.rows * grid.cols, this.config.decoder.hidden];
-      const features = owned.keep(this.device.tensor('features', shape, 'f32'));
-      const graph = new Graph(this.device, { taps: (name) => taps?.wants(name) ?? false });
-      const encoded = graph.tap('vis_sel', this.#vision.record(graph, grid));
-      graph.output('features', this.#projector.record(graph, encoded), features.storage);
-      const plan = owned.keep(await Plan.create(graph));
-      plan.run(this.#vision.inputs(patches));
-      await this.device.idle();
-      await takeTaps(this.device, plan, taps);
-      plan.dispose();
-      return { grid, features, dispose: () => owned.free() };
-    });
+    const features = owned.keep(this.device.tensor('encoded', [patches, this.config.decoder.hidden], 'f32'));
+    const graph = new Graph(this.device, { taps: (name) => taps?.wants(name) ?? false });
+    const encoded = graph.tap('vis_sel', this.#vision.record(graph, patches));
+    graph.output('features', this.#projector.record(graph, encoded), features.storage);
+    return { plan: owned.keep(await Plan.create(graph)), features };
   }
 
-  /** A sequence with a KV cache of its own. */
-  session(options: SessionOptions): Promise<Session> {
-    return Session.create(this.device, this.config, this.decoder, this.dtype, options);
+  /** What all sequences run through; throws CapabilityError or OutOfMemoryError where the pages do not fit. */
+  get engine(): Engine {
+    this.#engine ??= new Engine(this.device, this.config, this.decoder, this.dtype, this.#engineOptions);
+    return this.#engine;
+  }
+
+  /** A sequence; see Session. */
+  async session(options: SessionOptions = {}): Promise<Session> {
+    return new Session(this.engine, options);
   }
 }
 
@@ -182,15 +329,17 @@ interface Parts {
   decoder: Phi3;
 }
 
-/** The pictures' features as one matrix, in order, without copying; undefined where there are none. */
-export function joinFeatures(images: readonly ImageFeatures[]): Matrix | undefined {
-  const first = images[0];
-  if (!first) return undefined;
-  let rows = 0;
-  const blocks = images.map(({ features }) => {
-    const block = { tensor: features, row: rows };
-    rows += features.shape[0]!;
-    return block;
-  });
-  return { name: 'image features', rows, cols: first.features.shape[1]!, dtype: 'f32', blocks };
+/** Pictures in order, as many to a pass as its patches hold. */
+function packed(pictures: readonly PromptPicture[], patches: number): PromptPicture[][] {
+  const passes: PromptPicture[][] = [];
+  let room = 0;
+  for (const picture of pictures) {
+    if (passes.length === 0 || picture.rows > room) {
+      passes.push([]);
+      room = patches;
+    }
+    passes.at(-1)!.push(picture);
+    room -= picture.rows;
+  }
+  return passes;
 }

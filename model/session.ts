@@ -1,221 +1,480 @@
-import { advance, argmax, ropeTable, type Sampling, sample, settingsTensor, uniform } from '../kernels/index.ts';
+import { PAGE, type Sampling, settingsTensor } from '../kernels/index.ts';
 import {
   type Device,
   type DType,
-  Graph,
-  type Matrix,
-  Owned,
-  Plan,
+  NotFiniteError,
+  OutOfMemoryError,
+  type PieceOptions,
   PromptError,
+  runInPieces,
   type Storage,
   type Tensor,
+  tensorBytes,
 } from '../runtime/index.ts';
-import type { ModelConfig } from './checkpoint/config.ts';
-import { KvCache } from './kv_cache.ts';
-import type { DecoderState, Phi3 } from './phi3.ts';
+import { type DecodePlans, type Engine, words } from './engine.ts';
+import { pageKey } from './pages.ts';
 import { checkSampling } from './sampler.ts';
 import { type Taps, takeTaps } from './taps.ts';
 
-/** Prompt tokens that one prefill plan takes; longer prompts run in chunks, which bounds temporaries. */
-const PREFILL_CHUNK = 1024;
+/** See DecodeOptions. */
+const STEPS_AHEAD = 3;
+/** A row of the history: see argmax. */
+const CHOICE_BYTES = 8;
 
-type DeviceTensor = Tensor & { storage: Storage };
-
-/** What a sequence needs beforehand. */
+/** What a sequence needs beforehand; every field is optional. */
 export interface SessionOptions {
-  /** Positions of prompt and answer together. */
-  capacity: number;
+  /** Positions of prompt and answer together; by default those of the model's context. */
+  capacity?: number;
   /** How tokens are drawn; without it, or at temperature 0, the likeliest is taken. */
   sampling?: Sampling & { seed: number };
 }
 
-/** What one step of decoding reads and updates on the device, so that the commands of every token are the same. */
-interface DecodeState extends DecoderState {
-  position: DeviceTensor;
-  /** The token to embed next, u32 [1]. */
-  token: DeviceTensor;
-  /** Tokens chosen so far, u32 [1]. */
-  step: DeviceTensor;
-  /** The model's own choice at each step, u32 [capacity]. */
-  history: DeviceTensor;
-  /** Tokens to go on with in place of the model's choices, u32 [capacity], and how many of them count, u32 [1]. */
-  forced: DeviceTensor;
-  forcedCount: DeviceTensor;
-  /** How tokens are drawn; without it the likeliest is taken. */
-  settings: DeviceTensor | undefined;
+/** A picture in a prompt. */
+export interface PromptImage {
+  /** What tells it from others: the digest of its pixels and its grid. */
+  readonly digest: string;
+  /** Positions that it takes. */
+  readonly rows: number;
+  /** f32 [rows, hidden] on the device, once it is encoded. */
+  readonly features?: Tensor & { storage: Storage };
 }
 
-/** One sequence: prefill fills the KV cache, then every step yields a token; all buffers and plans made beforehand. */
+/** How to continue a sequence with a prompt; every field is optional. */
+export interface PrefillOptions {
+  /** The pictures whose rows the ids name, in order. */
+  images?: readonly PromptImage[];
+  /** Encodes those of `images` whose features are wanted and missing. */
+  encode?: (images: readonly PromptImage[], signal?: AbortSignal) => Promise<void>;
+  taps?: Taps;
+  /** Ends the prompt at the next submit, which is rejected with the signal's reason. */
+  signal?: AbortSignal;
+  /** Told the positions that are done, of how many. */
+  progress?: (done: number, total: number) => void;
+}
+
+/** How to decode; a forced token replaces the model's choice as the input of the next step. */
+export interface DecodeOptions {
+  /** Tokens to decode at most. */
+  steps: number;
+  /** Steps submitted before the token of the first of them is awaited. */
+  ahead?: number;
+  forced?: Uint32Array;
+  /** Logits of every step are copied here, f32 [steps, vocab], where given. */
+  logits?: Tensor;
+  /** Ends the answer before its next token, which is rejected with the signal's reason. */
+  signal?: AbortSignal;
+}
+
+/** The model's choice at one step, and when it reached the host (milliseconds of performance.now). */
+export interface DecodedToken {
+  token: number;
+  at: number;
+}
+
+/** What a sequence can go back to. */
+interface Past {
+  pages: number[];
+  length: number;
+  tail: string[];
+  key: string;
+  unfed: number[];
+  answer: number[];
+}
+
+/**
+ * One sequence: the pages that hold its keys and values, and what stands at its positions. Sequences with the same beginning
+ * share its full pages, at any time.
+ */
 export class Session {
   readonly capacity: number;
-  readonly device: Device;
-  /** Logits of the latest step, f32 [1, vocab]. */
-  readonly logits: DeviceTensor;
-  /** The model's own choice at each step, u32 [capacity]. */
-  readonly history: DeviceTensor;
-  readonly vocab: number;
-  #decoder: Phi3;
-  #state: DecodeState;
-  /** The final norm of the prompt's last row, [1, hidden]. */
-  #normed: DeviceTensor;
-  #head: Plan;
-  #step: Plan;
-  #owned: Owned;
-  #promptLength = 0;
+  #engine: Engine;
+  #sampling: SessionOptions['sampling'];
+  #pages: number[] = [];
+  /** Positions of the prompts and of answers that a prompt came after: what stands in pages. */
+  #length = 0;
+  /** What stands behind the last full page, and the key of that. */
+  #tail: string[] = [];
+  #key = '';
+  /** Where the last row of the prompt waits for the answer to begin. */
+  #slot: number | undefined;
+  /** The last token of an answer that a prompt may come after: no step has read it yet. */
+  #unfed: number[] = [];
+  /** Tokens of the answer so far: those yielded, and those that steps have chosen, awaited or not. */
+  #answer: number[] = [];
+  #chosen: Promise<DecodedToken>[] = [];
+  #forced: Uint32Array = new Uint32Array();
+  #last = 0;
 
-  private constructor(
-    device: Device,
-    decoder: Phi3,
-    state: DecodeState,
-    io: SessionIo,
-    plans: { head: Plan; step: Plan },
-    owned: Owned,
-  ) {
-    this.device = device;
-    this.#decoder = decoder;
-    this.#state = state;
-    this.#normed = io.normed;
-    this.#head = plans.head;
-    this.#step = plans.step;
-    this.#owned = owned;
-    this.capacity = state.cache.capacity;
-    this.logits = io.logits;
-    this.vocab = io.logits.shape[1]!;
-    this.history = state.history;
+  constructor(engine: Engine, { capacity = engine.capacity, sampling }: SessionOptions = {}) {
+    if (sampling) checkSampling(sampling);
+    if (!(Number.isInteger(capacity) && capacity > 0 && capacity <= engine.capacity)) {
+      throw new PromptError(
+        `session: capacity: expected 1 to ${engine.capacity} positions, got ${capacity}; load the model with a longer context`,
+      );
+    }
+    this.#engine = engine;
+    this.capacity = capacity;
+    this.#sampling = sampling;
   }
 
-  /** Allocates cache and state and plans one decode step; throws CapabilityError, OutOfMemoryError or PromptError. */
-  static async create(
-    device: Device,
-    config: ModelConfig,
-    decoder: Phi3,
-    dtype: DType,
-    { capacity, sampling }: SessionOptions,
-  ): Promise<Session> {
-    if (sampling) checkSampling(sampling);
-    const owned = new Owned(device);
-    return owned.orFree(async () => {
-      const state = createState(device, config.decoder, dtype, capacity, owned);
-      if (sampling && sampling.temperature > 0) {
-        state.settings = owned.keep(device.upload(settingsTensor(sampling), 'settings'));
+  get device(): Device {
+    return this.#engine.device;
+  }
+
+  get dtype(): DType {
+    return this.#engine.dtype;
+  }
+
+  get vocab(): number {
+    return this.#engine.vocab;
+  }
+
+  /** Logits of the latest step of any sequence, f32 [1, vocab]. */
+  get logits(): Tensor & { storage: Storage } {
+    return this.#engine.logits;
+  }
+
+  /** Positions of prompts and answers before the current answer. */
+  get promptLength(): number {
+    return this.#length;
+  }
+  /**
+   * Continues the sequence, behind its answer so far, with the ids u32 of a prompt (from vocab on: rows of `images`, in order).
+   * Full pages that a sequence with the same beginning has computed are shared. Throws PromptError where the prompt is empty or
+   * too long, OutOfMemoryError where the pool has no room for it; the sequence is then as before.
+   */
+  prefill(ids: Uint32Array, options: PrefillOptions = {}): Promise<void> {
+    return this.#engine.chunks.run(async () => {
+      const total = this.#length + this.#unfed.length + this.#answer.length + ids.length;
+      if (ids.length < 1 || total > this.capacity) {
+        throw new PromptError(
+          `session: prompt: expected 1 to ${this.capacity} positions in all, got ${ids.length && total}; allow a longer context`,
+        );
       }
-      const normed = owned.keep(device.tensor('normed', [1, config.decoder.hidden], dtype));
-      const logits = owned.keep(device.tensor('logits', [1, config.decoder.vocab], 'f32'));
-      const head = new Graph(device);
-      recordHead(head, decoder, normed, state, logits);
-      const step = new Graph(device);
-      const x = decoder.layers(step, decoder.embed(step, state.token), state);
-      recordHead(step, decoder, decoder.finalNorm(step, x), state, logits);
-      const plans = { head: owned.keep(await Plan.create(head)), step: owned.keep(await Plan.create(step)) };
-      return new Session(device, decoder, state, { normed, logits }, plans, owned);
+      await this.#settled();
+      const before = this.#snapshot();
+      try {
+        await this.#prefill(ids, options);
+      } catch (error) {
+        this.#restore(before);
+        throw error;
+      }
     });
   }
 
-  /**
-   * Runs the prompt's ids u32 (from vocab on: rows of `features`) through the decoder, chunk by chunk, leaving the
-   * last row for start(). Throws PromptError where the prompt is empty or does not fit the capacity.
-   */
-  async prefill(ids: Uint32Array, features?: Matrix, taps?: Taps): Promise<void> {
-    if (ids.length < 1 || ids.length > this.capacity) {
+  /** Decodes after a prompt, a few steps ahead of the tokens it yields: see decode(). */
+  async *decode({
+    steps,
+    ahead = STEPS_AHEAD,
+    forced = new Uint32Array(),
+    logits,
+    signal,
+  }: DecodeOptions): AsyncGenerator<DecodedToken> {
+    const engine = this.#engine;
+    if (this.#slot === undefined) {
+      throw new PromptError('decode: prompt: expected one in the session, got none; call prefill first');
+    }
+    if (this.#length + steps - 1 > this.capacity) {
       throw new PromptError(
-        `session: prompt: expected 1 to ${this.capacity} positions, got ${ids.length}; allow a longer context`,
+        `decode: expected at most ${this.capacity} positions, got ${this.#length} of prompt and ${steps} steps; allow a longer context`,
       );
     }
-    const plans = new Map<number, Plan>();
+    const plans = await engine.decodePlans((this.#sampling?.temperature ?? 0) > 0);
+    await this.#settled();
+    engine.disown(this);
+    this.#answer = [];
+    this.#chosen = [];
+    this.#forced = forced;
     try {
-      for (let start = 0; start < ids.length; start += PREFILL_CHUNK) {
-        const chunk = ids.subarray(start, start + PREFILL_CHUNK);
-        const plan = plans.get(chunk.length) ?? (await this.#planChunk(chunk.length, features, taps));
-        plans.set(chunk.length, plan);
-        this.device.write(this.#state.position.storage, Uint32Array.of(start));
-        plan.run({ ids: { shape: [chunk.length], dtype: 'u32', data: chunk } });
-        await this.device.idle();
-        await takeTaps(this.device, plan, taps);
+      for (let step = 0; step < steps; step++) {
+        while (this.#chosen.length < Math.min(steps, step + ahead)) {
+          signal?.throwIfAborted();
+          await this.#submit(plans, logits);
+        }
+        const chosen = await this.#chosen[step]!;
+        signal?.throwIfAborted();
+        this.#answer.push(forced[step] ?? chosen.token);
+        yield chosen;
       }
     } finally {
-      for (const plan of plans.values()) plan.dispose();
+      engine.disown(this);
     }
-    this.#promptLength = ids.length;
   }
 
-  /**
-   * Chooses the first token after the prompt; from here the tokens of `forced` are taken in place of the model's
-   * choices, which history records all the same. May be called again after steps: the answer starts anew.
-   */
-  start(forced: Uint32Array = new Uint32Array()): GPUCommandEncoder {
-    const { position, step, forcedCount } = this.#state;
-    this.device.write(position.storage, Uint32Array.of(this.#promptLength - 1));
-    this.device.write(step.storage, Uint32Array.of(0));
-    this.device.write(forcedCount.storage, Uint32Array.of(forced.length));
-    this.device.write(this.#state.forced.storage, forced);
-    return this.#encode(this.#head);
+  /** A second sequence with the same past, without its answer; they share what they have in common. */
+  fork(options: SessionOptions = { capacity: this.capacity }): Session {
+    const child = new Session(this.#engine, { ...(this.#sampling && { sampling: this.#sampling }), ...options });
+    child.#restore(this.#snapshot());
+    for (const page of child.#pages) this.#engine.pool.hold(page);
+    if (this.#slot !== undefined) {
+      child.#slot = this.#engine.takeSlot();
+      const encoder = this.device.gpu.createCommandEncoder();
+      this.#engine.copyRow(encoder, this.#slot, child.#slot);
+      this.device.submit(encoder, 'fork');
+    }
+    return child;
   }
 
-  /** Positions of the prompt. */
-  get promptLength(): number {
-    return this.#promptLength;
-  }
-
-  /** The commands of one further token. */
-  step(): GPUCommandEncoder {
-    return this.#encode(this.#step);
-  }
-
-  /** Frees the cache, the state and the plans. */
+  /** Lets go of the pages; those that are full stay known for sequences with the same beginning, until their memory is wanted. */
   dispose(): void {
-    this.#owned.free();
+    const { pool } = this.#engine;
+    this.#commit();
+    if (this.#slot !== undefined) this.#engine.giveSlot(this.#slot);
+    this.#slot = undefined;
+    for (const page of this.#pages.splice(0).reverse()) pool.release(page);
+    this.#length = 0;
   }
 
-  #encode(plan: Plan): GPUCommandEncoder {
-    this.device.assertAlive();
+  /** Resolves when all steps have reached the host; what they chose past the answer's end is dropped. */
+  settled(): Promise<unknown> {
+    return this.#settled();
+  }
+
+  /** Writes what the next step reads. */
+  writeState(): void {
+    const { device, state, pool } = this.#engine;
+    const n = this.#chosen.length;
+    const { places, tables, token, step, forced, forcedCount, settings } = state;
+    device.write(places.storage, Uint32Array.of(this.#length - 1 + n, 0));
+    device.write(tables.storage, this.#table(pool.pages));
+    device.write(token.storage, Uint32Array.of(n > 0 ? (this.#forced[n - 1] ?? this.#last) : 0));
+    device.write(step.storage, Uint32Array.of(n));
+    device.write(forcedCount.storage, Uint32Array.of(this.#forced.length));
+    device.write(forced.storage, this.#forced);
+    if (this.#sampling) device.write(settings.storage, settingsTensor(this.#sampling).data);
+  }
+
+  async #prefill(ids: Uint32Array, { images = [], encode, taps, signal, progress }: PrefillOptions): Promise<void> {
+    const engine = this.#engine;
+    this.#commit();
+    const all = Uint32Array.from([...this.#unfed, ...ids]);
+    const contents = this.#contentsOf(all, images);
+    let at = taps ? 0 : this.#share(contents);
+    this.#reserve(this.#length + all.length - at);
+    const wanted = new Set(
+      Array.from(all.subarray(at)).flatMap((id) => (id < this.vocab ? [] : [rowOf(images, id - this.vocab)[0]])),
+    );
+    await encode?.(
+      [...wanted].filter(({ features }) => !features),
+      signal,
+    );
+    while (at < all.length) {
+      const rows = Math.min(engine.chunkRows, all.length - at);
+      const done = (share: number) => progress?.(at + Math.floor(share * rows), all.length);
+      await this.#runChunk(all.subarray(at, at + rows), images, { signal, progress: done }, taps);
+      this.#advance(contents.slice(at, at + rows));
+      at += rows;
+    }
+    this.#unfed = [];
+    this.#slot ??= engine.takeSlot();
     const encoder = this.device.gpu.createCommandEncoder();
-    plan.encode(encoder);
-    return encoder;
+    engine.keepRow(encoder, this.#slot);
+    this.device.submit(encoder, 'prompt');
   }
 
-  async #planChunk(tokens: number, features: Matrix | undefined, taps?: Taps): Promise<Plan> {
-    const graph = new Graph(this.device, { taps: (name) => taps?.wants(name) ?? false });
-    const ids = graph.input('ids', [tokens], 'u32');
-    const x = this.#decoder.layers(graph, this.#decoder.embed(graph, ids, features), this.#state);
-    graph.output('normed', this.#decoder.finalNorm(graph, x), this.#normed.storage);
-    return Plan.create(graph);
+  /** Runs rows of a prompt that stand behind the sequence's positions. */
+  async #runChunk(ids: Uint32Array, images: readonly PromptImage[], pieces: PieceOptions, taps?: Taps): Promise<void> {
+    const { device, pool, pace } = this.#engine;
+    const rows = ids.length;
+    const plan = taps ? await this.#engine.planTapped(taps, rows) : await this.#engine.chunk();
+    const places = Uint32Array.from({ length: 2 * rows }, (_, i) => (i % 2 ? 0 : this.#length + (i >> 1)));
+    try {
+      plan.setScalars({ rows, last: rows - 1, keys: this.#length + rows });
+      plan.setInputs({
+        ids: words([rows], this.#placeFeatures(ids, images)),
+        places: words([rows, 2], places),
+        tables: words([1, pool.pages], this.#table(pool.pages)),
+      });
+      await runInPieces(device, plan, pace, pieces);
+      await takeTaps(device, plan, taps);
+    } finally {
+      if (taps) plan.dispose();
+    }
+  }
+
+  /** Copies the rows of pictures that a chunk reads to where it reads them; the ids that name them there. */
+  #placeFeatures(ids: Uint32Array, images: readonly PromptImage[]): Uint32Array {
+    const { device, vocab, features } = this.#engine;
+    const placed = Uint32Array.from(ids, (id, row) => (id < vocab ? id : vocab + row));
+    const encoder = device.gpu.createCommandEncoder();
+    for (let row = 0; row < ids.length; ) {
+      if (ids[row]! < vocab) {
+        row++;
+        continue;
+      }
+      const [image, first] = rowOf(images, ids[row]! - vocab);
+      let count = 1;
+      const most = Math.min(image.rows - first, ids.length - row);
+      while (count < most && ids[row + count] === ids[row]! + count) count++;
+      const bytes = tensorBytes(features) / features.shape[0]!;
+      const { buffer, offset } = image.features!.storage;
+      encoder.copyBufferToBuffer(buffer, offset + first * bytes, features.storage.buffer, row * bytes, count * bytes);
+      row += count;
+    }
+    device.submit(encoder, 'features');
+    return placed;
+  }
+
+  /** Submits the next step: the first token after the prompt, or a further one. */
+  async #submit({ head, step: further }: DecodePlans, logits: Tensor | undefined): Promise<void> {
+    const engine = this.#engine;
+    const step = this.#chosen.length;
+    const staging = await engine.takeStaging();
+    try {
+      this.#reserve(this.#length + step);
+      while (!engine.owns(this)) await engine.acquire(this);
+      const encoder = this.device.gpu.createCommandEncoder();
+      if (step === 0) {
+        engine.placeRow(encoder, this.#slot!);
+        head.encode(encoder);
+      } else {
+        further.setScalars({ keys: this.#length + step });
+        further.encode(encoder);
+      }
+      const { history } = engine.state;
+      encoder.copyBufferToBuffer(history.storage.buffer, step * CHOICE_BYTES, staging, 0, CHOICE_BYTES);
+      if (logits?.storage) {
+        const [source, bytes] = [this.logits.storage.buffer, this.vocab * 4];
+        encoder.copyBufferToBuffer(source, 0, logits.storage.buffer, logits.storage.offset + step * bytes, bytes);
+      }
+      this.device.submit(encoder, 'decode');
+    } catch (error) {
+      engine.giveStaging(staging);
+      throw error;
+    }
+    const token = this.#read(staging, step).finally(() => engine.giveStaging(staging));
+    token.catch(() => {}); // it is awaited later; until then a lost device must not count as unhandled
+    this.#chosen.push(token);
+  }
+
+  async #read(staging: GPUBuffer, step: number): Promise<DecodedToken> {
+    const bytes = await this.device.map(staging);
+    const [token, strays] = new Uint32Array(bytes.slice(0, CHOICE_BYTES).buffer) as unknown as [number, number];
+    staging.unmap();
+    this.#last = token;
+    if (strays === 0) return { token, at: performance.now() };
+    const hint = this.dtype === 'f16' ? 'load the model in f32' : 'is a weight damaged or too large?';
+    throw new NotFiniteError(
+      `decode: token ${step + 1}: expected ${this.vocab} finite logits, got ${strays} that are not, in ${this.dtype}; ${hint}`,
+    );
+  }
+
+  /** What stands at the positions of some ids: tokens, and rows of pictures by the digest of those. */
+  #contentsOf(ids: Uint32Array, images: readonly PromptImage[]): string[] {
+    return Array.from(ids, (id) => {
+      if (id < this.vocab) return `${id}`;
+      const [{ digest }, row] = rowOf(images, id - this.vocab);
+      return `${digest}/${row}`;
+    });
+  }
+
+  /** Takes over pages that hold what a prompt begins with, all of it but its last position at most; how many positions those are. */
+  #share(contents: readonly string[]): number {
+    const { pool } = this.#engine;
+    let at = 0;
+    while (this.#engine.reuse && this.#tail.length === 0 && contents.length - at > PAGE) {
+      const page = pool.find(pageKey(this.#key, contents.slice(at, at + PAGE)));
+      if (page === undefined) break;
+      this.#pages.push(page);
+      this.#advance(contents.slice(at, at + PAGE));
+      at += PAGE;
+    }
+    return at;
+  }
+
+  /** Makes sure that positions from #length to `end` - 1 stand in pages that may be written. */
+  #reserve(end: number): void {
+    const { pool, device } = this.#engine;
+    const first = Math.floor(this.#length / PAGE);
+    const shared = this.#length % PAGE > 0 && !pool.isOwn(this.#pages[first]!);
+    const missing = Math.max(0, Math.ceil(end / PAGE) - this.#pages.length);
+    if (missing + Number(shared) > pool.available) {
+      throw new OutOfMemoryError(
+        `session: context: expected ${missing + Number(shared)} free pages of ${PAGE} positions, got ${pool.available} of ${pool.pages}: other sequences hold the rest; end one of them or load the model with a longer context`,
+      );
+    }
+    if (shared) {
+      const own = pool.take();
+      const encoder = device.gpu.createCommandEncoder();
+      pool.copy(encoder, this.#pages[first]!, own);
+      device.submit(encoder, 'page');
+      pool.release(this.#pages[first]!);
+      this.#pages[first] = own;
+    }
+    if (shared) this.#engine.disown(this);
+    for (let i = 0; i < missing; i++) {
+      const page = pool.take();
+      if (this.#engine.owns(this))
+        device.write(this.#engine.state.tables.storage, Uint32Array.of(page), 4 * this.#pages.length);
+      this.#pages.push(page);
+    }
+  }
+
+  /** Counts positions whose keys and values are in pages, and publishes the pages that they fill. */
+  #advance(contents: readonly string[]): void {
+    for (const content of contents) {
+      this.#tail.push(content);
+      this.#length++;
+      if (this.#tail.length < PAGE) continue;
+      this.#key = pageKey(this.#key, this.#tail);
+      if (this.#engine.reuse) this.#engine.pool.publish(this.#pages[this.#length / PAGE - 1]!, this.#key);
+      this.#tail = [];
+    }
+  }
+
+  /** Makes the answer part of the past: its last token has yet to be fed. */
+  #commit(): void {
+    if (this.#answer.length === 0) return;
+    this.#engine.disown(this);
+    this.#advance(this.#answer.slice(0, -1).map(String));
+    this.#unfed = this.#answer.slice(-1);
+    this.#answer = [];
+    this.#chosen = [];
+  }
+
+  #settled(): Promise<unknown> {
+    return Promise.allSettled(this.#chosen);
+  }
+
+  /** The page table, as long as the pool is large. */
+  #table(length: number): Uint32Array {
+    const table = new Uint32Array(length);
+    table.set(this.#pages);
+    return table;
+  }
+
+  #snapshot(): Past {
+    return {
+      pages: [...this.#pages],
+      length: this.#length,
+      tail: [...this.#tail],
+      key: this.#key,
+      unfed: [...this.#unfed],
+      answer: [...this.#answer],
+    };
+  }
+
+  /** Goes back to a snapshot, and lets go of pages that were taken since. */
+  #restore({ pages, length, tail, key, unfed, answer }: Past): void {
+    for (const page of this.#pages.slice(pages.length)) this.#engine.pool.release(page);
+    this.#pages = [...this.#pages.slice(0, pages.length), ...pages.slice(this.#pages.length)];
+    this.#length = length;
+    this.#tail = tail;
+    this.#key = key;
+    this.#unfed = unfed;
+    this.#answer = answer;
   }
 }
 
-interface SessionIo {
-  normed: DeviceTensor;
-  logits: DeviceTensor;
-}
-
-function createState(
-  device: Device,
-  config: ModelConfig['decoder'],
-  dtype: DType,
-  capacity: number,
-  owned: Owned,
-): DecodeState {
-  const words = (name: string, count: number) => owned.keep(device.tensor(name, [count], 'u32'));
-  return {
-    cache: new KvCache(device, config, capacity, dtype, owned),
-    ropeTable: owned.keep(device.upload(ropeTable(capacity, config.headDim, config.ropeTheta), 'rope_table')),
-    position: words('position', 1),
-    token: words('token', 1),
-    step: words('step', 1),
-    history: words('history', capacity),
-    forced: words('forced', capacity),
-    forcedCount: words('forced_count', 1),
-    settings: undefined,
-  };
-}
-
-/** lm_head, the choice of a token, and the step to the next position. */
-function recordHead(g: Graph, decoder: Phi3, normed: Tensor, state: DecodeState, logits: DeviceTensor): void {
-  const result = decoder.logits(g, normed);
-  g.output('logits', result, logits.storage);
-  g.scope('head', () => {
-    const { forced, forcedCount, history, token, position, step, settings } = state;
-    const largest = argmax(g, result);
-    const choice = settings ? sample(g, result, { largest, settings, u: uniform(g, settings, step) }) : largest;
-    advance(g, { choice, forced, forcedCount, history, token, position, step });
-  });
+/** The picture that a row of all pictures' features belongs to, and which of its own rows that is. */
+function rowOf(images: readonly PromptImage[], row: number): [PromptImage, number] {
+  let first = 0;
+  for (const image of images) {
+    const count = image.rows;
+    if (row < first + count) return [image, row - first];
+    first += count;
+  }
+  throw new PromptError(
+    `session: pictures: expected at least ${row + 1} rows of features, got ${first}; pass all pictures`,
+  );
 }

@@ -6,6 +6,7 @@ export * from './errors.ts';
 export { type Cost, type Dispatch, type DispatchStep, Graph, type GraphOptions } from './graph.ts';
 export { type ForcedVariants, type Grid, type Kernel, linearGrid, loadKernel } from './kernel.ts';
 export { Owned } from './memory.ts';
+export { Pace, type PieceOptions, runInPieces } from './pieces.ts';
 export { type MemoryReport, Plan, type PlanOptions } from './plan.ts';
 export * from './scalar.ts';
 export * from './shape.ts';

@@ -10,8 +10,8 @@ export interface PackedParams {
   window: number;
   /** Byte offset of each dispatch's window, by position in the list. */
   offsets: number[];
-  /** Puts the values of a run's scalars into `bytes`. */
-  fill: (value: ValueOf) => void;
+  /** Puts the values of a run's scalars into `bytes`; whether there are any. */
+  fill: (value: ValueOf) => boolean;
 }
 
 /** Packs the parameters of all dispatches into one uniform buffer, each at a multiple of `alignment` bytes. */
@@ -33,6 +33,7 @@ export function packParams(dispatches: readonly DispatchStep[], alignment: numbe
   });
   const fill = (value: ValueOf) => {
     for (const { at, type, scalar } of patches) put(view, at, type, value(scalar));
+    return patches.length > 0;
   };
   return { bytes, window, offsets, fill };
 }

@@ -1,6 +1,6 @@
 import type { Device } from './device.ts';
 import { DaybreakError } from './errors.ts';
-import { type DispatchStep, type Graph, rootOf, type TapStep } from './graph.ts';
+import { type Cost, type DispatchStep, type Graph, rootOf, type TapStep } from './graph.ts';
 import type { Grid } from './kernel.ts';
 import { assignSlots, lifetimes } from './liveness.ts';
 import { Owned } from './memory.ts';
@@ -118,9 +118,9 @@ export class Plan {
       }
       this.#values.set(scalar, value);
     }
-    this.#params.packed.fill(this.#valueOf);
-    const { buffer } = this.#params;
-    this.#device.write({ buffer, offset: 0, bytes: buffer.size }, this.#params.packed.bytes);
+    const { packed, buffer } = this.#params;
+    if (!packed.fill(this.#valueOf)) return;
+    this.#device.write({ buffer, offset: 0, bytes: buffer.size }, packed.bytes);
   }
 
   /** Writes the contents of all inputs; each must be given with its dtype and its shape, of which the scalars may cut rows off. */
@@ -137,11 +137,17 @@ export class Plan {
     }
   }
 
-  /** Appends all steps to a command encoder. */
-  encode(encoder: GPUCommandEncoder): void {
+  /** Appends its steps to a command encoder, or those from number `from` to `to` - 1. */
+  encode(encoder: GPUCommandEncoder, from = 0, to = this.#ready.length): void {
     const { timeline } = this.#device;
-    if (timeline) timeline.encode(encoder, this.#named(), (stopwatch) => this.#encode(encoder, stopwatch));
-    else this.#encode(encoder);
+    const part = from === 0 && to === this.#ready.length ? this.#ready : this.#ready.slice(from, to);
+    if (timeline) timeline.encode(encoder, this.#named(part), (stopwatch) => this.#encode(encoder, part, stopwatch));
+    else this.#encode(encoder, part);
+  }
+
+  /** The declared work of each step in the run that was set up last. */
+  costs(): Cost[] {
+    return this.#ready.map((item) => ('step' in item ? item.step.costOf(this.#valueOf) : { flops: 0, bytes: 0 }));
   }
 
   /** GPU microseconds, flops and bytes of each dispatch of one run. */
@@ -180,8 +186,8 @@ export class Plan {
     this.#owned.free();
   }
 
-  #named() {
-    const steps = this.#ready.flatMap((item) => ('step' in item ? [item.step] : []));
+  #named(part: readonly (Ready | TapStep)[]) {
+    const steps = part.flatMap((item) => ('step' in item ? [item.step] : []));
     return steps.map(({ scope, kernel, costOf }) => ({ scope, kernel: kernel.name, ...costOf(this.#valueOf) }));
   }
 
@@ -191,10 +197,10 @@ export class Plan {
   };
 
   /** All dispatches in one compute pass unless taps interrupt it, or with a stopwatch each in a pass of its own. */
-  #encode(encoder: GPUCommandEncoder, stopwatch?: Stopwatch): void {
+  #encode(encoder: GPUCommandEncoder, part: readonly (Ready | TapStep)[], stopwatch?: Stopwatch): void {
     let pass: GPUComputePassEncoder | undefined;
     let index = 0;
-    for (const item of this.#ready) {
+    for (const item of part) {
       if ('step' in item) {
         pass ??= encoder.beginComputePass(stopwatch && { timestampWrites: stopwatch.writes(index++) });
         record(pass, item, item.step.gridOf(this.#valueOf));

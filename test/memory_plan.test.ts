@@ -4,11 +4,10 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { showMemoryPlan } from '../bench/show_memory.ts';
 import {
-  answerCapacity,
   assertFits,
   Checkpoint,
+  decode,
   generate,
-  joinFeatures,
   type LoadOptions,
   type ModelConfig,
   openSynthetic,
@@ -52,25 +51,27 @@ if (device) {
   const prompt = processor.prepare(question, images, {});
 
   /** Loads and runs for real what the plan is about, and compares what is in use phase by phase. */
-  const compare = async (config: ModelConfig, source: TensorSource, load: LoadOptions) => {
-    const session = { capacity: 1300, sampling };
-    const plan = await planMemory(device, config, source, { load, session, promptLength: 1200, grids: GRIDS });
+  const compare = async (config: ModelConfig, source: TensorSource, options: LoadOptions) => {
+    const load = { context: 1300, ...options };
+    const plan = await planMemory(device, config, source, { load, sampled: true, grids: GRIDS });
     const before = memory.current;
     const model = await Phi4Vision.fromSource(device, config, source, load);
     assert.is(total(plan.weights), memory.current - before);
     memory.peak = 0;
-    const features = [];
-    for (const grid of GRIDS) features.push(await model.encodeImage(picture(grid)));
+    const images = [];
+    for (const grid of GRIDS) images.push(await model.encodeImage(picture(grid)));
     assert.is(plan.peaks.encoding, memory.peak - before);
+    assert.is(total(plan.weights) + total(plan.encoder), memory.current - before);
     memory.peak = 0;
-    const sequence = await model.session(session);
-    await sequence.prefill(new Uint32Array(1200), joinFeatures(features));
-    assert.is(plan.peaks.prefill, memory.peak - before);
-    for (const image of features) image.dispose();
-    assert.is(plan.peaks.decoding, memory.current - before);
-    assert.is(total(plan.session), memory.current - before - total(plan.weights));
+    const sequence = await model.session({ sampling });
+    await sequence.prefill(new Uint32Array(1200), { images });
+    for await (const _ of decode(sequence, { steps: 3 }));
+    for (const image of images) image.dispose();
+    assert.is(plan.peaks.answering, memory.peak - before);
+    assert.is(total(plan.weights) + total(plan.encoder) + total(plan.decoder), memory.current - before);
     sequence.dispose();
     model.dispose();
+    assert.is(memory.current, before);
     return plan;
   };
 
@@ -79,7 +80,7 @@ if (device) {
     const f32 = await compare(processor.config, source, {});
     if (device.features.has('shader-f16')) {
       const f16 = await compare(processor.config, source, { dtype: 'f16' });
-      const cache = (plan: typeof f32) => plan.session.find(({ part }) => part === 'KV cache')!;
+      const cache = (plan: typeof f32) => plan.decoder.find(({ part }) => part === 'KV cache')!;
       assert.is(cache(f16).bytes * 2, cache(f32).bytes);
       assert.equal(Object.keys(cache(f16).formats), ['f16']);
     }
@@ -106,16 +107,14 @@ if (device) {
     const answers: string[] = [];
     const peaks: number[] = [];
     for (const releaseVision of [false, true]) {
-      const capacity = answerCapacity(prompt, 8);
       const grids = prompt.pictures.map(({ grid }) => grid);
-      const workload = { session: { capacity }, promptLength: prompt.ids.length, grids, releaseVision };
-      const plan = await planMemory(device, processor.config, source, workload);
+      const plan = await planMemory(device, processor.config, source, { grids, releaseVision });
       const before = memory.current;
       const model = await Phi4Vision.load(device, TINY);
       memory.peak = 0;
       answers.push((await generate(model, processor, prompt, { maxTokens: 8, releaseVision })).text);
       assert.is(plan.peak, memory.peak - before);
-      peaks.push(plan.peaks.prefill);
+      peaks.push(plan.peaks.answering);
       if (releaseVision) {
         const error = await rejection(model.encodeImage(prompt.pictures[0]!));
         assert.match(error!.message, /expected vision weights on the device, got them released/);
@@ -126,7 +125,8 @@ if (device) {
     assert.is(answers[1], answers[0]);
     const plan = await planMemory(device, processor.config, source);
     const vision = plan.weights.filter(({ part }) => part === 'vision tower' || part === 'projector');
-    assert.is(peaks[0]! - peaks[1]!, total(vision));
+    const encoding = plan.encoder.filter(({ part }) => part === 'encoding');
+    assert.is(peaks[0]! - peaks[1]!, total(vision) + total(encoding));
     source.close();
   });
 
@@ -148,28 +148,28 @@ if (device) {
     assert.equal({ ...memory }, before);
     assert.equal([plan.positions, plan.patches], [16384, 3600]);
     assert.ok(total(plan.weights) > 30e9 && total(plan.weights) < 30.5e9);
-    assert.ok(plan.peak > total(plan.weights) + total(plan.session));
-    assert.is(plan.features, 3600 * 5120 * 4);
+    assert.is(plan.peak, total(plan.weights) + total(plan.encoder) + total(plan.decoder));
+    assert.is(plan.encoder.find(({ part }) => part === 'pictures')!.bytes, 3600 * 5120 * 4);
     const text = showMemoryPlan(plan);
     assert.match(text, /for 16384 positions and 3600 patches, in MiB/);
     assert.match(text, / {2}decoder layers +26002 {2}bf16, f32\n/);
     assert.match(showMemoryPlan({ ...plan, available: undefined }), /WebGPU does not say what the GPU has/);
-    assert.match(showMemoryPlan({ ...plan, available: 5 * 2 ** 20 }), /at most +\d+ {2}of 5 free, in /);
+    assert.match(showMemoryPlan({ ...plan, available: 5 * 2 ** 20 }), /at most +\d+ {2}of 5 free, while /);
   });
 
   test('what cannot fit is refused with the numbers', async () => {
     const { config, source } = openSynthetic('15b', 'bf16', 1);
-    const capacity = 2 ** 24;
-    const error = await rejection(planMemory(device, config, source, { session: { capacity }, promptLength: 8 }));
+    const context = 2 ** 24;
+    const error = await rejection(planMemory(device, config, source, { load: { context }, grids: [] }));
     assert.instance(error, CapabilityError);
-    assert.match(error!.message, new RegExp(`context: expected at most \\d+ positions.*got ${capacity}`));
+    assert.match(error!.message, new RegExp(`context: expected at most \\d+ positions.*got ${context}`));
     const plan = await planMemory(device, config, source);
     const whole = process.availableMemory;
     try {
       process.availableMemory = () => plan.peak;
       assertFits(device, plan);
       process.availableMemory = () => plan.peak - 1;
-      const parts = /memory \(vision tower \d+, .*decoder layers \d+, .*KV cache \d+, .*temporaries \d+\)/;
+      const parts = /memory \(vision tower \d+, .*decoder layers \d+, .*KV cache \d+, .*decode step \d+\)/;
       const refuses = (e: Error) =>
         e instanceof OutOfMemoryError &&
         parts.test(e.message) &&

@@ -7,17 +7,17 @@ type AdvanceCase = {
   step: number;
   forcedCount: number;
   /** The tensor that is compared. */
-  show: 'history' | 'token' | 'position' | 'step';
+  show: 'history' | 'token' | 'places' | 'step';
   quick?: boolean;
 };
 
-const shown = ['history', 'token', 'position', 'step'] as const;
+const shown = ['history', 'token', 'places', 'step'] as const;
 const POSITION = 11;
 
 /** The tail of the decode loop against the same steps on the host. */
 export const spec: OpSpec<AdvanceCase> = {
   name: 'advance',
-  formula: 'history[s] = choice; token = s < forcedCount ? forced[s] : choice; step = s + 1; position += 1',
+  formula: 'history[s] = choice; token = s < forcedCount ? forced[s] : choice[0]; step = s + 1; places[0] += 1',
   variants,
   cases: [
     ...shown.map((show) => ({ capacity: 7, step: 3, forcedCount: 3, show, quick: true })),
@@ -33,26 +33,26 @@ export const spec: OpSpec<AdvanceCase> = {
   ],
   bench: [{ capacity: 4096, step: 0, forcedCount: 0, show: 'token' }],
   inputs: ({ capacity, step, forcedCount }, random) => ({
-    choice: random.integers([1], 100352),
+    choice: random.integers([2], 100352),
     forced: random.integers([capacity], 100352),
     forcedCount: scalar(forcedCount),
-    history: random.integers([capacity], 100352),
+    history: random.integers([capacity, 2], 100352),
     token: scalar(5),
-    position: scalar(POSITION),
+    places: { shape: [1, 2], dtype: 'u32', data: Uint32Array.of(POSITION, 3) },
     step: scalar(step),
   }),
-  record(g, { choice, forced, forcedCount, history, token, position, step }, { show }) {
-    const state = { history: history!, token: token!, position: position!, step: step! };
+  record(g, { choice, forced, forcedCount, history, token, places, step }, { show }) {
+    const state = { history: history!, token: token!, places: places!, step: step! };
     advance(g, { choice: choice!, forced: forced!, forcedCount: forcedCount!, ...state });
     return state[show];
   },
   reference({ choice, forced, history }, { capacity, step, forcedCount, show }) {
     const chosen = choice!.data[0]!;
-    if (show === 'position') return Float64Array.of(POSITION + 1);
+    if (show === 'places') return Float64Array.of(POSITION + 1, 3);
     if (show === 'step') return Float64Array.of(step + 1);
     if (show === 'token') return Float64Array.of(step < Math.min(forcedCount, capacity) ? forced!.data[step]! : chosen);
     const kept = Float64Array.from(widen('u32', history!.data));
-    if (step < capacity) kept[step] = chosen;
+    if (step < capacity) kept.set(choice!.data, 2 * step);
     return kept;
   },
   tolerance: () => ({ atol: 0, rtol: 0 }),

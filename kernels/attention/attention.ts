@@ -1,4 +1,5 @@
 import {
+  type Amount,
   BYTES,
   ceilDiv,
   type DType,
@@ -32,10 +33,11 @@ export interface AttentionOptions {
   /**
    * Which keys each row of q sees: of k and v as they are, keys spans[t, 0] to spans[t, 1] - 1, spans u32 [tokens, 2]; or those
    * of its sequence up to its position, found through page tables: k and v are pools [pages, ...] then, whose page n begins
-   * n * pageStride elements in, and their views are within a page. Neighbouring rows with the same span, or of one sequence, are
+   * n * pageStride elements in, and their views are within a page; no row sees more than `keys` of them, by default all that
+   * tables hold. Neighbouring rows with the same span, or of one sequence, are
    * cheapest.
    */
-  kv: { spans: Tensor; len: number } | (SequenceRows & { pageStride: number });
+  kv: { spans: Tensor; len: number } | (SequenceRows & { pageStride: number; keys?: Amount });
   /** The dtype of the result; that of q by default. */
   as?: DType;
 }
@@ -112,7 +114,7 @@ function prefill(g: Graph, kernel: Kernel, o: AttentionOptions, keys: number, y:
     write: { y },
     params: { ...addresses(o), tokens, len: keys, quads, cols },
     workgroups: (value) => [ceilDiv(value(tokens), (lanes / cols) * 4), heads],
-    cost: (value) => cost(o, keys, y, value),
+    cost: (value) => cost(o, y, value),
   });
 }
 
@@ -120,6 +122,7 @@ function decode(g: Graph, kernel: Kernel, o: AttentionOptions, keys: number, y: 
   const { heads, kvHeads, headDim } = o;
   const [tokens = 0] = y.shape;
   const rows = rowsOf(y);
+  const seen = keysOf(o);
   const blocks = ceilDiv(keys, BLOCK_KEYS);
   const parts = g.temp('attention.parts', [tokens, blocks, heads, headDim], 'f32');
   const stats = g.temp('attention.stats', [tokens, blocks, heads, 2], 'f32');
@@ -131,8 +134,8 @@ function decode(g: Graph, kernel: Kernel, o: AttentionOptions, keys: number, y: 
     read,
     write: { parts, stats },
     params: { ...addresses(o), len: keys, quads: headDim / 4, blocks },
-    workgroups: (value) => [blocks, kvHeads, value(rows)],
-    cost: (value) => cost(o, keys, y, value),
+    workgroups: (value) => [ceilDiv(value(seen), BLOCK_KEYS), kvHeads, value(rows)],
+    cost: (value) => cost(o, y, value),
   });
   g.dispatch({
     kernel: MERGE,
@@ -141,7 +144,10 @@ function decode(g: Graph, kernel: Kernel, o: AttentionOptions, keys: number, y: 
     write: { y },
     params: { len: keys, heads, blocks },
     workgroups: (value) => [ceilDiv((heads * headDim) / 4, WG), value(rows)],
-    cost: { flops: 2 * elements(parts.shape), bytes: 4 * elements(parts.shape) },
+    cost: (value) => {
+      const sums = value(rows) * ceilDiv(value(seen), BLOCK_KEYS) * heads * headDim;
+      return { flops: 2 * sums, bytes: 4 * sums };
+    },
   });
 }
 
@@ -196,9 +202,14 @@ function addresses({ q, k, v, kv }: AttentionOptions) {
   };
 }
 
-/** Work and traffic, where causal as if the cache ended full. */
-function cost(o: AttentionOptions, keys: number, y: Tensor, value: ValueOf) {
-  const tokens = value(rowsOf(y));
+/** How many keys a row sees at most. */
+function keysOf({ kv }: AttentionOptions): Amount {
+  return 'len' in kv ? kv.len : (kv.keys ?? kv.tables.shape[1]! * PAGE);
+}
+
+/** Work and traffic, where causal as if the last row saw all keys that any may see. */
+function cost(o: AttentionOptions, y: Tensor, value: ValueOf) {
+  const [tokens, keys] = [value(rowsOf(y)), value(keysOf(o))];
   const hidden = 'places' in o.kv ? (tokens * (tokens - 1)) / 2 : 0;
   const perKey = o.kvHeads * o.headDim * (BYTES[o.k.tensor.dtype] + BYTES[o.v.tensor.dtype]);
   return {

@@ -3,7 +3,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import {
   dequantizeWeightsHost,
-  linear,
+  matmul,
   type Quantization,
   quantizeRows,
   quantizeWeights,
@@ -51,7 +51,7 @@ function randomMatrix(on: Device, rows: number, inner: number, { format, group }
 async function product(on: Device, x: HostTensor, w: Matrix, asInt8: boolean, variant?: string): Promise<Float32Array> {
   const graph = new Graph(on, { variants: variant ? { matmul: variant } : {} });
   const input = graph.input('x', x.shape, x.dtype);
-  graph.output('y', linear(graph, asInt8 ? quantizeRows(graph, input) : input, w));
+  graph.output('y', matmul(graph, asInt8 ? quantizeRows(graph, input) : input, w));
   const plan = await Plan.create(graph, { guardBytes: 256 });
   const { dtype, data } = await on.download(plan.run({ x }).y!);
   plan.dispose();

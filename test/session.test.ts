@@ -1,0 +1,223 @@
+// tier: gpu
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { Expected } from '../bench/expected.ts';
+import { BOUNDS, compareRun } from '../bench/verify.ts';
+import { PAGE } from '../kernels/index.ts';
+import { Random } from '../kernels/spec.ts';
+import {
+  decode,
+  expandImages,
+  type ImageFeatures,
+  Phi4Vision,
+  processImage,
+  readImage,
+  type Session,
+} from '../model/index.ts';
+import { type Device, OutOfMemoryError, type PromptError } from '../runtime/index.ts';
+import { TINY } from './bench.ts';
+import { testDevice } from './gpu.ts';
+
+const expected = Expected.open(join(TINY, 'expected.safetensors'));
+const device = await testDevice();
+if (device) tests(device, await Phi4Vision.load(device, TINY));
+
+test.run();
+
+function tests(device: Device, model: Phi4Vision): void {
+  const { vocab } = model.config.decoder;
+
+  test('every prompt of the reference, twice: the second finds the pages of the first', async () => {
+    for (let round = 0; round < 2; round++) {
+      for (const name of ['text', 'one', 'two', 'three', 'big']) await matchesReference(name);
+    }
+  });
+
+  test('after the first request nothing is made: no plan, no bind group, no buffer', async () => {
+    await matchesReference('one');
+    const counts = { createBindGroup: 0, createBuffer: 0, createComputePipelineAsync: 0, createBindGroupLayout: 0 };
+    const gpu = device.gpu as unknown as Record<string, (...args: unknown[]) => unknown>;
+    const originals = Object.keys(counts).map((name) => [name, gpu[name]!.bind(device.gpu)] as const);
+    for (const [name, original] of originals) {
+      gpu[name] = (...args) => {
+        counts[name as keyof typeof counts]++;
+        return original(...args);
+      };
+    }
+    try {
+      for (const seed of [1, 2]) {
+        const session = await model.session();
+        await session.prefill(randomIds(seed, 300));
+        assert.is((await tokensOf(session, 5)).length, 5);
+        await session.prefill(randomIds(seed + 10, 7));
+        assert.is((await tokensOf(session, 5)).length, 5);
+        session.dispose();
+      }
+    } finally {
+      for (const [name, original] of originals) gpu[name] = original;
+    }
+    assert.equal(counts, {
+      createBindGroup: 0,
+      createBuffer: 0,
+      createComputePipelineAsync: 0,
+      createBindGroupLayout: 0,
+    });
+  });
+
+  test('random conversations in any interleaving are as fresh runs of the whole', async () => {
+    const random = new Random(5);
+    for (let round = 0; round < 4; round++) {
+      const shared = randomIds(round, 40 + random.below(400));
+      const chats = [0, 1, 2].map((i) => ({
+        turns: [concat(shared, randomIds(100 * round + i, 1 + random.below(200)))],
+        fed: [] as number[][],
+      }));
+      const sessions: Session[] = [];
+      for (const { turns } of chats) {
+        const session = await model.session();
+        await session.prefill(turns[0]!);
+        sessions.push(session);
+      }
+      for (let turn = 0; turn < 3; turn++) {
+        const counts = chats.map(() => 1 + random.below(12));
+        const answers = await Promise.all(sessions.map((session, i) => tokensOf(session, counts[i]!)));
+        for (const [i, chat] of chats.entries()) chat.fed.push(answers[i]!);
+        if (turn === 2) break;
+        await Promise.all(
+          sessions.map((session, i) => {
+            const next = randomIds(1000 * round + 10 * turn + i, 1 + random.below(150));
+            chats[i]!.turns.push(next);
+            return session.prefill(next);
+          }),
+        );
+      }
+      for (const session of sessions) session.dispose();
+      for (const { turns, fed } of chats) {
+        const whole = concat(
+          ...turns.flatMap((ids, i) => (i < turns.length - 1 ? [ids, Uint32Array.from(fed[i]!)] : [ids])),
+        );
+        assert.equal(await freshTokens(whole, fed.at(-1)!.length), fed.at(-1), `round ${round}`);
+      }
+    }
+  });
+
+  test('a fork goes its own way', async () => {
+    const session = await model.session();
+    const ids = randomIds(3, 200);
+    await session.prefill(ids);
+    const fork = session.fork();
+    const more = randomIds(4, 30);
+    await fork.prefill(more);
+    const [own, forked] = await Promise.all([tokensOf(session, 8), tokensOf(fork, 8)]);
+    assert.equal(own, await freshTokens(ids, 8));
+    assert.equal(forked, await freshTokens(concat(ids, more), 8));
+    fork.dispose();
+    await session.prefill(more);
+    assert.equal(await tokensOf(session, 4), await freshTokens(concat(ids, Uint32Array.from(own), more), 4));
+    session.dispose();
+  });
+
+  test('a prompt that does not fit the pool is refused, and the one that answers goes on', async () => {
+    const small = await Phi4Vision.load(device, TINY, { context: 4 * PAGE });
+    const first = await small.session();
+    const ids = randomIds(6, 2 * PAGE + 5);
+    await first.prefill(ids);
+    const answer = decode(first, { steps: 20 });
+    const tokens = [(await answer.next()).value!.token];
+    const second = await small.session();
+    const error = await second.prefill(randomIds(7, 2 * PAGE)).then(
+      () => undefined,
+      (e: Error) => e,
+    );
+    assert.instance(error, OutOfMemoryError);
+    assert.match(error!.message, /expected 2 free pages of 128 positions, got 1 of 4: other sequences hold the rest/);
+    for await (const { token } of answer) tokens.push(token);
+    assert.equal(tokens, await freshTokens(ids, 20));
+    await second.prefill(randomIds(8, PAGE - 5));
+    assert.is((await tokensOf(second, 3)).length, 3);
+    await rejects(tokensOf(second, 60), OutOfMemoryError, /expected 1 free pages/);
+    first.dispose();
+    assert.is((await tokensOf(second, 60)).length, 60);
+    second.dispose();
+    small.dispose();
+  });
+
+  test('cancelled at any moment, a session is as before and answers rightly', async () => {
+    const session = await model.session();
+    const ids = randomIds(9, 100);
+    await session.prefill(ids);
+    const random = new Random(1);
+    for (let i = 0; i < 10; i++) {
+      const stop = new AbortController();
+      const late = setTimeout(() => stop.abort(new Error('enough')), random.below(40));
+      await session
+        .prefill(randomIds(20 + i, 1500), { signal: stop.signal, progress: () => i === 0 && stop.abort() })
+        .then(
+          () => assert.unreachable(),
+          () => {},
+        )
+        .finally(() => clearTimeout(late));
+      assert.is(session.promptLength, 100);
+    }
+    assert.equal(await tokensOf(session, 6), await freshTokens(ids, 6));
+    session.dispose();
+  });
+
+  async function matchesReference(name: string): Promise<void> {
+    const prompt = expected.prompt(name);
+    const images: ImageFeatures[] = [];
+    for (const index of prompt.images) {
+      const image = await readImage(join(TINY, `images/img${index}.png`));
+      images.push(
+        await model.encodeImage(processImage(image, { ...model.config.image, patch: model.config.vision.patch })),
+      );
+    }
+    const session = await model.session();
+    const rows = images.map((image) => image.rows);
+    await session.prefill(expandImages(prompt.ids, rows, vocab), { images });
+    for (const run of prompt.runs) {
+      const steps = run.tokens.length;
+      const logits = device.tensor('step_logits', [steps, vocab], 'f32');
+      const tokens: number[] = [];
+      for await (const { token } of decode(session, { steps, forced: run.tokens, logits })) tokens.push(token);
+      const verdict = compareRun(run, (await device.download(logits)).data as Float32Array, tokens, BOUNDS.f32);
+      device.free(logits.storage);
+      assert.ok(verdict.ok, `${name} ${run.name}: ${JSON.stringify(verdict)}`);
+    }
+    session.dispose();
+    for (const image of images) image.dispose();
+  }
+
+  async function tokensOf(session: Session, steps: number): Promise<number[]> {
+    const tokens: number[] = [];
+    for await (const { token } of decode(session, { steps })) tokens.push(token);
+    return tokens;
+  }
+
+  async function freshTokens(ids: Uint32Array, steps: number): Promise<number[]> {
+    const fresh = await Phi4Vision.load(device, TINY, { reuse: false, context: 2048 });
+    const session = await fresh.session();
+    await session.prefill(ids);
+    const tokens = await tokensOf(session, steps);
+    fresh.dispose();
+    return tokens;
+  }
+
+  function randomIds(seed: number, count: number): Uint32Array {
+    return new Random(seed + 1).integers([count], 500).data as Uint32Array;
+  }
+}
+
+async function rejects(promise: Promise<unknown>, kind: typeof PromptError, pattern: RegExp): Promise<void> {
+  const error = await promise.then(
+    () => undefined,
+    (e: Error) => e,
+  );
+  assert.instance(error, kind);
+  assert.match(error!.message, pattern);
+}
+
+function concat(...parts: Uint32Array[]): Uint32Array {
+  return Uint32Array.from(parts.flatMap((part) => [...part]));
+}
