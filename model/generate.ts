@@ -1,4 +1,5 @@
 import { PromptError } from '../runtime/index.ts';
+import { AnswerText } from './answer_text.ts';
 import { type Phi4Vision, PromptPicture } from './phi4_vision.ts';
 import type { Processor, Prompt } from './processor.ts';
 import type { DecodedToken, DecodeOptions, PromptImage, Session, SessionOptions } from './session.ts';
@@ -20,10 +21,20 @@ export interface GenerateOptions {
   maxTokens?: number;
   /** How tokens are drawn; without it the likeliest is taken. */
   sampling?: SessionOptions['sampling'];
+  /** A sequence to go on with, as of a conversation whose next turn this is: what it has in common with the prompt is not computed again, and it is kept. */
+  session?: Session;
+  /** Texts that end the answer, which then lacks them. */
+  stop?: readonly string[];
+  /** Tokens of reasoning at most: then the tag that ends it is put in. */
+  thinkingBudget?: number;
+  /** Ends the answer, which then is what there is so far. */
+  signal?: AbortSignal;
   /** Whether to free the weights that only pictures need once this prompt's are encoded, before memory goes to the cache. */
   releaseVision?: boolean;
   /** Told each piece of text as it comes. */
   onText?: (text: string) => void;
+  /** Told the share of the pictures that are encoded, then the positions of the prompt that are done, of how many. */
+  onProgress?: (phase: 'pictures' | 'prompt', done: number, total: number) => void;
 }
 
 /** An answer, why it ended, and how long it took. */
@@ -33,12 +44,12 @@ export interface Answer {
   /** What stands between <think> and </think>, and what comes after. */
   reasoning: string;
   answer: string;
-  /** stop: the model ended it; length: maxTokens or the context did. */
-  finishReason: 'stop' | 'length';
+  /** stop: the model ended it; length: maxTokens or the context did; stop_string: one of `stop`; abort: the signal. */
+  finishReason: 'stop' | 'length' | 'stop_string' | 'abort';
   promptTokens: number;
   imageTokens: number;
   newTokens: number;
-  /** From the call to the first token. */
+  /** From the call to the first token; 0 where there is none. */
   ttftMillis: number;
   /** After the first token; 0 where there is no second. */
   tokensPerSecond: number;
@@ -52,8 +63,8 @@ export function answerSteps({ ids, context }: Prompt, maxTokens = MAX_TOKENS): n
 }
 
 /**
- * Answers a prompt: encodes its pictures, fills the KV cache, decodes until an end token, maxTokens or the context's end.
- * Throws OutOfMemoryError or CapabilityError where the cache does not fit, NotFiniteError, DeviceLostError.
+ * Answers a prompt: encodes its pictures, fills the KV cache, decodes until an end token, a stop text, maxTokens or the context's
+ * end. Throws OutOfMemoryError or CapabilityError where the cache does not fit, NotFiniteError, DeviceLostError.
  */
 export async function generate(
   model: Phi4Vision,
@@ -62,55 +73,64 @@ export async function generate(
   options: GenerateOptions = {},
 ): Promise<Answer> {
   const start = performance.now();
-  const { ids, mode } = prompt;
-  const { maxTokens = MAX_TOKENS } = options;
-  if (!(Number.isInteger(maxTokens) && maxTokens > 0)) {
-    throw new PromptError(
-      `generate: maxTokens: expected an integer from 1 on, got ${maxTokens}; ask for one token at least`,
-    );
-  }
+  checkCount('maxTokens', options.maxTokens);
+  checkCount('thinkingBudget', options.thinkingBudget);
+  const text = new AnswerText(processor.tokenizer, prompt.mode, options);
+  const arrivals: number[] = [];
+  const finishReason = await answer(model, prompt, options, text, arrivals).catch((error) => {
+    if (options.signal?.aborted) return 'abort' as const;
+    throw error;
+  });
+  text.end();
+  const [first = start, last = start] = [arrivals[0], arrivals.at(-1)];
+  const newTokens = arrivals.length;
+  return {
+    text: text.whole,
+    ...splitAnswer(text.whole, prompt.mode),
+    finishReason,
+    promptTokens: prompt.ids.length,
+    imageTokens: prompt.ids.filter((id) => id >= model.config.decoder.vocab).length,
+    newTokens,
+    ttftMillis: first - start,
+    tokensPerSecond: newTokens > 1 ? ((newTokens - 1) * 1000) / (last - first) : 0,
+  };
+}
+
+/** Runs the prompt and decodes; why it ended. */
+async function answer(
+  model: Phi4Vision,
+  prompt: Prompt,
+  options: GenerateOptions,
+  text: AnswerText,
+  arrivals: number[],
+): Promise<Answer['finishReason']> {
+  const { signal, sampling } = options;
   const images = prompt.pictures.map((patches) => new PromptPicture(patches));
-  let session: Session | undefined;
+  let own: Session | undefined;
   try {
+    signal?.throwIfAborted();
     if (options.releaseVision) {
-      await model.encodeImages(images);
+      await model.encodeImages(images, pictureOptions(options));
       model.releaseVision();
     }
-    session = await model.session({ sampling: options.sampling });
-    await prefill(model, session, ids, images);
-    const text = processor.tokenizer.stream({ skipSpecial: true });
-    const pieces: string[] = [];
-    const emit = (piece: string) => {
-      if (!piece) return;
-      pieces.push(piece);
-      options.onText?.(piece);
-    };
-    const arrivals: number[] = [];
-    let finishReason: Answer['finishReason'] = 'length';
-    for await (const { token, at } of decode(session, { steps: answerSteps(prompt, maxTokens) })) {
-      arrivals.push(at);
-      if (model.config.tokens.eos.includes(token)) {
-        finishReason = 'stop';
-        break;
+    own = options.session ? undefined : await model.session({ ...(sampling && { sampling }) });
+    const session = options.session ?? own!;
+    await prefill(model, session, prompt.ids, images, options);
+    const steps = answerSteps(prompt, options.maxTokens);
+    while (arrivals.length < steps) {
+      const room = session.capacity - session.promptLength + 1;
+      for await (const { token, at } of decode(session, { steps: Math.min(steps - arrivals.length, room), signal })) {
+        arrivals.push(at);
+        if (model.config.tokens.eos.includes(token)) return 'stop';
+        if (text.push(token)) return 'stop_string';
+        if (text.thoughtEnough) break;
       }
-      emit(text.push(token));
+      if (!text.thoughtEnough || arrivals.length >= steps) break;
+      await session.prefill(text.endThinking(), { signal });
     }
-    emit(text.end());
-    const whole = pieces.join('');
-    const [first = start, last = start] = [arrivals[0], arrivals.at(-1)];
-    const newTokens = arrivals.length;
-    return {
-      text: whole,
-      ...splitAnswer(whole, mode),
-      finishReason,
-      promptTokens: ids.length,
-      imageTokens: ids.filter((id) => id >= model.config.decoder.vocab).length,
-      newTokens,
-      ttftMillis: first - start,
-      tokensPerSecond: newTokens > 1 ? ((newTokens - 1) * 1000) / (last - first) : 0,
-    };
+    return 'length';
   } finally {
-    session?.dispose();
+    own?.dispose();
     for (const image of images) image.dispose();
   }
 }
@@ -121,8 +141,22 @@ function prefill(
   session: Session,
   ids: Uint32Array,
   images: readonly PromptPicture[],
+  options: GenerateOptions,
 ): Promise<void> {
   const encode = (wanted: readonly PromptImage[]) =>
-    model.encodeImages(images.filter((image) => wanted.includes(image)));
-  return session.prefill(ids, { images, encode });
+    model.encodeImages(
+      images.filter((image) => wanted.includes(image)),
+      pictureOptions(options),
+    );
+  const progress = (done: number, total: number) => options.onProgress?.('prompt', done, total);
+  return session.follow(ids, { images, encode, progress, signal: options.signal });
+}
+
+function pictureOptions({ signal, onProgress }: GenerateOptions) {
+  return { signal, progress: (share: number) => onProgress?.('pictures', share, 1) };
+}
+
+function checkCount(what: string, count: number | undefined): void {
+  if (count === undefined || (Number.isInteger(count) && count > 0)) return;
+  throw new PromptError(`generate: ${what}: expected an integer from 1 on, got ${count}; ask for one token at least`);
 }

@@ -57,6 +57,8 @@ export interface LoadOptions {
   verify?: boolean;
   /** Told the checkpoint bytes loaded so far and in all. */
   progress?: (loaded: number, total: number) => void;
+  /** Ends loading, which is rejected with the signal's reason; what was loaded is freed. */
+  signal?: AbortSignal;
 }
 
 /** A picture on its way into the decoder's space. */
@@ -152,7 +154,7 @@ export class Phi4Vision {
     device: Device,
     config: ModelConfig,
     source: TensorSource,
-    { dtype = 'f32', int8Activations = false, verify, progress, ...options }: LoadOptions = {},
+    { dtype = 'f32', int8Activations = false, verify, progress, signal, ...options }: LoadOptions = {},
   ): Promise<Phi4Vision> {
     if (dtype === 'f16' && !device.features.has('shader-f16')) {
       const expected = `expected an adapter with shader-f16 for f16, got '${device.name}'`;
@@ -164,6 +166,7 @@ export class Phi4Vision {
     const total = checkTensors(source, config);
     let loaded = 0;
     const count = (bytes: number) => {
+      signal?.throwIfAborted();
       loaded += bytes;
       progress?.(loaded, total);
     };
@@ -218,6 +221,7 @@ export class Phi4Vision {
       if (kept) this.#give(picture, kept, () => store.release(picture.digest));
       return !kept;
     });
+    if (fresh.length > 0) this.#expectVision();
     const passes = packed(fresh, this.config.image.maxPatches);
     try {
       for (const [i, pass] of passes.entries()) {
@@ -298,16 +302,17 @@ export class Phi4Vision {
   }
 
   async #planEncoder(patches: number, owned: Owned, taps?: Taps) {
-    if (!this.#visionWeights) {
-      throw new DaybreakError(
-        'model: picture: expected vision weights on the device, got them released; load it again',
-      );
-    }
+    this.#expectVision();
     const features = owned.keep(this.device.tensor('encoded', [patches, this.config.decoder.hidden], 'f32'));
     const graph = new Graph(this.device, { taps: (name) => taps?.wants(name) ?? false });
     const encoded = graph.tap('vis_sel', this.#vision.record(graph, patches));
     graph.output('features', this.#projector.record(graph, encoded), features.storage);
     return { plan: owned.keep(await Plan.create(graph)), features };
+  }
+
+  #expectVision(): void {
+    if (this.#visionWeights) return;
+    throw new DaybreakError('model: picture: expected vision weights on the device, got them released; load it again');
   }
 
   /** What all sequences run through; throws CapabilityError or OutOfMemoryError where the pages do not fit. */

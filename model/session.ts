@@ -20,6 +20,8 @@ import { type Taps, takeTaps } from './taps.ts';
 const STEPS_AHEAD = 3;
 /** A row of the history: see argmax. */
 const CHOICE_BYTES = 8;
+/** What the seed of an answer differs by from that of the answer before: 2^32 over the golden ratio, so that few seeds meet. */
+const GOLDEN = 0x9e3779b9;
 
 /** What a sequence needs beforehand; every field is optional. */
 export interface SessionOptions {
@@ -71,16 +73,6 @@ export interface DecodedToken {
   at: number;
 }
 
-/** What a sequence can go back to. */
-interface Past {
-  pages: number[];
-  length: number;
-  tail: string[];
-  key: string;
-  unfed: number[];
-  answer: number[];
-}
-
 /**
  * One sequence: the pages that hold its keys and values, and what stands at its positions. Sequences with the same beginning
  * share its full pages, at any time.
@@ -90,11 +82,9 @@ export class Session {
   #engine: Engine;
   #sampling: SessionOptions['sampling'];
   #pages: number[] = [];
-  /** Positions of the prompts and of answers that a prompt came after: what stands in pages. */
-  #length = 0;
-  /** What stands behind the last full page, and the key of that. */
-  #tail: string[] = [];
-  #key = '';
+  /** What stands at the positions of prompts, and of answers that a prompt came after; and the keys of the pages that it fills. */
+  #contents: string[] = [];
+  #keys: string[] = [];
   /** Where the last row of the prompt waits for the answer to begin. */
   #slot: number | undefined;
   /** The last token of an answer that a prompt may come after: no step has read it yet. */
@@ -102,6 +92,8 @@ export class Session {
   /** Tokens of the answer so far: those yielded, and those that steps have chosen, awaited or not. */
   #answer: number[] = [];
   #chosen: Promise<DecodedToken>[] = [];
+  /** Answers that are past: each draws its own random numbers. */
+  #turn = 0;
   #forced: Uint32Array = new Uint32Array();
   #last = 0;
 
@@ -136,7 +128,7 @@ export class Session {
 
   /** Positions of prompts and answers before the current answer. */
   get promptLength(): number {
-    return this.#length;
+    return this.#contents.length;
   }
   /**
    * Continues the sequence, behind its answer so far, with the ids u32 of a prompt (from vocab on: rows of `images`, in order).
@@ -145,21 +137,39 @@ export class Session {
    */
   prefill(ids: Uint32Array, options: PrefillOptions = {}): Promise<void> {
     return this.#engine.chunks.run(async () => {
-      const total = this.#length + this.#unfed.length + this.#answer.length + ids.length;
+      const total = this.#contents.length + this.#unfed.length + this.#answer.length + ids.length;
       if (ids.length < 1 || total > this.capacity) {
         throw new PromptError(
           `session: prompt: expected 1 to ${this.capacity} positions in all, got ${ids.length && total}; allow a longer context`,
         );
       }
       await this.#settled();
-      const before = this.#snapshot();
+      const [length, unfed, answer] = [this.#contents.length, this.#unfed, this.#answer];
       try {
         await this.#prefill(ids, options);
       } catch (error) {
-        this.#restore(before);
+        this.#rewind(length);
+        [this.#unfed, this.#answer] = [unfed, answer];
         throw error;
       }
     });
+  }
+
+  /**
+   * Makes the sequence one of exactly these ids, as a further turn of a conversation is: it goes back to what both have in common,
+   * and continues with the rest. Throws as prefill() does; what was gone back from is lost then.
+   */
+  async follow(ids: Uint32Array, options: PrefillOptions = {}): Promise<void> {
+    await this.#settled();
+    this.#commit();
+    const contents = this.#contentsOf(ids, options.images ?? []);
+    const past = [...this.#contents, ...this.#unfed.map(String)];
+    let common = 0;
+    while (common < contents.length - 1 && past[common] === contents[common]) common++;
+    const kept = Math.min(common, this.#contents.length);
+    if (kept < this.#contents.length || common < past.length) this.#unfed = [];
+    this.#rewind(kept);
+    await this.prefill(ids.subarray(this.#unfed.length > 0 ? kept + 1 : kept), options);
   }
 
   /** Decodes after a prompt, a few steps ahead of the tokens it yields: see decode(). */
@@ -174,9 +184,9 @@ export class Session {
     if (this.#slot === undefined) {
       throw new PromptError('decode: prompt: expected one in the session, got none; call prefill first');
     }
-    if (this.#length + steps - 1 > this.capacity) {
+    if (this.#contents.length + steps - 1 > this.capacity) {
       throw new PromptError(
-        `decode: expected at most ${this.capacity} positions, got ${this.#length} of prompt and ${steps} steps; allow a longer context`,
+        `decode: expected at most ${this.capacity} positions, got ${this.#contents.length} of prompt and ${steps} steps; allow a longer context`,
       );
     }
     const plans = await engine.decodePlans((this.#sampling?.temperature ?? 0) > 0);
@@ -191,8 +201,7 @@ export class Session {
           signal?.throwIfAborted();
           await this.#submit(plans, logits);
         }
-        const chosen = await this.#chosen[step]!;
-        signal?.throwIfAborted();
+        const chosen = await orAborted(this.#chosen[step]!, signal);
         this.#answer.push(forced[step] ?? chosen.token);
         yield chosen;
       }
@@ -204,7 +213,10 @@ export class Session {
   /** A second sequence with the same past, without its answer; they share what they have in common. */
   fork(options: SessionOptions = { capacity: this.capacity }): Session {
     const child = new Session(this.#engine, { ...(this.#sampling && { sampling: this.#sampling }), ...options });
-    child.#restore(this.#snapshot());
+    child.#contents = [...this.#contents];
+    child.#keys = [...this.#keys];
+    child.#unfed = [...this.#unfed];
+    child.#pages = this.#pages.slice(0, Math.ceil(this.#contents.length / PAGE));
     for (const page of child.#pages) this.#engine.pool.hold(page);
     if (this.#slot !== undefined) {
       child.#slot = this.#engine.takeSlot();
@@ -217,12 +229,10 @@ export class Session {
 
   /** Lets go of the pages; those that are full stay known for sequences with the same beginning, until their memory is wanted. */
   dispose(): void {
-    const { pool } = this.#engine;
     this.#commit();
     if (this.#slot !== undefined) this.#engine.giveSlot(this.#slot);
     this.#slot = undefined;
-    for (const page of this.#pages.splice(0).reverse()) pool.release(page);
-    this.#length = 0;
+    this.#rewind(0);
   }
 
   /** Resolves when all steps have reached the host; what they chose past the answer's end is dropped. */
@@ -235,13 +245,15 @@ export class Session {
     const { device, state, pool } = this.#engine;
     const n = this.#chosen.length;
     const { places, tables, token, step, forced, forcedCount, settings } = state;
-    device.write(places.storage, Uint32Array.of(this.#length - 1 + n, 0));
+    device.write(places.storage, Uint32Array.of(this.#contents.length - 1 + n, 0));
     device.write(tables.storage, this.#table(pool.pages));
     device.write(token.storage, Uint32Array.of(n > 0 ? (this.#forced[n - 1] ?? this.#last) : 0));
     device.write(step.storage, Uint32Array.of(n));
     device.write(forcedCount.storage, Uint32Array.of(this.#forced.length));
     device.write(forced.storage, this.#forced);
-    if (this.#sampling) device.write(settings.storage, settingsTensor(this.#sampling).data);
+    if (!this.#sampling) return;
+    const seed = (this.#sampling.seed + this.#turn * GOLDEN) >>> 0;
+    device.write(settings.storage, settingsTensor({ ...this.#sampling, seed }).data);
   }
 
   async #prefill(ids: Uint32Array, { images = [], encode, taps, signal, progress }: PrefillOptions): Promise<void> {
@@ -250,7 +262,7 @@ export class Session {
     const all = Uint32Array.from([...this.#unfed, ...ids]);
     const contents = this.#contentsOf(all, images);
     let at = taps ? 0 : this.#share(contents);
-    this.#reserve(this.#length + all.length - at);
+    this.#reserve(this.#contents.length + all.length - at);
     const wanted = new Set(
       Array.from(all.subarray(at)).flatMap((id) => (id < this.vocab ? [] : [rowOf(images, id - this.vocab)[0]])),
     );
@@ -277,9 +289,9 @@ export class Session {
     const { device, pool, pace } = this.#engine;
     const rows = ids.length;
     const plan = taps ? await this.#engine.planTapped(taps, rows) : await this.#engine.chunk();
-    const places = Uint32Array.from({ length: 2 * rows }, (_, i) => (i % 2 ? 0 : this.#length + (i >> 1)));
+    const places = Uint32Array.from({ length: 2 * rows }, (_, i) => (i % 2 ? 0 : this.#contents.length + (i >> 1)));
     try {
-      plan.setScalars({ rows, last: rows - 1, keys: this.#length + rows });
+      plan.setScalars({ rows, last: rows - 1, keys: this.#contents.length + rows });
       plan.setInputs({
         ids: words([rows], this.#placeFeatures(ids, images)),
         places: words([rows, 2], places),
@@ -321,14 +333,14 @@ export class Session {
     const step = this.#chosen.length;
     const staging = await engine.takeStaging();
     try {
-      this.#reserve(this.#length + step);
+      this.#reserve(this.#contents.length + step);
       while (!engine.owns(this)) await engine.acquire(this);
       const encoder = this.device.gpu.createCommandEncoder();
       if (step === 0) {
         engine.placeRow(encoder, this.#slot!);
         head.encode(encoder);
       } else {
-        further.setScalars({ keys: this.#length + step });
+        further.setScalars({ keys: this.#contents.length + step });
         further.encode(encoder);
       }
       const { history } = engine.state;
@@ -372,8 +384,8 @@ export class Session {
   #share(contents: readonly string[]): number {
     const { pool } = this.#engine;
     let at = 0;
-    while (this.#engine.reuse && this.#tail.length === 0 && contents.length - at > PAGE) {
-      const page = pool.find(pageKey(this.#key, contents.slice(at, at + PAGE)));
+    while (this.#engine.reuse && this.#contents.length % PAGE === 0 && contents.length - at > PAGE) {
+      const page = pool.find(pageKey(this.#keys.at(-1) ?? '', contents.slice(at, at + PAGE)));
       if (page === undefined) break;
       this.#pages.push(page);
       this.#advance(contents.slice(at, at + PAGE));
@@ -382,11 +394,11 @@ export class Session {
     return at;
   }
 
-  /** Makes sure that positions from #length to `end` - 1 stand in pages that may be written. */
+  /** Makes sure that positions from #contents.length to `end` - 1 stand in pages that may be written. */
   #reserve(end: number): void {
     const { pool, device } = this.#engine;
-    const first = Math.floor(this.#length / PAGE);
-    const shared = this.#length % PAGE > 0 && !pool.isOwn(this.#pages[first]!);
+    const first = Math.floor(this.#contents.length / PAGE);
+    const shared = this.#contents.length % PAGE > 0 && !pool.isOwn(this.#pages[first]!);
     const missing = Math.max(0, Math.ceil(end / PAGE) - this.#pages.length);
     if (missing + Number(shared) > pool.available) {
       throw new OutOfMemoryError(
@@ -412,14 +424,20 @@ export class Session {
 
   /** Counts positions whose keys and values are in pages, and publishes the pages that they fill. */
   #advance(contents: readonly string[]): void {
-    for (const content of contents) {
-      this.#tail.push(content);
-      this.#length++;
-      if (this.#tail.length < PAGE) continue;
-      this.#key = pageKey(this.#key, this.#tail);
-      if (this.#engine.reuse) this.#engine.pool.publish(this.#pages[this.#length / PAGE - 1]!, this.#key);
-      this.#tail = [];
+    this.#contents.push(...contents);
+    while ((this.#keys.length + 1) * PAGE <= this.#contents.length) {
+      const page = this.#keys.length;
+      const key = pageKey(this.#keys.at(-1) ?? '', this.#contents.slice(page * PAGE, (page + 1) * PAGE));
+      this.#keys.push(key);
+      if (this.#engine.reuse) this.#engine.pool.publish(this.#pages[page]!, key);
     }
+  }
+
+  /** Forgets the positions from `length` on, and lets go of the pages that hold only those. */
+  #rewind(length: number): void {
+    this.#contents.length = length;
+    this.#keys.length = Math.floor(length / PAGE);
+    for (const page of this.#pages.splice(Math.ceil(length / PAGE)).reverse()) this.#engine.pool.release(page);
   }
 
   /** Makes the answer part of the past: its last token has yet to be fed. */
@@ -428,6 +446,7 @@ export class Session {
     this.#engine.disown(this);
     this.#advance(this.#answer.slice(0, -1).map(String));
     this.#unfed = this.#answer.slice(-1);
+    this.#turn++;
     this.#answer = [];
     this.#chosen = [];
   }
@@ -442,28 +461,6 @@ export class Session {
     table.set(this.#pages);
     return table;
   }
-
-  #snapshot(): Past {
-    return {
-      pages: [...this.#pages],
-      length: this.#length,
-      tail: [...this.#tail],
-      key: this.#key,
-      unfed: [...this.#unfed],
-      answer: [...this.#answer],
-    };
-  }
-
-  /** Goes back to a snapshot, and lets go of pages that were taken since. */
-  #restore({ pages, length, tail, key, unfed, answer }: Past): void {
-    for (const page of this.#pages.slice(pages.length)) this.#engine.pool.release(page);
-    this.#pages = [...this.#pages.slice(0, pages.length), ...pages.slice(this.#pages.length)];
-    this.#length = length;
-    this.#tail = tail;
-    this.#key = key;
-    this.#unfed = unfed;
-    this.#answer = answer;
-  }
 }
 
 /** The picture that a row of all pictures' features belongs to, and which of its own rows that is. */
@@ -477,4 +474,15 @@ function rowOf(images: readonly PromptImage[], row: number): [PromptImage, numbe
   throw new PromptError(
     `session: pictures: expected at least ${row + 1} rows of features, got ${first}; pass all pictures`,
   );
+}
+
+/** The value of a promise, or a rejection with the signal's reason as soon as it is aborted. */
+function orAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (!signal) return promise;
+  return new Promise<T>((resolve, reject) => {
+    const abort = () => reject(signal.reason);
+    if (signal.aborted) abort();
+    signal.addEventListener('abort', abort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
+  });
 }

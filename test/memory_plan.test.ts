@@ -116,7 +116,7 @@ if (device) {
       assert.is(plan.peak, memory.peak - before);
       peaks.push(plan.peaks.answering);
       if (releaseVision) {
-        const error = await rejection(model.encodeImage(prompt.pictures[0]!));
+        const error = await rejection(model.encodeImage(picture(GRIDS[0]!)));
         assert.match(error!.message, /expected vision weights on the device, got them released/);
       }
       model.dispose();

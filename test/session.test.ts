@@ -27,6 +27,7 @@ test.run();
 
 function tests(device: Device, model: Phi4Vision): void {
   const { vocab } = model.config.decoder;
+  const fresh = Phi4Vision.load(device, TINY, { reuse: false, context: 4096 });
 
   test('every prompt of the reference, twice: the second finds the pages of the first', async () => {
     for (let round = 0; round < 2; round++) {
@@ -100,6 +101,26 @@ function tests(device: Device, model: Phi4Vision): void {
         assert.equal(await freshTokens(whole, fed.at(-1)!.length), fed.at(-1), `round ${round}`);
       }
     }
+  });
+
+  test('a sequence follows a conversation whose past was changed, at the cost of what is new', async () => {
+    const session = await model.session();
+    const [ids, next] = [randomIds(11, 333), randomIds(12, 40)];
+    await session.follow(ids);
+    const answer = await tokensOf(session, 9);
+    const done: number[] = [];
+    const whole = concat(ids, Uint32Array.from(answer), next);
+    await session.follow(whole, { progress: (_, total) => done.push(total) });
+    assert.is(done.at(-1), 1 + next.length); // the answer's last token and what is new
+    assert.equal(await tokensOf(session, 5), await freshTokens(whole, 5));
+    const changed = concat(ids, Uint32Array.from(answer.slice(0, 4)), randomIds(13, 30));
+    await session.follow(changed, { progress: (_, total) => done.push(total) });
+    assert.is(done.at(-1), 30);
+    assert.equal(await tokensOf(session, 5), await freshTokens(changed, 5));
+    await session.follow(ids.subarray(0, 200), { progress: (_, total) => done.push(total) });
+    assert.is(done.at(-1), 1);
+    assert.equal(await tokensOf(session, 5), await freshTokens(ids.subarray(0, 200), 5));
+    session.dispose();
   });
 
   test('a fork goes its own way', async () => {
@@ -196,11 +217,10 @@ function tests(device: Device, model: Phi4Vision): void {
   }
 
   async function freshTokens(ids: Uint32Array, steps: number): Promise<number[]> {
-    const fresh = await Phi4Vision.load(device, TINY, { reuse: false, context: 2048 });
-    const session = await fresh.session();
+    const session = await (await fresh).session();
     await session.prefill(ids);
     const tokens = await tokensOf(session, steps);
-    fresh.dispose();
+    session.dispose();
     return tokens;
   }
 

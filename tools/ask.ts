@@ -3,7 +3,7 @@ import { waitGently } from '../bench/gentle.ts';
 import { digits, main, printDevice, progressBar, runCommands } from '../bench/report.ts';
 import { showMemoryPlan } from '../bench/show_memory.ts';
 import {
-  answerCapacity,
+  answerSteps,
   assertFits,
   Checkpoint,
   checkSampling,
@@ -50,16 +50,11 @@ async function ask(question: string, options: AskOptions): Promise<void> {
   const device = await openDevice({ adapter: options.adapter });
   if (!options.json) printDevice(device);
   waitGently(device);
-  const session = { capacity: answerCapacity(prompt, options.maxTokens), sampling };
+  const steps = answerSteps(prompt, options.maxTokens);
+  Object.assign(load, { context: prompt.ids.length + steps - 1, pictureRows: 0 });
   const grids = prompt.pictures.map(({ grid }) => grid);
   const { releaseVision } = options;
-  await checkMemory(device, options, processor, {
-    load,
-    session,
-    promptLength: prompt.ids.length,
-    grids,
-    releaseVision,
-  });
+  await checkMemory(device, options, processor, { load, sampled: sampling.temperature > 0, grids, releaseVision });
   const bar = progressBar('loading', { bytes: true });
   const model = await Phi4Vision.load(device, options.model, { ...load, progress: bar.update }).finally(bar.stop);
   const onText = options.json ? undefined : (text: string) => process.stdout.write(text);

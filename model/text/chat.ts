@@ -18,8 +18,8 @@ export interface Message {
   readonly content: string;
 }
 
-const THINK = '<think>';
-const END_OF_THINKING = '</think>';
+export const THINK = '<think>';
+export const END_OF_THINKING = '</think>';
 const NO_THINKING = '<|dummy_84|>';
 const OPENINGS: Record<Mode, string> = { hybrid: '', think: THINK, nothink: NO_THINKING };
 
