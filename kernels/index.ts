@@ -15,6 +15,7 @@ export {
   quantizedShapes,
   quantizeWeightsHost,
 } from './lib/quantized.ts';
+export { logProbs } from './log_probs/log_probs.ts';
 export { type MatmulOptions, matmul } from './matmul/matmul.ts';
 export { quantizeRows } from './quantize_rows/quantize_rows.ts';
 export { quantizeWeights } from './quantize_weights/quantize_weights.ts';

@@ -4,6 +4,7 @@ import { spec as attention } from './attention/attention.spec.ts';
 import { spec as embed } from './embed/embed.spec.ts';
 import { spec as kvAppend } from './kv_append/kv_append.spec.ts';
 import { spec as layerNorm } from './layer_norm/layer_norm.spec.ts';
+import { spec as logProbs } from './log_probs/log_probs.spec.ts';
 import { spec as matmul } from './matmul/matmul.spec.ts';
 import { spec as quantizeRows } from './quantize_rows/quantize_rows.spec.ts';
 import { spec as quantizeWeights } from './quantize_weights/quantize_weights.spec.ts';
@@ -21,6 +22,7 @@ export const specs = [
   embed,
   kvAppend,
   layerNorm,
+  logProbs,
   matmul,
   quantizeRows,
   quantizeWeights,

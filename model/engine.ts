@@ -1,4 +1,4 @@
-import { advance, argmax, PAGE, ropeTable, SETTINGS, sample, uniform } from '../kernels/index.ts';
+import { advance, argmax, logProbs, PAGE, ropeTable, SETTINGS, sample, uniform } from '../kernels/index.ts';
 import {
   asMatrix,
   type Device,
@@ -25,6 +25,11 @@ type DeviceTensor = Tensor & { storage: Storage };
 const CHUNK = 1024;
 /** Steps that may be on their way to the host at a time. */
 const RING = 4;
+/** Likeliest tokens that can be asked for with each token. */
+export const MOST_LOG_PROBS = 20;
+/** Bytes of a choice, see argmax, and of what log_probs says of it, behind it: ids, then values. */
+export const CHOICE_BYTES = 8;
+export const LOG_PROB_BYTES = 4 * (1 + MOST_LOG_PROBS);
 /** Sequences that may exist at a time. */
 const SLOTS = 256;
 
@@ -50,6 +55,12 @@ interface DecodeState {
 export interface DecodePlans {
   head: Plan;
   step: Plan;
+}
+
+/** The plan of log_probs, with the choice that it reads. */
+export interface LogProbsPlan {
+  plan: Plan;
+  choice: DeviceTensor;
 }
 
 /** A sequence as the engine sees it: it can take turns with others. */
@@ -101,6 +112,7 @@ export class Engine {
   #owned: Owned;
   #chunk: Promise<Plan> | undefined;
   #decoding = new Map<string, Promise<DecodePlans>>();
+  #logProbs: Promise<LogProbsPlan> | undefined;
   #owner: Turn | undefined;
   #ring: GPUBuffer[];
   #waiting: (() => void)[] = [];
@@ -139,7 +151,9 @@ export class Engine {
       this.#slots = owned.keep(device.tensor('normed_rows', [SLOTS, config.hidden], dtype));
       this.logits = owned.keep(device.tensor('logits', [1, config.vocab], 'f32'));
       this.features = owned.keep(device.tensor('features', [this.chunkRows, config.hidden], 'f32'));
-      this.#ring = Array.from({ length: RING }, () => owned.keep(device.readbackBuffer(16, 'token')));
+      this.#ring = Array.from({ length: RING }, () =>
+        owned.keep(device.readbackBuffer(CHOICE_BYTES + 2 * LOG_PROB_BYTES, 'token')),
+      );
     } catch (error) {
       owned.free();
       throw error;
@@ -180,6 +194,12 @@ export class Engine {
     const plans = this.#planDecoding(sampled);
     this.#decoding.set(key, plans);
     return plans;
+  }
+
+  /** The plan of log probabilities of the latest step: scalar top, outputs ids and values. */
+  logProbsPlan(): Promise<LogProbsPlan> {
+    this.#logProbs ??= this.#planLogProbs();
+    return this.#logProbs;
   }
 
   /** Whether the state on the device is a sequence's. */
@@ -246,6 +266,16 @@ export class Engine {
   /** Frees pool, state and plans. */
   dispose(): void {
     this.#owned.free();
+  }
+
+  async #planLogProbs(): Promise<LogProbsPlan> {
+    const choice = this.#owned.keep(this.device.tensor('choice', [2], 'u32'));
+    const graph = new Graph(this.device);
+    const top = graph.scalar('top', Math.min(MOST_LOG_PROBS, this.vocab));
+    const { ids, values } = logProbs(graph, this.logits, choice, top);
+    graph.output('ids', ids);
+    graph.output('values', values);
+    return { plan: this.#owned.keep(await Plan.create(graph)), choice };
   }
 
   async #planDecoding(sampled: boolean): Promise<DecodePlans> {

@@ -2,7 +2,7 @@ import { PromptError } from '../runtime/index.ts';
 import { AnswerText } from './answer_text.ts';
 import { type Phi4Vision, PromptPicture } from './phi4_vision.ts';
 import type { Processor, Prompt } from './processor.ts';
-import type { DecodedToken, DecodeOptions, PromptImage, Session, SessionOptions } from './session.ts';
+import type { DecodedToken, DecodeOptions, LogProb, PromptImage, Session, SessionOptions } from './session.ts';
 import { splitAnswer } from './text/chat.ts';
 
 /**
@@ -25,6 +25,8 @@ export interface GenerateOptions {
   session?: Session;
   /** Texts that end the answer, which then lacks them. */
   stop?: readonly string[];
+  /** How many of the likeliest tokens come with each token of the answer: see Answer. */
+  logProbs?: number;
   /** Tokens of reasoning at most: then the tag that ends it is put in. */
   thinkingBudget?: number;
   /** Ends the answer, which then is what there is so far. */
@@ -49,6 +51,8 @@ export interface Answer {
   promptTokens: number;
   imageTokens: number;
   newTokens: number;
+  /** Where they were asked for: each token of the answer with its log probability, then the likeliest with theirs. */
+  logProbs?: readonly (readonly LogProb[])[];
   /** From the call to the first token; 0 where there is none. */
   ttftMillis: number;
   /** After the first token; 0 where there is no second. */
@@ -76,14 +80,14 @@ export async function generate(
   checkCount('maxTokens', options.maxTokens);
   checkCount('thinkingBudget', options.thinkingBudget);
   const text = new AnswerText(processor.tokenizer, prompt.mode, options);
-  const arrivals: number[] = [];
-  const finishReason = await answer(model, prompt, options, text, arrivals).catch((error) => {
+  const tokens: DecodedToken[] = [];
+  const finishReason = await answer(model, prompt, options, text, tokens).catch((error) => {
     if (options.signal?.aborted) return 'abort' as const;
     throw error;
   });
   text.end();
-  const [first = start, last = start] = [arrivals[0], arrivals.at(-1)];
-  const newTokens = arrivals.length;
+  const [first = start, last = start] = [tokens[0]?.at, tokens.at(-1)?.at];
+  const newTokens = tokens.length;
   return {
     text: text.whole,
     ...splitAnswer(text.whole, prompt.mode),
@@ -91,6 +95,7 @@ export async function generate(
     promptTokens: prompt.ids.length,
     imageTokens: prompt.ids.filter((id) => id >= model.config.decoder.vocab).length,
     newTokens,
+    ...(options.logProbs !== undefined && { logProbs: tokens.map(({ logProbs }) => logProbs!) }),
     ttftMillis: first - start,
     tokensPerSecond: newTokens > 1 ? ((newTokens - 1) * 1000) / (last - first) : 0,
   };
@@ -102,7 +107,7 @@ async function answer(
   prompt: Prompt,
   options: GenerateOptions,
   text: AnswerText,
-  arrivals: number[],
+  tokens: DecodedToken[],
 ): Promise<Answer['finishReason']> {
   const { signal, sampling } = options;
   const images = prompt.pictures.map((patches) => new PromptPicture(patches));
@@ -117,15 +122,17 @@ async function answer(
     const session = options.session ?? own!;
     await prefill(model, session, prompt.ids, images, options);
     const steps = answerSteps(prompt, options.maxTokens);
-    while (arrivals.length < steps) {
+    while (tokens.length < steps) {
       const room = session.capacity - session.promptLength + 1;
-      for await (const { token, at } of decode(session, { steps: Math.min(steps - arrivals.length, room), signal })) {
-        arrivals.push(at);
+      const decoding = { steps: Math.min(steps - tokens.length, room), signal, logProbs: options.logProbs };
+      for await (const chosen of decode(session, decoding)) {
+        const { token } = chosen;
+        tokens.push(chosen);
         if (model.config.tokens.eos.includes(token)) return 'stop';
         if (text.push(token)) return 'stop_string';
         if (text.thoughtEnough) break;
       }
-      if (!text.thoughtEnough || arrivals.length >= steps) break;
+      if (!text.thoughtEnough || tokens.length >= steps) break;
       await session.prefill(text.endThinking(), { signal });
     }
     return 'length';

@@ -34,6 +34,7 @@ export { checkSampling, sampleHost } from './sampler.ts';
 export type {
   DecodedToken,
   DecodeOptions,
+  LogProb,
   PrefillOptions,
   PromptImage,
   Session,

@@ -11,15 +11,21 @@ import {
   type Tensor,
   tensorBytes,
 } from '../runtime/index.ts';
-import { type DecodePlans, type Engine, words } from './engine.ts';
+import {
+  CHOICE_BYTES,
+  type DecodePlans,
+  type Engine,
+  LOG_PROB_BYTES,
+  type LogProbsPlan,
+  MOST_LOG_PROBS,
+  words,
+} from './engine.ts';
 import { pageKey } from './pages.ts';
 import { checkSampling } from './sampler.ts';
 import { type Taps, takeTaps } from './taps.ts';
 
 /** See DecodeOptions. */
 const STEPS_AHEAD = 3;
-/** A row of the history: see argmax. */
-const CHOICE_BYTES = 8;
 /** What the seed of an answer differs by from that of the answer before: 2^32 over the golden ratio, so that few seeds meet. */
 const GOLDEN = 0x9e3779b9;
 
@@ -63,14 +69,24 @@ export interface DecodeOptions {
   forced?: Uint32Array;
   /** Logits of every step are copied here, f32 [steps, vocab], where given. */
   logits?: Tensor;
+  /** How many of the likeliest tokens come with each, at most MOST_LOG_PROBS; without it none, nor its own log probability. */
+  logProbs?: number;
   /** Ends the answer before its next token, which is rejected with the signal's reason. */
   signal?: AbortSignal;
+}
+
+/** A token and its log probability, in nats. */
+export interface LogProb {
+  token: number;
+  logProb: number;
 }
 
 /** The model's choice at one step, and when it reached the host (milliseconds of performance.now). */
 export interface DecodedToken {
   token: number;
   at: number;
+  /** Where they were asked for: the log probability of this token, then of the likeliest, best first. */
+  logProbs?: readonly LogProb[];
 }
 
 /**
@@ -178,6 +194,7 @@ export class Session {
     ahead = STEPS_AHEAD,
     forced = new Uint32Array(),
     logits,
+    logProbs,
     signal,
   }: DecodeOptions): AsyncGenerator<DecodedToken> {
     const engine = this.#engine;
@@ -189,6 +206,8 @@ export class Session {
         `decode: expected at most ${this.capacity} positions, got ${this.#contents.length} of prompt and ${steps} steps; allow a longer context`,
       );
     }
+    const top = this.#checkLogProbs(logProbs);
+    const asked = top === undefined ? undefined : { ...(await engine.logProbsPlan()), top };
     const plans = await engine.decodePlans((this.#sampling?.temperature ?? 0) > 0);
     await this.#settled();
     engine.disown(this);
@@ -199,7 +218,7 @@ export class Session {
       for (let step = 0; step < steps; step++) {
         while (this.#chosen.length < Math.min(steps, step + ahead)) {
           signal?.throwIfAborted();
-          await this.#submit(plans, logits);
+          await this.#submit(plans, logits, asked);
         }
         const chosen = await orAborted(this.#chosen[step]!, signal);
         this.#answer.push(forced[step] ?? chosen.token);
@@ -328,7 +347,11 @@ export class Session {
   }
 
   /** Submits the next step: the first token after the prompt, or a further one. */
-  async #submit({ head, step: further }: DecodePlans, logits: Tensor | undefined): Promise<void> {
+  async #submit(
+    { head, step: further }: DecodePlans,
+    logits: Tensor | undefined,
+    asked: (LogProbsPlan & { top: number }) | undefined,
+  ): Promise<void> {
     const engine = this.#engine;
     const step = this.#chosen.length;
     const staging = await engine.takeStaging();
@@ -345,6 +368,7 @@ export class Session {
       }
       const { history } = engine.state;
       encoder.copyBufferToBuffer(history.storage.buffer, step * CHOICE_BYTES, staging, 0, CHOICE_BYTES);
+      if (asked) encodeLogProbs(encoder, history.storage, step, asked, staging);
       if (logits?.storage) {
         const [source, bytes] = [this.logits.storage.buffer, this.vocab * 4];
         encoder.copyBufferToBuffer(source, 0, logits.storage.buffer, logits.storage.offset + step * bytes, bytes);
@@ -354,21 +378,28 @@ export class Session {
       engine.giveStaging(staging);
       throw error;
     }
-    const token = this.#read(staging, step).finally(() => engine.giveStaging(staging));
+    const token = this.#read(staging, step, asked?.top).finally(() => engine.giveStaging(staging));
     token.catch(() => {}); // it is awaited later; until then a lost device must not count as unhandled
     this.#chosen.push(token);
   }
 
-  async #read(staging: GPUBuffer, step: number): Promise<DecodedToken> {
-    const bytes = await this.device.map(staging);
-    const [token, strays] = new Uint32Array(bytes.slice(0, CHOICE_BYTES).buffer) as unknown as [number, number];
+  async #read(staging: GPUBuffer, step: number, top: number | undefined): Promise<DecodedToken> {
+    const bytes = (await this.device.map(staging)).slice().buffer;
     staging.unmap();
+    const [token, strays] = new Uint32Array(bytes, 0, 2) as unknown as [number, number];
     this.#last = token;
-    if (strays === 0) return { token, at: performance.now() };
+    const at = performance.now();
+    if (strays === 0) return { token, at, ...(top !== undefined && { logProbs: readLogProbs(bytes, top) }) };
     const hint = this.dtype === 'f16' ? 'load the model in f32' : 'is a weight damaged or too large?';
     throw new NotFiniteError(
       `decode: token ${step + 1}: expected ${this.vocab} finite logits, got ${strays} that are not, in ${this.dtype}; ${hint}`,
     );
+  }
+
+  #checkLogProbs(count: number | undefined): number | undefined {
+    const most = Math.min(MOST_LOG_PROBS, this.vocab);
+    if (count === undefined || (Number.isInteger(count) && count >= 0 && count <= most)) return count;
+    throw new PromptError(`decode: logProbs: expected an integer from 0 to ${most}, got ${count}; ask for fewer`);
   }
 
   /** What stands at the positions of some ids: tokens, and rows of pictures by the digest of those. */
@@ -474,6 +505,29 @@ function rowOf(images: readonly PromptImage[], row: number): [PromptImage, numbe
   throw new PromptError(
     `session: pictures: expected at least ${row + 1} rows of features, got ${first}; pass all pictures`,
   );
+}
+
+/** Appends the log probabilities of a step that has just been encoded, and their copy behind its choice. */
+function encodeLogProbs(
+  encoder: GPUCommandEncoder,
+  history: Storage,
+  step: number,
+  { plan, choice, top }: LogProbsPlan & { top: number },
+  staging: GPUBuffer,
+): void {
+  encoder.copyBufferToBuffer(history.buffer, step * CHOICE_BYTES, choice.storage.buffer, 0, CHOICE_BYTES);
+  plan.setScalars({ top });
+  plan.encode(encoder);
+  [plan.outputs.ids!, plan.outputs.values!].forEach(({ storage }, i) => {
+    const at = CHOICE_BYTES + i * LOG_PROB_BYTES;
+    encoder.copyBufferToBuffer(storage!.buffer, storage!.offset, staging, at, 4 * (1 + top));
+  });
+}
+
+function readLogProbs(bytes: ArrayBuffer, top: number): LogProb[] {
+  const ids = new Uint32Array(bytes, CHOICE_BYTES, 1 + top);
+  const values = new Float32Array(bytes, CHOICE_BYTES + LOG_PROB_BYTES, 1 + top);
+  return Array.from(ids, (token, i) => ({ token, logProb: values[i]! }));
 }
 
 /** The value of a promise, or a rejection with the signal's reason as soon as it is aborted. */

@@ -15,7 +15,7 @@ import {
   readImage,
   type Session,
 } from '../model/index.ts';
-import { type Device, OutOfMemoryError, type PromptError } from '../runtime/index.ts';
+import { type Device, OutOfMemoryError, PromptError } from '../runtime/index.ts';
 import { TINY } from './bench.ts';
 import { testDevice } from './gpu.ts';
 
@@ -120,6 +120,32 @@ function tests(device: Device, model: Phi4Vision): void {
     await session.follow(ids.subarray(0, 200), { progress: (_, total) => done.push(total) });
     assert.is(done.at(-1), 1);
     assert.equal(await tokensOf(session, 5), await freshTokens(ids.subarray(0, 200), 5));
+    session.dispose();
+  });
+
+  test('log probabilities are those of the logits, the chosen token first', async () => {
+    const session = await model.session({ sampling: { temperature: 1, topK: 0, topP: 1, seed: 3 } });
+    await session.prefill(randomIds(14, 50));
+    const logits = device.tensor('step_logits', [6, vocab], 'f32');
+    const decoded = [];
+    for await (const token of decode(session, { steps: 6, logits, logProbs: 4 })) decoded.push(token);
+    const rows = (await device.download(logits)).data as Float32Array;
+    decoded.forEach(({ token, logProbs }, step) => {
+      const row = Float64Array.from(rows.subarray(step * vocab, (step + 1) * vocab));
+      const shift = Math.log(row.reduce((sum, x) => sum + Math.exp(x), 0));
+      const likeliest = [...row.keys()].sort((a, b) => row[b]! - row[a]! || a - b).slice(0, 4);
+      assert.equal(
+        logProbs!.map((each) => each.token),
+        [token, ...likeliest],
+      );
+      for (const { token, logProb } of logProbs!) assert.ok(Math.abs(logProb - (row[token]! - shift)) < 1e-5);
+    });
+    await rejects(
+      decode(session, { steps: 1, logProbs: 21 }).next(),
+      PromptError,
+      /logProbs: expected an integer from 0 to 20, got 21/,
+    );
+    device.free(logits.storage);
     session.dispose();
   });
 

@@ -1,0 +1,40 @@
+import {
+  type Amount,
+  atMost,
+  expect,
+  type Graph,
+  type Kernel,
+  sameShape,
+  showShape,
+  type Tensor,
+} from '../../runtime/index.ts';
+
+const PLAIN: Kernel = { name: 'log_probs/log_probs', source: new URL('./log_probs.wgsl', import.meta.url) };
+
+/** The variants of this op, best first. */
+export const variants = [PLAIN];
+
+/**
+ * Log probabilities log softmax(x) of x f32 [n] or [1, n], all finite: of a chosen index, the first of `choice` u32 [2], and of the `top`
+ * likeliest, the lowest of equals first, at most n. ids u32 and values f32 are [1 + the most that top may be], the chosen one
+ * first. Throws ShapeError.
+ */
+export function logProbs(g: Graph, x: Tensor, choice: Tensor, top: Amount): { ids: Tensor; values: Tensor } {
+  const count = x.shape.at(-1) ?? 0;
+  const oneRow = x.shape.length === 1 || (x.shape.length === 2 && x.shape[0] === 1);
+  const got = ({ dtype, shape }: Tensor) => `${dtype} ${showShape(shape)}`;
+  expect(oneRow && count > 0 && x.dtype === 'f32', 'log_probs', 'x', 'f32 [n] or [1, n]', got(x));
+  expect(choice.dtype === 'u32' && sameShape(choice.shape, [2]), 'log_probs', 'choice', 'u32 [2]', got(choice));
+  expect(atMost(top) <= count, 'log_probs', 'top', `at most ${count}`, atMost(top));
+  const ids = g.temp('ids', [1 + atMost(top)], 'u32');
+  const values = g.temp('values', [1 + atMost(top)], 'f32');
+  g.dispatch({
+    kernel: g.variant('log_probs', variants),
+    read: { x, choice },
+    write: { ids, values },
+    params: { count, top },
+    workgroups: [1],
+    cost: (value) => ({ flops: (3 + value(top)) * count, bytes: 4 * (2 + value(top)) * count }),
+  });
+  return { ids, values };
+}
