@@ -1,6 +1,13 @@
 import { isSharedArrayBuffer } from 'node:util/types';
 import { create, globals } from 'webgpu';
-import { type AdapterChoice, type AdapterEntry, chooseAdapter, parseAdapterList } from './adapter.ts';
+import {
+  type AdapterChoice,
+  type AdapterEntry,
+  chooseAdapter,
+  isSoftware,
+  type Preferences,
+  parseAdapterList,
+} from './adapter.ts';
 import { type BufferKind, CountingDevice } from './counting_device.ts';
 import type { Device, DeviceTensor } from './device.ts';
 import { hostArray } from './dtype.ts';
@@ -16,7 +23,7 @@ import type { Constants } from './wgsl.ts';
 
 /** How to open a device; every field is optional. */
 export interface DeviceOptions {
-  /** Part of the adapter's name, any case; 'null' opens Dawn's null backend, which compiles but computes nothing. */
+  /** Part of the adapter's name, any case, with #2 behind it for the second of several; 'null' opens Dawn's null backend, which compiles but computes nothing. */
   adapter?: string;
   /** Largest block of a weight in bytes; by default what the adapter can bind at once. */
   maxBlockBytes?: number;
@@ -93,18 +100,32 @@ export async function listAdapters(): Promise<AdapterEntry[]> {
   }
 }
 
+/** What Dawn would take for speed and for little power, where there are several GPUs to choose from. */
+async function findPreferences(available: readonly AdapterEntry[]): Promise<Preferences> {
+  const gpus = available.filter((entry) => !isSoftware(entry));
+  if (gpus.length < 2) return {};
+  const { backend } = gpus[0]!;
+  const preferred = async (powerPreference: GPUPowerPreference) =>
+    (await instance(`backend=${backend}`).requestAdapter({ powerPreference }))?.info.device;
+  return { fast: await preferred('high-performance'), frugal: await preferred('low-power') };
+}
+
 /** Opens the adapter that `options.adapter`, else DAYBREAK_ADAPTER, else the ranking of chooseAdapter picks. */
 export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   const wanted = options.adapter ?? process.env.DAYBREAK_ADAPTER;
-  const choice: AdapterChoice =
-    wanted === 'null'
-      ? { backend: 'null', name: 'null', reason: 'asked for by name; it computes nothing' }
-      : chooseAdapter(await listAdapters(), wanted);
+  const choice = wanted === 'null' ? NULL : await choose(wanted);
   const adapter = await requestAdapter(choice);
   const requiredFeatures = FEATURES.filter((f) => adapter.features.has(f)) as GPUFeatureName[];
   const requiredLimits = Object.fromEntries(LIMITS.map((name) => [name, adapter.limits[name]]));
   const gpu = await adapter.requestDevice({ requiredFeatures, requiredLimits });
   return new WebGpuDevice(gpu, adapter, choice, options);
+}
+
+const NULL: AdapterChoice = { backend: 'null', name: 'null', reason: 'asked for by name; it computes nothing' };
+
+async function choose(wanted: string | undefined): Promise<AdapterChoice> {
+  const available = await listAdapters();
+  return chooseAdapter(available, wanted, await findPreferences(available));
 }
 
 async function requestAdapter(choice: AdapterChoice): Promise<GPUAdapter> {
