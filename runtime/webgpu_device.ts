@@ -8,11 +8,11 @@ import {
   type Preferences,
   parseAdapterList,
 } from './adapter.ts';
+import { countBindGroup, roomForBindGroups } from './bind_groups.ts';
 import { type BufferKind, CountingDevice } from './counting_device.ts';
 import type { Device, DeviceTensor } from './device.ts';
 import { hostArray } from './dtype.ts';
 import { DaybreakError, DeviceLostError, NoDeviceError, OutOfMemoryError } from './errors.ts';
-import { collectGarbage } from './garbage.ts';
 import { gently } from './gently.ts';
 import type { Feature, Kernel } from './kernel.ts';
 import { type Params, type Pipeline, PipelineCache } from './pipeline.ts';
@@ -67,12 +67,6 @@ const USAGE: Readonly<Record<BufferKind, number>> = {
   readback: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
   timestamps: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC,
 };
-
-/** Bind groups made before those that nothing holds any more are collected; Dawn frees them no other way. */
-const COLLECT_EVERY = 16384;
-
-/** Bind groups in use at most on a software adapter: lavapipe maps memory for each, and Linux allows 65530 such maps. */
-const MOST_BIND_GROUPS = 49152;
 
 const SMALLER = 'use a shorter context or smaller weights';
 
@@ -150,9 +144,6 @@ class WebGpuDevice extends CountingDevice implements Device {
   #fault: GPUError | undefined;
   /** Why the device is gone, once it is. */
   #gone: string | undefined;
-  #bindGroups = 0;
-  #collectAt = COLLECT_EVERY;
-  #collected = new FinalizationRegistry(() => this.#bindGroups--);
 
   constructor(gpu: GPUDevice, { info }: GPUAdapter, choice: AdapterChoice, options: DeviceOptions) {
     const { limits } = gpu;
@@ -216,16 +207,8 @@ class WebGpuDevice extends CountingDevice implements Device {
     );
   }
 
-  async roomForBindGroups(count: number): Promise<void> {
-    if (this.#bindGroups + count <= this.#collectAt) return;
-    await collectGarbage();
-    this.reclaim();
-    this.#collectAt = this.#bindGroups + count + COLLECT_EVERY;
-    if (!this.onCpu || this.#bindGroups + count <= MOST_BIND_GROUPS) return;
-    const got = `${this.#bindGroups} in use and ${count} more`;
-    throw new OutOfMemoryError(
-      `device: plan: expected at most ${MOST_BIND_GROUPS} kernel calls in all plans, got ${got}; dispose sessions and plans`,
-    );
+  roomForBindGroups(count: number): Promise<void> {
+    return roomForBindGroups(count, this.onCpu, () => this.reclaim());
   }
 
   params(bytes: Uint8Array<ArrayBuffer>, window: number): Params {
@@ -328,8 +311,7 @@ class WebGpuDevice extends CountingDevice implements Device {
 
   #bindGroup(label: string, layout: GPUBindGroupLayout, entries: readonly GPUBindGroupEntry[]): GPUBindGroup {
     const group = this.guard(label, () => this.gpu.createBindGroup({ layout, entries: [...entries] }));
-    this.#bindGroups++;
-    this.#collected.register(group, undefined);
+    countBindGroup(group);
     return group;
   }
 
