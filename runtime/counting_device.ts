@@ -67,7 +67,7 @@ export abstract class CountingDevice implements DeviceInfo {
   assertUsable({ buffer }: Storage, what: string): void {
     if (this.buffers.has(buffer)) return;
     throw new DaybreakError(
-      `${what}: expected memory of this device ('${this.name}'), got '${buffer.label}', which is freed or another device's; upload it here`,
+      `${what}: expected memory in use on this device ('${this.name}'), got '${buffer.label}', which is freed or another device's; upload it here`,
     );
   }
 

@@ -121,7 +121,7 @@ async function describe(file: string, module: GPUShaderModule): Promise<string> 
 
 /** Whether memory ran out, or the kernel is at fault. */
 function pipelineError(file: string, { message }: Error): Error {
-  const outOfMemory = /out[ _]of[ _](\w+[ _])?memory/i.test(message);
+  const outOfMemory = /out[ _]?of[ _]?(\w+[ _])?memory/i.test(message);
   if (!outOfMemory) return new WgslError(`${file}: expected a pipeline, got: ${message}`);
   return new OutOfMemoryError(`${file}: expected memory for a pipeline, got: ${message}; free some and try again`);
 }

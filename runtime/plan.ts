@@ -1,7 +1,7 @@
 import type { Device } from './device.ts';
 import { DaybreakError } from './errors.ts';
 import { type DispatchStep, type Graph, refuseAliases, type TapStep } from './graph.ts';
-import { assignSlots, lifetimes } from './liveness.ts';
+import { assignSlots, lifetimes, touched } from './liveness.ts';
 import { Owned } from './memory.ts';
 import { packParams } from './params.ts';
 import type { Params, Pipeline, Recorded } from './pipeline.ts';
@@ -42,6 +42,8 @@ export class Plan {
   #inputs: ReadonlyMap<string, Tensor>;
   #ready: (Ready | TapStep)[];
   #storages: Map<Tensor, Storage>;
+  /** Memory that the steps use and others may free. */
+  #borrowed: Storage[];
   #owned: Owned;
   #guarded: ReadonlySet<Storage>;
   #guardBytes: number;
@@ -52,6 +54,7 @@ export class Plan {
     this.#inputs = graph.inputs;
     this.#ready = ready;
     this.#storages = memory.storages;
+    this.#borrowed = borrowed(graph);
     this.#owned = owned;
     this.#guarded = memory.guarded;
     this.#guardBytes = memory.guardBytes;
@@ -155,9 +158,11 @@ export class Plan {
     this.#owned.free();
   }
 
+  /** Throws a DaybreakError once the plan is disposed, or memory that it was given is freed. */
   #assertInUse(op: string): void {
-    if (!this.#disposed) return;
-    throw new DaybreakError(`${op}: plan: expected one that is in use, got one that was disposed; create it again`);
+    if (this.#disposed)
+      throw new DaybreakError(`${op}: plan: expected one that is in use, got one that was disposed; create it again`);
+    for (const storage of this.#borrowed) this.#device.assertUsable(storage, op);
   }
 
   #named() {
@@ -226,6 +231,12 @@ function allocate(graph: Graph, guardBytes: number, owned: Owned): Memory {
     inputsAndOutputs: sum(persistent.map((tensor) => allocate(tensorBytes(tensor), tensor.name, [tensor]))),
   };
   return { storages, guarded, report, guardBytes };
+}
+
+function borrowed({ steps, outputs }: Graph): Storage[] {
+  const tensors = [...steps.flatMap(touched), ...[...outputs.values()].map(({ tensor }) => tensor)];
+  const given = [...tensors, ...outputs.values()].flatMap(({ storage }) => storage ?? []);
+  return [...new Map(given.map((storage) => [storage.buffer, storage])).values()];
 }
 
 /** A slot of its own: with guards, nothing may write where another tensor's guard is checked. */
