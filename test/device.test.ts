@@ -66,6 +66,25 @@ if (device) {
     for (const storage of [first, second]) device.free(storage);
   });
 
+  test('a view of a view is the tensor itself, in its own plan and as the result that another plan reads', async () => {
+    const random = new Random(3);
+    const w = device.upload(random.tensor([8]), 'w');
+    const first = new Graph(device);
+    const y = rmsNorm(first, first.input('x', [2, 8], 'f32'), w, 1e-5);
+    first.output('y', first.reshape(first.reshape(y, [16]), [4, 4]));
+    const plan = await Plan.create(first);
+    assert.is(plan.memory.slots, 0);
+    const { data, shape } = await device.download(plan.run({ x: random.tensor([2, 8]) }).y!);
+    assert.equal(shape, [4, 4]);
+    assert.ok(data.every((value) => value !== 0));
+    const second = new Graph(device);
+    second.output('z', rmsNorm(second, second.reshape(plan.outputs.y!, [2, 8]), w, 1e-5));
+    const reader = await Plan.create(second);
+    assert.is(reader.memory.slots, 0);
+    for (const made of [plan, reader]) made.dispose();
+    device.free(w.storage);
+  });
+
   test('counts bytes in use and at most', () => {
     const before = device.memory.current;
     const storage = device.alloc(1000, 'x');
