@@ -85,6 +85,7 @@ export class Graph {
 
   /** The same elements under another shape; both names are one tensor to the planner. */
   reshape(tensor: Tensor, shape: Shape): Tensor {
+    checkTensor({ shape, dtype: tensor.dtype }, `reshape: ${tensor.name}`);
     if (elements(shape) !== elements(tensor.shape)) {
       throw new DaybreakError(
         `reshape: ${tensor.name}: expected ${elements(tensor.shape)} elements, got ${showShape(shape)}`,
@@ -169,7 +170,7 @@ export class Graph {
     const fine = (n = 1) => Number.isInteger(n) && n >= (empty ? 0 : 1) && n <= most;
     if (workgroups.every(fine)) return;
     throw new CapabilityError(
-      `${kernel.name}: workgroups: expected integers from 1 to ${most}, got ${workgroups.join(' x ')}; see linearGrid`,
+      `${kernel.name}: workgroups: expected integers from 1 to ${most}, got ${workgroups.join(' x ')}; fold large ones with linearGrid`,
     );
   }
 

@@ -153,6 +153,8 @@ if (device) {
       }
     }
     assert.is(device.memory.current, current);
+    const x = graph.input('x', [2, 4], 'f32');
+    assert.throws(() => graph.reshape(x, [-2, -4]), /reshape: x: shape: expected sizes that .*, got \[-2, -4\]/);
   });
 
   test('one memory is not read and written by one call', async () => {
