@@ -2,6 +2,7 @@ import { advance, argmax, logProbs, PAGE, ropeTable, SETTINGS, sample, uniform }
 import {
   asMatrix,
   type Device,
+  type DeviceTensor,
   type DType,
   Graph,
   type HostTensor,
@@ -9,7 +10,6 @@ import {
   Pace,
   Plan,
   PromptError,
-  type Storage,
   type Tensor,
   tensorBytes,
 } from '../runtime/index.ts';
@@ -18,8 +18,6 @@ import { PagePool } from './pages.ts';
 import type { Phi3 } from './phi3.ts';
 import { Queue } from './queue.ts';
 import type { Taps } from './taps.ts';
-
-type DeviceTensor = Tensor & { storage: Storage };
 
 /** Rows of a prompt that one run of the chunk plan takes at most; longer prompts run in chunks, which bounds temporaries. */
 const CHUNK = 1024;

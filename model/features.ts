@@ -1,4 +1,4 @@
-import type { Device, Owned, Storage, Tensor } from '../runtime/index.ts';
+import type { Device, DeviceTensor, Owned, Storage } from '../runtime/index.ts';
 
 /** Rows of a store that hold one picture's features; in use while somebody holds them. */
 interface Place {
@@ -68,6 +68,6 @@ export class FeatureStore {
 }
 
 /** A picture's features as they lie in some memory. */
-export function featuresTensor(storage: Storage, rows: number, hidden: number): Tensor & { storage: Storage } {
+export function featuresTensor(storage: Storage, rows: number, hidden: number): DeviceTensor {
   return { name: 'features', shape: [rows, hidden], dtype: 'f32', storage };
 }

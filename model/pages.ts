@@ -3,16 +3,14 @@ import { PAGE, poolShape } from '../kernels/index.ts';
 import {
   CapabilityError,
   type Device,
+  type DeviceTensor,
   type DType,
   OutOfMemoryError,
   type Owned,
   type Storage,
-  type Tensor,
   tensorBytes,
 } from '../runtime/index.ts';
 import type { ModelConfig } from './checkpoint/config.ts';
-
-type DeviceTensor = Tensor & { storage: Storage };
 
 /**
  * Keys (rotated) and values of every layer in pages of PAGE positions, [pages, kvHeads, PAGE, headDim] each. A page belongs to as

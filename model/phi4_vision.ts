@@ -4,6 +4,7 @@ import {
   CapabilityError,
   DaybreakError,
   type Device,
+  type DeviceTensor,
   type DType,
   Graph,
   Owned,
@@ -12,7 +13,6 @@ import {
   Plan,
   runInPieces,
   type Storage,
-  type Tensor,
   UsageError,
 } from '../runtime/index.ts';
 import { DAMAGED, verifyFiles } from './checkpoint/checksums.ts';
@@ -36,8 +36,6 @@ import { type PromptImage, Session, type SessionOptions } from './session.ts';
 import { Siglip2 } from './siglip2.ts';
 import { type Taps, takeTaps } from './taps.ts';
 import { WeightStore } from './weights.ts';
-
-type DeviceTensor = Tensor & { storage: Storage };
 
 /** How to load a model; every field is optional. */
 export interface LoadOptions {
@@ -240,16 +238,16 @@ export class Phi4Vision {
     plan.setScalars(scalars);
     plan.setInputs(inputs);
     await runInPieces(this.device, plan, this.#pace, options);
-    let row = 0;
-    const encoder = this.device.gpu.createCommandEncoder();
-    for (const picture of pictures) {
-      await this.#place(picture);
-      const { buffer, offset, bytes } = picture.features!.storage;
-      const rowBytes = bytes / picture.rows;
-      encoder.copyBufferToBuffer(features.storage.buffer, row * rowBytes, buffer, offset, bytes);
-      row += picture.rows;
-    }
-    this.device.submit(encoder, 'features');
+    for (const picture of pictures) await this.#place(picture);
+    this.device.run('features', (encoder) => {
+      let row = 0;
+      for (const picture of pictures) {
+        const { buffer, offset, bytes } = picture.features!.storage;
+        const rowBytes = bytes / picture.rows;
+        encoder.copyBufferToBuffer(features.storage.buffer, row * rowBytes, buffer, offset, bytes);
+        row += picture.rows;
+      }
+    });
   }
 
   /** Makes room for a picture's features: among those kept, or where these leave none, in memory of its own. */

@@ -1,6 +1,7 @@
 import { PAGE, type Sampling, settingsTensor } from '../kernels/index.ts';
 import {
   type Device,
+  type DeviceTensor,
   type DType,
   NotFiniteError,
   OutOfMemoryError,
@@ -44,7 +45,7 @@ export interface PromptImage {
   /** Positions that it takes. */
   readonly rows: number;
   /** f32 [rows, hidden] on the device, once it is encoded. */
-  readonly features?: Tensor & { storage: Storage };
+  readonly features?: DeviceTensor;
 }
 
 /** How to continue a sequence with a prompt; every field is optional. */
@@ -138,7 +139,7 @@ export class Session {
   }
 
   /** Logits of the latest step of any sequence, f32 [1, vocab]. */
-  get logits(): Tensor & { storage: Storage } {
+  get logits(): DeviceTensor {
     return this.#engine.logits;
   }
 
@@ -239,9 +240,8 @@ export class Session {
     for (const page of child.#pages) this.#engine.pool.hold(page);
     if (this.#slot !== undefined) {
       child.#slot = this.#engine.takeSlot();
-      const encoder = this.device.gpu.createCommandEncoder();
-      this.#engine.copyRow(encoder, this.#slot, child.#slot);
-      this.device.submit(encoder, 'fork');
+      const [from, to] = [this.#slot, child.#slot];
+      this.device.run('fork', (encoder) => this.#engine.copyRow(encoder, from, to));
     }
     return child;
   }
@@ -297,10 +297,9 @@ export class Session {
       at += rows;
     }
     this.#unfed = [];
-    this.#slot ??= engine.takeSlot();
-    const encoder = this.device.gpu.createCommandEncoder();
-    engine.keepRow(encoder, this.#slot);
-    this.device.submit(encoder, 'prompt');
+    const slot = this.#slot ?? engine.takeSlot();
+    this.#slot = slot;
+    this.device.run('prompt', (encoder) => engine.keepRow(encoder, slot));
   }
 
   /** Runs rows of a prompt that stand behind the sequence's positions. */
@@ -327,22 +326,23 @@ export class Session {
   #placeFeatures(ids: Uint32Array, images: readonly PromptImage[]): Uint32Array {
     const { device, vocab, features } = this.#engine;
     const placed = Uint32Array.from(ids, (id, row) => (id < vocab ? id : vocab + row));
-    const encoder = device.gpu.createCommandEncoder();
-    for (let row = 0; row < ids.length; ) {
-      if (ids[row]! < vocab) {
-        row++;
-        continue;
+    if (ids.every((id) => id < vocab)) return placed;
+    device.run('features', (encoder) => {
+      for (let row = 0; row < ids.length; ) {
+        if (ids[row]! < vocab) {
+          row++;
+          continue;
+        }
+        const [image, first] = rowOf(images, ids[row]! - vocab);
+        let count = 1;
+        const most = Math.min(image.rows - first, ids.length - row);
+        while (count < most && ids[row + count] === ids[row]! + count) count++;
+        const bytes = tensorBytes(features) / features.shape[0]!;
+        const { buffer, offset } = image.features!.storage;
+        encoder.copyBufferToBuffer(buffer, offset + first * bytes, features.storage.buffer, row * bytes, count * bytes);
+        row += count;
       }
-      const [image, first] = rowOf(images, ids[row]! - vocab);
-      let count = 1;
-      const most = Math.min(image.rows - first, ids.length - row);
-      while (count < most && ids[row + count] === ids[row]! + count) count++;
-      const bytes = tensorBytes(features) / features.shape[0]!;
-      const { buffer, offset } = image.features!.storage;
-      encoder.copyBufferToBuffer(buffer, offset + first * bytes, features.storage.buffer, row * bytes, count * bytes);
-      row += count;
-    }
-    device.submit(encoder, 'features');
+    });
     return placed;
   }
 
@@ -358,22 +358,22 @@ export class Session {
     try {
       this.#reserve(this.#contents.length + step);
       while (!engine.owns(this)) await engine.acquire(this);
-      const encoder = this.device.gpu.createCommandEncoder();
-      if (step === 0) {
-        engine.placeRow(encoder, this.#slot!);
-        head.encode(encoder);
-      } else {
-        further.setScalars({ keys: this.#contents.length + step });
-        further.encode(encoder);
-      }
-      const { history } = engine.state;
-      encoder.copyBufferToBuffer(history.storage.buffer, step * CHOICE_BYTES, staging, 0, CHOICE_BYTES);
-      if (asked) encodeLogProbs(encoder, history.storage, step, asked, staging);
-      if (logits?.storage) {
-        const [source, bytes] = [this.logits.storage.buffer, this.vocab * 4];
-        encoder.copyBufferToBuffer(source, 0, logits.storage.buffer, logits.storage.offset + step * bytes, bytes);
-      }
-      this.device.submit(encoder, 'decode');
+      this.device.run('decode', (encoder) => {
+        if (step === 0) {
+          engine.placeRow(encoder, this.#slot!);
+          head.encode(encoder);
+        } else {
+          further.setScalars({ keys: this.#contents.length + step });
+          further.encode(encoder);
+        }
+        const { history } = engine.state;
+        encoder.copyBufferToBuffer(history.storage.buffer, step * CHOICE_BYTES, staging, 0, CHOICE_BYTES);
+        if (asked) encodeLogProbs(encoder, history.storage, step, asked, staging);
+        if (logits?.storage) {
+          const [source, bytes] = [this.logits.storage.buffer, this.vocab * 4];
+          encoder.copyBufferToBuffer(source, 0, logits.storage.buffer, logits.storage.offset + step * bytes, bytes);
+        }
+      });
     } catch (error) {
       engine.giveStaging(staging);
       throw error;
@@ -438,9 +438,7 @@ export class Session {
     }
     if (shared) {
       const own = pool.take();
-      const encoder = device.gpu.createCommandEncoder();
-      pool.copy(encoder, this.#pages[first]!, own);
-      device.submit(encoder, 'page');
+      device.run('page', (encoder) => pool.copy(encoder, this.#pages[first]!, own));
       pool.release(this.#pages[first]!);
       this.#pages[first] = own;
     }

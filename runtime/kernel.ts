@@ -1,8 +1,15 @@
 import { readFileSync } from 'node:fs';
-import type { Device, Feature } from './device.ts';
 import { CapabilityError, WgslError } from './errors.ts';
 import { ceilDiv } from './shape.ts';
 import { type Reflection, reflect } from './wgsl.ts';
+
+/** A device feature that a kernel may need. */
+export type Feature =
+  | 'shader-f16'
+  | 'subgroups'
+  | 'subgroup-size-control'
+  | 'chromium-experimental-subgroup-matrix'
+  | 'timestamp-query';
 
 /** One .wgsl file: a complete module with defaults. */
 export interface Kernel {
@@ -42,7 +49,12 @@ export type ForcedVariants = Readonly<Record<string, string>>;
  * The variant of an op to run on a device: the one forced by name, else the first whose features the device has.
  * `candidates` stand best first. Throws CapabilityError where the forced one, or all of them, cannot run.
  */
-export function chooseVariant(device: Device, op: string, candidates: readonly Kernel[], forced?: string): Kernel {
+export function chooseVariant(
+  device: { readonly name: string; readonly features: ReadonlySet<Feature> },
+  op: string,
+  candidates: readonly Kernel[],
+  forced?: string,
+): Kernel {
   const able = candidates.filter((kernel) => (kernel.needs ?? []).every((feature) => device.features.has(feature)));
   const names = candidates.map((kernel) => kernel.name).join(', ');
   const chosen = forced ? candidates.find((kernel) => kernel.name === forced) : able[0];

@@ -52,9 +52,8 @@ export async function runInPieces(device: Device, plan: Plan, pace: Pace, option
     let [to, expected] = [from, 0];
     do expected += costs[to++]!;
     while (to < costs.length && expected + costs[to]! <= SUBMIT_MILLIS);
-    const encoder = device.gpu.createCommandEncoder();
-    plan.encode(encoder, from, to);
-    device.submit(encoder, 'run');
+    const end = to;
+    device.run('run', (encoder) => plan.encode(encoder, from, end));
     const [submitted, idle] = [performance.now(), device.idle()];
     const piece = idle.then(() => {
       const now = performance.now();

@@ -1,16 +1,16 @@
 import type { Device } from './device.ts';
 import { DaybreakError } from './errors.ts';
-import { type Cost, type DispatchStep, type Graph, rootOf, type TapStep } from './graph.ts';
+import { type Cost, type DispatchStep, type Graph, refuseAliases, type TapStep } from './graph.ts';
 import type { Grid } from './kernel.ts';
-import { assignSlots, lifetimes } from './liveness.ts';
+import { assignSlots, lifetimes, touched } from './liveness.ts';
 import { Owned } from './memory.ts';
 import { type PackedParams, packParams } from './params.ts';
-import type { Pipeline } from './pipeline.ts';
-import type { Stopwatch } from './profiler.ts';
+import type { Params, Pipeline, Recorded } from './pipeline.ts';
+import type { PassTimes, ProfileRow } from './recorder.ts';
 import { type Amount, atMost, type Scalar, type ValueOf } from './scalar.ts';
 import { roundUp, sameShape, showShape } from './shape.ts';
-import { checkHost, type HostTensor, type Storage, type Tensor, tensorBytes } from './tensor.ts';
-import { type ProfileRow, Timeline } from './timeline.ts';
+import { checkHost, type HostTensor, rootOf, type Storage, type Tensor, tensorBytes } from './tensor.ts';
+import { Timeline } from './timeline.ts';
 
 /** Bytes that a plan holds beside weights: temporaries as allocated, and what they would take without reuse. */
 export interface MemoryReport {
@@ -28,15 +28,15 @@ export interface PlanOptions {
 
 interface Ready {
   step: DispatchStep;
-  pipeline: Pipeline;
-  tensors: GPUBindGroup;
+  /** Sets the pipeline and its tensors. */
+  bound: Recorded;
   /** The plan's parameters, and where in them this step's stand. */
-  params: GPUBindGroup;
+  params: Params;
   offset: [number];
 }
 
 /** The parameters of all steps: on the host, and the buffer of the device that holds them. */
-interface Params {
+interface Parameters {
   packed: PackedParams;
   buffer: GPUBuffer;
 }
@@ -51,19 +51,23 @@ export class Plan {
   #ready: (Ready | TapStep)[];
   #scalars: ReadonlyMap<string, Scalar>;
   #values = new Map<Scalar, number>();
-  #params: Params;
+  #params: Parameters;
   #storages: Map<Tensor, Storage>;
+  /** Memory that the steps use and others may free. */
+  #borrowed: Storage[];
   #owned: Owned;
   #guarded: ReadonlySet<Storage>;
   #guardBytes: number;
+  #disposed = false;
 
-  private constructor(graph: Graph, memory: Memory, ready: (Ready | TapStep)[], params: Params, owned: Owned) {
+  private constructor(graph: Graph, memory: Memory, ready: (Ready | TapStep)[], params: Parameters, owned: Owned) {
     this.#device = graph.device;
     this.#inputs = graph.inputs;
     this.#scalars = graph.scalars;
     this.#params = params;
     this.#ready = ready;
     this.#storages = memory.storages;
+    this.#borrowed = borrowed(graph);
     this.#owned = owned;
     this.#guarded = memory.guarded;
     this.#guardBytes = memory.guardBytes;
@@ -85,31 +89,31 @@ export class Plan {
     const { device, steps } = graph;
     const dispatches = steps.filter((step) => step.kind === 'dispatch');
     const pipelines = await Promise.all(dispatches.map((step) => device.pipeline(step.kernel, step.constants)));
+    await device.roomForBindGroups(dispatches.length + 1);
     const memory = allocate(graph, options.guardBytes ?? 0, owned);
     const packed = packParams(dispatches, device.limits.minUniformBufferOffsetAlignment);
-    const uniform = owned.keep(device.uniform(packed.bytes, 'params'));
-    const params = device.paramsGroup(uniform, packed.window);
+    const params = device.params(packed.bytes, packed.window);
+    owned.keep(params.buffer);
     let next = 0;
     const ready = steps.map((step): Ready | TapStep => {
       if (step.kind === 'tap') return step;
       const [pipeline, offset] = [pipelines[next]!, packed.offsets[next++]!];
-      return { step, pipeline, tensors: bind(device, step, pipeline, memory), params, offset: [offset] };
+      return { step, bound: bind(device, step, pipeline, memory), params, offset: [offset] };
     });
-    return new Plan(graph, memory, ready, { packed, buffer: uniform }, owned);
+    return new Plan(graph, memory, ready, { packed, buffer: params.buffer }, owned);
   }
 
   /** Sets the scalars, writes the inputs, runs every step and returns the outputs, which stay on the device until the next run. */
   run(inputs: Record<string, HostTensor> = {}, scalars: Record<string, number> = {}): Readonly<Record<string, Tensor>> {
     this.setScalars(scalars);
     this.setInputs(inputs);
-    const encoder = this.#device.gpu.createCommandEncoder();
-    this.encode(encoder);
-    this.#device.submit(encoder, 'run');
+    this.#device.run('run', (encoder) => this.encode(encoder));
     return this.outputs;
   }
 
   /** Sets all scalars of the runs that follow; each must be given, as an integer within its bounds. */
   setScalars(scalars: Record<string, number>): void {
+    this.#assertInUse('run');
     if (this.#scalars.size === 0) return;
     for (const [name, scalar] of this.#scalars) {
       const value = scalars[name];
@@ -125,6 +129,7 @@ export class Plan {
 
   /** Writes the contents of all inputs; each must be given with its dtype and its shape, of which the scalars may cut rows off. */
   setInputs(inputs: Record<string, HostTensor>): void {
+    this.#assertInUse('run');
     for (const [name, tensor] of this.#inputs) {
       const host = inputs[name];
       const shape = tensor.rows ? [this.#valueOf(tensor.rows), ...tensor.shape.slice(1)] : tensor.shape;
@@ -139,9 +144,10 @@ export class Plan {
 
   /** Appends its steps to a command encoder, or those from number `from` to `to` - 1. */
   encode(encoder: GPUCommandEncoder, from = 0, to = this.#ready.length): void {
+    this.#assertInUse('encode');
     const { timeline } = this.#device;
     const part = from === 0 && to === this.#ready.length ? this.#ready : this.#ready.slice(from, to);
-    if (timeline) timeline.encode(encoder, this.#named(part), (stopwatch) => this.#encode(encoder, part, stopwatch));
+    if (timeline) timeline.encode(encoder, this.#named(part), (times) => this.#encode(encoder, part, times));
     else this.#encode(encoder, part);
   }
 
@@ -171,6 +177,7 @@ export class Plan {
 
   /** Names of the plan's tensors behind which a kernel has written; needs PlanOptions.guardBytes. */
   async damage(): Promise<string[]> {
+    this.#assertInUse('damage');
     const damaged: string[] = [];
     for (const [tensor, storage] of this.#storages) {
       if (!this.#guarded.has(storage)) continue;
@@ -183,7 +190,16 @@ export class Plan {
 
   /** Gives the plan's buffers back; outputs are gone with it. */
   dispose(): void {
+    this.#disposed = true;
+    this.#ready = [];
     this.#owned.free();
+  }
+
+  /** Throws a DaybreakError once the plan is disposed, or memory that it was given is freed. */
+  #assertInUse(op: string): void {
+    if (this.#disposed)
+      throw new DaybreakError(`${op}: plan: expected one that is in use, got one that was disposed; create it again`);
+    for (const storage of this.#borrowed) this.#device.assertUsable(storage, op);
   }
 
   #named(part: readonly (Ready | TapStep)[]) {
@@ -196,15 +212,15 @@ export class Plan {
     return typeof amount === 'number' ? amount : (this.#values.get(amount) ?? atMost(amount));
   };
 
-  /** All dispatches in one compute pass unless taps interrupt it, or with a stopwatch each in a pass of its own. */
-  #encode(encoder: GPUCommandEncoder, part: readonly (Ready | TapStep)[], stopwatch?: Stopwatch): void {
+  /** All dispatches in one compute pass unless taps interrupt it, or each in a pass of its own where they are timed. */
+  #encode(encoder: GPUCommandEncoder, part: readonly (Ready | TapStep)[], times?: PassTimes): void {
     let pass: GPUComputePassEncoder | undefined;
     let index = 0;
     for (const item of part) {
       if ('step' in item) {
-        pass ??= encoder.beginComputePass(stopwatch && { timestampWrites: stopwatch.writes(index++) });
+        pass ??= encoder.beginComputePass(times && { timestampWrites: times.writes(index++) });
         record(pass, item, item.step.gridOf(this.#valueOf));
-        if (!stopwatch) continue;
+        if (!times) continue;
       }
       pass?.end();
       pass = undefined;
@@ -214,7 +230,7 @@ export class Plan {
   }
 
   #copyTap(encoder: GPUCommandEncoder, { source, target }: TapStep): void {
-    const from = source.storage ?? this.#storages.get(rootOf(source))!;
+    const from = storageOf(source, this.#storages)!;
     const to = this.#storages.get(target)!;
     const bytes = roundUp(tensorBytes(source), 4);
     encoder.copyBufferToBuffer(from.buffer, from.offset, to.buffer, to.offset, bytes);
@@ -259,6 +275,12 @@ function allocate(graph: Graph, guardBytes: number, owned: Owned): Memory {
   return { storages, guarded, report, guardBytes };
 }
 
+function borrowed({ steps, outputs }: Graph): Storage[] {
+  const tensors = [...steps.flatMap(touched), ...[...outputs.values()].map(({ tensor }) => tensor)];
+  const given = [...tensors, ...outputs.values()].flatMap(({ storage }) => storage ?? []);
+  return [...new Map(given.map((storage) => [storage.buffer, storage])).values()];
+}
+
 /** A slot of its own: with guards, nothing may write where another tensor's guard is checked. */
 function alone({ tensor }: { tensor: Tensor }) {
   return { bytes: tensorBytes(tensor), tensors: [tensor] };
@@ -266,25 +288,31 @@ function alone({ tensor }: { tensor: Tensor }) {
 
 function bindAll(tensors: [string, Tensor][], storages: Map<Tensor, Storage>): Record<string, Tensor> {
   return Object.fromEntries(
-    tensors.map(([name, tensor]) => [name, { ...tensor, storage: tensor.storage ?? storages.get(rootOf(tensor))! }]),
+    tensors.map(([name, tensor]) => [name, { ...tensor, viewOf: undefined, storage: storageOf(tensor, storages)! }]),
   );
 }
 
-function bind(device: Device, step: DispatchStep, pipeline: Pipeline, memory: Memory): GPUBindGroup {
+/** Where a tensor's elements lie, once the plan has placed it. */
+function storageOf(tensor: Tensor, storages: Map<Tensor, Storage>): Storage | undefined {
+  return tensor.storage ?? storages.get(rootOf(tensor));
+}
+
+function bind(device: Device, step: DispatchStep, pipeline: Pipeline, memory: Memory): Recorded {
   const label = `${step.scope} ${step.kernel.name}`;
+  refuseAliases(step, label, (tensor) => storageOf(tensor, memory.storages)?.buffer);
   const standIn = Object.values(step.read).find((tensor) => tensor !== null);
   const entries = pipeline.reflection.bindings.map(({ name, index }) => {
     const tensor = step.read[name] ?? step.write[name] ?? standIn!;
     return { binding: index, resource: resource(device, label, tensor, memory) };
   });
-  return device.guard(label, () => device.gpu.createBindGroup({ layout: pipeline.tensors, entries }));
+  return pipeline.bind(label, entries);
 }
 
 function resource(device: Device, label: string, tensor: Tensor, memory: Memory): GPUBufferBinding {
-  const own = memory.storages.get(rootOf(tensor));
-  const storage = tensor.storage ?? own;
+  const storage = storageOf(tensor, memory.storages);
   if (!storage)
     throw new DaybreakError(`${label}: ${tensor.name}: expected a tensor that an earlier step wrote, got none`);
+  device.assertUsable(storage, `${label}: ${tensor.name}`);
   const guard = memory.guarded.has(storage) ? memory.guardBytes : 0;
   const size = roundUp(Math.max(tensorBytes(tensor), 16), 16) + guard;
   if (size > device.limits.maxStorageBufferBindingSize) {
@@ -295,10 +323,9 @@ function resource(device: Device, label: string, tensor: Tensor, memory: Memory)
   return { buffer: storage.buffer, offset: storage.offset, size };
 }
 
-function record(pass: GPUComputePassEncoder, { pipeline, tensors, params, offset }: Ready, grid: Grid): void {
+function record(pass: GPUComputePassEncoder, { bound, params, offset }: Ready, grid: Grid): void {
   if (grid.includes(0)) return;
-  pass.setPipeline(pipeline.gpu);
-  pass.setBindGroup(0, tensors);
-  pass.setBindGroup(1, params, offset);
+  bound(pass);
+  params.show(pass, offset);
   pass.dispatchWorkgroups(...(grid as [number, number?, number?]));
 }

@@ -8,7 +8,6 @@ import * as assert from 'uvu/assert';
 import { cachedCeilings, saveCeilings } from '../bench/ceilings/cache.ts';
 import { type Ceilings, measureCeilings } from '../bench/ceilings/measure.ts';
 import { probes } from '../bench/ceilings/probes.ts';
-import { waitGently } from '../bench/gentle.ts';
 import { ceilingShare, showShare } from '../bench/roofline.ts';
 import type { Tensor } from '../runtime/index.ts';
 import { runBench } from './bench.ts';
@@ -34,8 +33,6 @@ function readRows(file: string) {
 
 const device = await testDevice();
 if (device) {
-  waitGently(device);
-
   test('every kernel writes what it should, and its ceilings are sane', async () => {
     const { ceilings, kernels } = await measureCeilings(device);
     const { clock, measured, f16Gflops, passMicros, ...rates } = ceilings;

@@ -1,5 +1,4 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { waitGently } from '../bench/gentle.ts';
 import { digits, main, printDevice, progressBar, runCommands } from '../bench/report.ts';
 import { showMemoryPlan } from '../bench/show_memory.ts';
 import {
@@ -49,7 +48,6 @@ async function ask(question: string, options: AskOptions): Promise<void> {
   const prompt = processor.prepare([{ role: 'user', content }], images, options);
   const device = await openDevice({ adapter: options.adapter });
   if (!options.json) printDevice(device);
-  waitGently(device);
   const steps = answerSteps(prompt, options.maxTokens);
   Object.assign(load, { context: prompt.ids.length + steps - 1, pictureRows: 0 });
   const grids = prompt.pictures.map(({ grid }) => grid);

@@ -84,7 +84,7 @@ export async function deviceTasks(model: Phi4Vision): Promise<HostTasks> {
   const graph = record();
   const plan = async () => {
     (await Plan.create(graph)).dispose();
-    device.gpu.queue.submit([]); // memory comes back with the next submit
+    device.reclaim();
   };
   await plan();
   const session = owned.keep(await model.session({ capacity: POSITIONS }));

@@ -1,7 +1,6 @@
 import { type Case, type OpSpec, Random } from '../../kernels/spec.ts';
 import { specs } from '../../kernels/specs.ts';
-import { rootOf } from '../../runtime/graph.ts';
-import { type Device, Graph, type HostTensor, narrow, Plan, type Tensor, widen } from '../../runtime/index.ts';
+import { type Device, Graph, type HostTensor, narrow, Plan, rootOf, type Tensor, widen } from '../../runtime/index.ts';
 import { devices, pick, type RunCase } from './target.ts';
 
 const COLS = [8, 16, 24, 64];

@@ -4,7 +4,6 @@ import { fileURLToPath } from 'node:url';
 import { cachedCeilings } from '../../bench/ceilings/cache.ts';
 import type { Ceilings } from '../../bench/ceilings/measure.ts';
 import { showCeilings } from '../../bench/ceilings.ts';
-import { waitGently } from '../../bench/gentle.ts';
 import { printDevice } from '../../bench/report.ts';
 import { type Clock, type Repeats, type Timing, timeCase } from '../../bench/time_case.ts';
 import { type Case, type OpSpec, showCase } from '../../kernels/spec.ts';
@@ -45,7 +44,6 @@ export async function runOp(task: Task, options: OpOptions): Promise<number> {
     throw new CapabilityError(`--profile: expected feature timestamp-query, got '${device.name}' without it`);
   }
   printDevice(device);
-  waitGently(device);
   const run: Run = { device, task, options, clock, checked: new Map(), printed: new Set() };
   const report = new OpReport(device, task, clock, REPEATS, await findCeilings(device), options.json);
   for (const subject of subjects) {
