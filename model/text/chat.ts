@@ -10,7 +10,7 @@ import { MAX_CHARACTERS, type Tokenizer } from './tokenizer.ts';
 export type Mode = 'hybrid' | 'think' | 'nothink';
 
 /**
- * One turn of a conversation; a picture is the text <image> in a content. What becomes of a system message is the
+ * One turn of a conversation; a picture is <image> in a content, and `\<image>` is that text. What becomes of a system message is the
  * template's choice: the official one has a system text of its own and leaves the message out.
  */
 export interface Message {
