@@ -27,13 +27,28 @@ import {
 class Scope {
   readonly values = new Map<string, Value>();
   readonly #parent: Scope | undefined;
+  readonly #read = new Set<string>();
+  readonly #readInside = new Set<string>();
 
   constructor(parent?: Scope) {
     this.#parent = parent;
   }
 
-  get(name: string): Value | undefined {
-    return this.values.has(name) ? this.values.get(name) : this.#parent?.get(name);
+  get(name: string, inside = false): Value | undefined {
+    if (this.values.has(name) || !this.#parent) return this.values.get(name);
+    (inside ? this.#readInside : this.#read).add(name);
+    return this.#parent.get(name, true);
+  }
+
+  /** Jinja takes a variable for undefined in an inner block that reads it before the block around it assigns to it. */
+  set(name: string, value: Value): void {
+    const isLate = this.#readInside.has(name) && !this.#read.has(name) && this.isGiven(name);
+    if (isLate) unsupported(`an assignment to ${name} after a block that reads it`);
+    this.values.set(name, value);
+  }
+
+  private isGiven(name: string): boolean {
+    return this.values.has(name) ? !this.#parent : (this.#parent?.isGiven(name) ?? false);
   }
 }
 
@@ -78,7 +93,7 @@ export class Template {
     this.#maxSize = maxSize;
   }
 
-  /** The text for some variables, each a string, a boolean, null, or an array or object of such. */
+  /** The text for some variables, each a string, a number, a boolean, null, or an array or object of such. */
   render(variables: Readonly<Record<string, unknown>>): string {
     const scope = new Scope();
     for (const [name, value] of Object.entries({ ...GLOBALS, ...variables })) scope.values.set(name, toValue(value));
@@ -89,6 +104,7 @@ export class Template {
 /** The value of what JSON can hold, and of a function. */
 function toValue(value: unknown): Value {
   if (Array.isArray(value)) return value.map(toValue);
+  if (typeof value === 'number') return Number.isInteger(value) ? value : new Float(value);
   if (typeof value !== 'object' || value === null) return value as Value;
   return new Map(Object.entries(value).map(([key, item]) => [key, toValue(item)]));
 }
@@ -139,7 +155,7 @@ class Evaluator {
         );
         return undefined;
       case 'Macro':
-        scope.values.set(node.name.value, this.#macro(node.name.value, node.args, node.body, scope));
+        scope.set(node.name.value, this.#macro(node.name.value, node.args, node.body, scope));
         return undefined;
       case 'CallStatement':
         this.#write(this.#call(node.call, scope, this.#macro('caller', node.callerArgs ?? [], node.body, scope)), out);
@@ -186,7 +202,8 @@ class Evaluator {
 
   #assign(target: Node, value: Value, scope: Scope): void {
     if (target.type === 'Identifier') {
-      scope.values.set(target.value, value);
+      if (CONSTANTS.has(target.value)) throw new Error(`${target.value} is a constant`);
+      scope.set(target.value, value);
     } else if (target.type === 'TupleLiteral') {
       const items = iterate(value);
       if (items.length !== target.value.length) {
@@ -217,7 +234,8 @@ class Evaluator {
         new Map(Object.entries(others)),
       );
       keys.forEach((key, i) => {
-        inner.values.set(key, values[i] ?? new Undefined(key));
+        const value = values[i];
+        inner.values.set(key, value === undefined ? new Undefined(key) : value);
       });
       parameters.forEach((parameter, i) => {
         if (values[i] === undefined && parameter.key) inner.values.set(keys[i]!, this.#value(parameter.value, inner));
@@ -497,7 +515,7 @@ function loopAttribute(loop: Loop, name: string): Value {
 /** value[start:stop:step]. */
 function slice(value: Value, bounds: (Value | undefined)[]): Value {
   if (value instanceof Undefined) throw new Error(`${value.name} is undefined`);
-  if (typeof value !== 'string' && !isSequence(value)) return new Undefined('a slice');
+  if (typeof value !== 'string' && !isSequence(value)) throw new Error(`a slice of a ${typeName(value)}`);
   const [start, stop, given] = bounds.map((bound) => bound ?? undefined);
   if ([start, stop, given].some((bound) => bound !== undefined && typeof bound !== 'number')) {
     throw new Error('a slice by what is no int');

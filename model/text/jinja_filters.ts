@@ -2,6 +2,7 @@ import { capitalize, replace, SPACE, splitLines, strip } from './python_text.ts'
 import {
   compare,
   contains,
+  dictKey,
   equal,
   Float,
   iterate,
@@ -71,13 +72,13 @@ const FILTERS: Readonly<Record<string, readonly [string[], Bound]>> = {
   d: [['default_value?', 'boolean?'], orDefault],
   default: [['default_value?', 'boolean?'], orDefault],
   dictsort: [['case_sensitive?', 'by?', 'reverse?'], dictSort],
-  first: [[], (value) => iterate(value)[0] ?? new Undefined('the first of nothing')],
+  first: [[], (value) => one(iterate(value)[0])],
   float: [['default?'], toFloat],
   indent: [['width?', 'first?', 'blank?'], indent],
   int: [['default?'], toInt],
   items: [[], (value) => new Once(value instanceof Undefined ? [] : entries(value))],
   join: [['d?', 'attribute?'], join],
-  last: [[], (value) => ordered(value).at(-1) ?? new Undefined('the last of nothing')],
+  last: [[], (value) => one(ordered(value).at(-1))],
   length: [[], (value) => length(value)],
   list: [[], (value) => [...iterate(value)]],
   lower: [[], (value) => text(value).toLowerCase()],
@@ -96,7 +97,7 @@ const FILTERS: Readonly<Record<string, readonly [string[], Bound]>> = {
 
 const TESTS: Readonly<Record<string, (value: Value, other: Value) => boolean>> = {
   boolean: (value) => typeof value === 'boolean',
-  callable: (value) => typeof value === 'function',
+  callable: (value) => typeof value === 'function' || value instanceof Undefined,
   defined: (value) => !(value instanceof Undefined),
   even: (value) => number(value) % 2 === 0,
   false: (value) => value === false,
@@ -145,6 +146,11 @@ function orDefault(value: Value, [other = '', alsoFalse = false]: (Value | undef
 function entries(value: Value): Value[] {
   if (value instanceof Map) return Array.from(value, (entry) => Tuple.from(entry));
   throw new Error('items of what is no mapping');
+}
+
+/** An item that may be missing. */
+function one(item: Value | undefined): Value {
+  return item === undefined ? new Undefined('an item of nothing') : item;
 }
 
 /** The items of what can be read backwards. */
@@ -205,8 +211,8 @@ function extreme(value: Value, [caseSensitive, attribute]: (Value | undefined)[]
 function unique(value: Value, [caseSensitive, attribute]: (Value | undefined)[], item: ItemOf): Value {
   const key = orderKey(caseSensitive, attribute, item);
   const seen: Value[] = [];
-  const isNew = (one: Value) => !seen.some((other) => equal(other, key(one))) && seen.push(key(one)) > 0;
-  return new Once(iterate(value).filter(isNew));
+  const isNew = (found: Value) => !seen.some((other) => equal(other, found)) && seen.push(found) > 0;
+  return new Once(iterate(value).filter((item) => isNew(dictKey(key(item)))));
 }
 
 function join(value: Value, [separator = '', attribute]: (Value | undefined)[], item: ItemOf): Value {
@@ -239,7 +245,8 @@ function replaced(value: Value, [old, by, count]: (Value | undefined)[]): Value 
 
 function indent(value: Value, [width = 4, first = false, blank = false]: (Value | undefined)[]): Value {
   const margin = typeof width === 'string' ? width : ' '.repeat(Math.max(number(width), 0));
-  const lines = splitLines(`${text(value)}\n`);
+  if (typeof value !== 'string') throw new Error('indent of what is no text');
+  const lines = splitLines(`${value}\n`);
   return lines
     .map((line, i) => ((i === 0 ? truth(first) : line !== '' || truth(blank)) ? margin + line : line))
     .join('\n');
