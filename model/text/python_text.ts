@@ -81,14 +81,6 @@ export function capitalize(text: string): string {
   return text.slice(0, 1).toUpperCase() + text.slice(1).toLowerCase();
 }
 
-/** Negative, zero or positive: the order of two texts by their characters. */
-export function compareText(a: string, b: string): number {
-  const [x, y] = [Array.from(a), Array.from(b)];
-  const i = x.findIndex((char, at) => char !== y[at]);
-  if (i < 0) return x.length - y.length;
-  return x[i]!.codePointAt(0)! - (y[i]?.codePointAt(0) ?? -1);
-}
-
 function str(value: Value): string {
   return typeof value === 'string' ? value : fail(`a str expected, not ${typeName(value)}`);
 }

@@ -1,5 +1,3 @@
-import { compareText } from './python_text.ts';
-
 /** What a variable of a template may be: a number is an int, a Map a dict. */
 export type Value =
   | null
@@ -83,6 +81,7 @@ export function typeName(value: Value): string {
   if (typeof value === 'string') return 'str';
   if (typeof value === 'function') return 'function';
   if (value instanceof Map) return 'dict';
+  if (value instanceof Once) return 'generator';
   return value.constructor === Array ? 'list' : value.constructor.name.toLowerCase();
 }
 
@@ -121,6 +120,14 @@ export function compare(a: Value, b: Value): number {
   if (typeof a === 'string' && typeof b === 'string') return compareText(a, b);
   if (Array.isArray(a) && Array.isArray(b)) unsupported('an order of lists');
   throw new Error(`no order between ${typeName(a)} and ${typeName(b)}`);
+}
+
+/** Negative, zero or positive: the order of two texts by their characters. */
+function compareText(a: string, b: string): number {
+  const [x, y] = [Array.from(a), Array.from(b)];
+  const i = x.findIndex((char, at) => char !== y[at]);
+  if (i < 0) return x.length - y.length;
+  return x[i]!.codePointAt(0)! - (y[i]?.codePointAt(0) ?? -1);
 }
 
 /** The items that a for statement would visit. */

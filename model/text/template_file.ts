@@ -1,5 +1,6 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { CheckpointError } from '../../runtime/index.ts';
 import { checkpointError, isObject, readObject, refuseLfsPointer, show, statFile } from '../checkpoint/json.ts';
 
 /** Longest template, in bytes. */
@@ -55,7 +56,7 @@ function readText(path: string): string {
 
 /** What is wrong with a template, as a CheckpointError that names its file. */
 export function asCheckpointError(path: string, error: unknown): Error {
-  if ((error as Error).name === 'CheckpointError') return error as Error;
+  if (error instanceof CheckpointError) return error;
   const expected = `a Jinja chat template of at most ${MAX_BYTES} bytes`;
   return checkpointError(
     path,
