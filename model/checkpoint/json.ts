@@ -61,15 +61,13 @@ export function readObject(path: string): JsonObject {
   return parseObject(path, 'file', bytes);
 }
 
-/** Longest beginning of a file that refuseLfsPointer needs. */
-export const LFS_BYTES = 64;
+const LFS_MARK = Buffer.from('version https://git-lfs.github.com/spec/');
+/** How many of a file's first bytes refuseLfsPointer needs. */
+export const LFS_BYTES = LFS_MARK.length;
 
-/** Throws CheckpointError where a file's first bytes are those of a Git LFS pointer, which stands for a file that was not fetched. */
+/** Throws CheckpointError where a file begins as a Git LFS pointer, which stands for a file that was not fetched. */
 export function refuseLfsPointer(path: string, bytes: Uint8Array): void {
-  if (
-    !Buffer.from(bytes.subarray(0, LFS_BYTES)).toString('latin1').startsWith('version https://git-lfs.github.com/spec/')
-  )
-    return;
+  if (!LFS_MARK.equals(bytes.subarray(0, LFS_BYTES))) return;
   throw checkpointError(path, 'file', 'its contents', 'a Git LFS pointer', 'run git lfs pull in its folder');
 }
 

@@ -9,8 +9,8 @@ import { MAX_CHARACTERS, type Tokenizer } from './tokenizer.ts';
 export type Mode = 'hybrid' | 'think' | 'nothink';
 
 /**
- * One turn of a conversation; a picture is <image> in a content, and `\<image>` is that text. What becomes of a system message is the
- * template's choice: the official one has a system text of its own and leaves the message out.
+ * One turn of a conversation; a picture is <image> in a content, and `\<image>` is that text. What becomes of a system
+ * message is the template's choice: the official one has a system text of its own and leaves the message out.
  */
 export interface Message {
   readonly role: 'user' | 'assistant' | 'system';
@@ -38,7 +38,7 @@ export class ChatTemplate {
     this.#template = guard(path, () => new Template(source, MAX_VALUE));
   }
 
-  /** Reads the template of a folder, see findTemplate; CheckpointError where it is missing, too long (1 MiB) or not a template. */
+  /** Reads the template that findTemplate finds; CheckpointError where it is missing, too long (1 MiB) or none. */
   static load(dir: string, tokenizer: Tokenizer): ChatTemplate {
     const { path, source } = findTemplate(dir);
     return new ChatTemplate(path, source, tokenizer);
