@@ -124,10 +124,16 @@ export function digits(value: number): string {
 
 /**
  * Runs a command; an expected error becomes one line on stderr, any other its stack, and both exit code 2. A reader that
- * has seen enough (| head) ends the process quietly.
+ * has seen enough (| head) ends the process quietly; any other failure to write is said.
  */
 export async function main(body: () => Promise<number>): Promise<void> {
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 2));
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(0);
+    console.error(
+      `error: standard output: expected a place to write to, got ${error.message}; free space or choose another`,
+    );
+    process.exit(2);
+  });
   try {
     process.exitCode = await body();
   } catch (error) {

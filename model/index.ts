@@ -36,6 +36,6 @@ export { checkSampling, sampleHost } from './sampler.ts';
 export type { Session, SessionOptions } from './session.ts';
 export type { Taps } from './taps.ts';
 export { ChatTemplate, type Message, type Mode, splitAnswer } from './text/chat.ts';
-export { checkLength, encodePrompt, expandImages, IMAGE_ID } from './text/prompt.ts';
+export { checkLength, encodePrompt, expandImages, hasImageMark, IMAGE_ID } from './text/prompt.ts';
 export { Tokenizer, type TokenStream } from './text/tokenizer.ts';
 export { readTokenizerFile } from './text/tokenizer_file.ts';

@@ -7,6 +7,7 @@ import {
   Checkpoint,
   checkSampling,
   generate,
+  hasImageMark,
   type LoadOptions,
   type Mode,
   Phi4Vision,
@@ -42,7 +43,7 @@ async function ask(question: string, options: AskOptions): Promise<void> {
   const load = loadOptions(options);
   const processor = Processor.load(options.model);
   const images = await Promise.all(options.image.map(readImage));
-  const content = question.includes('<image>') ? question : '<image>\n'.repeat(images.length) + question;
+  const content = hasImageMark(question) ? question : '<image>\n'.repeat(images.length) + question;
   const sampling = { ...processor.config.sampling, ...definedOnly(options) };
   checkSampling(sampling);
   const prompt = processor.prepare([{ role: 'user', content }], images, options);
@@ -78,6 +79,7 @@ async function ask(question: string, options: AskOptions): Promise<void> {
 async function checkMemory(device: Device, { model, json }: AskOptions, { config }: Processor, workload: Workload) {
   const checkpoint = Checkpoint.open(model);
   try {
+    for (const note of checkpoint.notes) console.error(`note: ${note}`);
     const plan = await planMemory(device, config, checkpoint, workload);
     if (!json) console.error(showMemoryPlan(plan));
     assertFits(device, plan);
@@ -106,7 +108,7 @@ function positive(text: string): number {
 await main(() => {
   const program = new Command('ask')
     .description('Ask the model about pictures; without <image> in the question the pictures come first.')
-    .argument('<question>', 'the question; <image> marks where a picture belongs')
+    .argument('<question>', 'the question; <image> marks where a picture belongs, \\<image> is the text <image>')
     .requiredOption('--model <dir>', 'model folder')
     .option('--image <file>', 'a PNG or JPEG picture, may be repeated', (file, all: string[]) => [...all, file], [])
     .addOption(new Option('--mode <mode>', 'thinking').choices(['hybrid', 'think', 'nothink']).default('hybrid'))
