@@ -42,7 +42,7 @@ interface AskOptions {
 async function ask(question: string, options: AskOptions): Promise<void> {
   const load = loadOptions(options);
   const processor = Processor.load(options.model);
-  const images = await Promise.all(options.image.map(readImage));
+  const images = await Promise.all(options.image.map((path) => readImage(path, options)));
   const content = question.includes('<image>') ? question : '<image>\n'.repeat(images.length) + question;
   const sampling = { ...processor.config.sampling, ...definedOnly(options) };
   checkSampling(sampling);
