@@ -1,8 +1,8 @@
 import type sharp from 'sharp';
 import { ImageError } from '../../runtime/errors.ts';
-import { fillAround, opaqueGif } from './gif.ts';
+import { contains, fillAround, opaqueGif } from './gif.ts';
 import { checkSize, MAX_PIXELS, type Picture, refuse, type Size, timeLimit } from './image_file.ts';
-import { jpegHeader } from './jpeg.ts';
+import { countScans, jpegOrientation } from './jpeg.ts';
 import type { RgbImage } from './patches.ts';
 import { cleanPng, pngOrientation } from './png.ts';
 import { COMPRESSION, PHOTOMETRIC, readOrientation, readTags } from './tiff_tags.ts';
@@ -15,6 +15,9 @@ export type PictureFormat = 'png' | 'jpeg' | 'webp' | 'gif' | 'tiff' | 'avif';
 
 /** libjpeg's warnings of what every viewer passes over; its others are of lost data. */
 const HARMLESS = /extraneous bytes before marker|Invalid SOS parameters|Adobe color transform|JFIF revision/;
+
+/** More scans than any encoder makes, and few enough to end in time: libjpeg cannot be stopped between them. */
+const MAX_SCANS = 100;
 
 /** Photometric interpretations of TIFF that sharp gives as they are: white or black is zero, RGB, palette, CMYK. */
 const TIFF_COLOURS = [0, 1, 2, 3, 5];
@@ -76,14 +79,13 @@ const DECODERS: Record<PictureFormat, (job: Job) => Promise<Picture>> = {
     return { ...toRgb(raw, job), orientation: pngOrientation(job.bytes) };
   },
   jpeg: async (job) => {
-    const { orientation, adobe } = jpegHeader(job.bytes);
+    const scans = countScans(job.bytes);
+    if (scans > MAX_SCANS) throw damaged(job.file, `a JPEG of at most ${MAX_SCANS} scans`, `${scans}`);
     const { raw } = await decode(job).catch((error: Error) => {
       if (!HARMLESS.test(error.message)) throw error;
       return decode({ ...job, failOn: 'truncated' });
     });
-    // the CMYK of a JPEG is inverted, which libvips undoes where Adobe's segment says so
-    if (raw.space === 'cmyk' && !adobe) raw.values = Uint8Array.from(raw.values, (value) => 255 - value);
-    return { ...toRgb(raw, job), orientation };
+    return { ...toRgb(raw, job), orientation: jpegOrientation(job.bytes) };
   },
   webp: async (job) => {
     const { raw, orientation } = await decode(job);
@@ -94,6 +96,7 @@ const DECODERS: Record<PictureFormat, (job: Job) => Promise<Picture>> = {
     if (!opaque) throw damaged(job.file, 'a GIF with a picture', 'one that ends before it');
     const { raw } = await decode({ ...job, bytes: opaque.gif });
     const picture = toRgb(raw, job);
+    if (!contains(picture, opaque.frame)) throw damaged(job.file, 'a GIF that holds its frame', 'a smaller one');
     fillAround(picture, opaque.frame);
     return { ...picture, orientation: 1 };
   },

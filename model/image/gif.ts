@@ -48,6 +48,11 @@ function tableBytes(flags: number): number {
   return flags & 0x80 ? 3 * 2 ** ((flags & 7) + 1) : 0;
 }
 
+/** Whether a frame lies within a picture. */
+export function contains({ width, height }: Size, frame: GifFrame): boolean {
+  return frame.left + frame.width <= width && frame.top + frame.height <= height;
+}
+
 /** Gives the pixels outside of the frame their colour, in place. */
 export function fillAround({ data, width, height }: RgbImage, frame: GifFrame): void {
   for (let y = 0, to = 0; y < height; y++) {

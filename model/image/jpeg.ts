@@ -57,19 +57,26 @@ export function jpegSize(bytes: Uint8Array, file: string): Size {
   return { width, height };
 }
 
-/** What the segments before the first scan say: the EXIF orientation, and whether Adobe's segment is there. */
-export function jpegHeader(bytes: Uint8Array): { orientation: number; adobe: boolean } {
-  const header: Segment[] = [];
+/** The orientation in the first EXIF segment, 1 without one. */
+export function jpegOrientation(bytes: Uint8Array): number {
+  const exif = readable(bytes).find((segment) => isApp(segment, APP1, 'Exif\0\0', 10));
+  return exif ? readOrientation(exif.whole.subarray(10)) : 1;
+}
+
+/** How many scans a JPEG has: each takes a decoder the time of a whole picture, however few bytes it has. */
+export function countScans(bytes: Uint8Array): number {
+  return readable(bytes).filter(({ marker }) => marker === SOS).length;
+}
+
+/** The segments up to the end marker, or to the first that is damaged. */
+function readable(bytes: Uint8Array): Segment[] {
+  const read: Segment[] = [];
   try {
-    for (const segment of segments(asBuffer(bytes), '')) {
-      if (segment.marker === SOS) break;
-      header.push(segment);
-    }
+    for (const segment of segments(asBuffer(bytes), '')) read.push(segment);
   } catch {
     // what is damaged, the decoder says
   }
-  const exif = header.find((segment) => isApp(segment, APP1, 'Exif\0\0', 10))?.whole.subarray(10);
-  return { orientation: exif ? readOrientation(exif) : 1, adobe: adobeTransform(header) !== undefined };
+  return read;
 }
 
 /**

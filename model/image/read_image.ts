@@ -5,7 +5,7 @@ import { ImageError } from '../../runtime/errors.ts';
 import { statFile } from '../checkpoint/json.ts';
 import { decodeNative, loadSharp, type PictureFormat } from './decode_native.ts';
 import { type Picture, refuse, timeLimit } from './image_file.ts';
-import { decodeJpeg, jpegHeader, jpegSize } from './jpeg.ts';
+import { decodeJpeg, jpegOrientation, jpegSize } from './jpeg.ts';
 import type { RgbImage } from './patches.ts';
 import { decodePng, pngOrientation, pngSize } from './png.ts';
 import { turnUpright } from './upright.ts';
@@ -15,7 +15,8 @@ const FORMATS: readonly { name: string; key?: PictureFormat; offset?: number; ma
   { name: 'PNG', key: 'png', magic: '\x89PNG\r\n\x1a\n' },
   { name: 'JPEG', key: 'jpeg', magic: '\xff\xd8\xff' },
   { name: 'WebP', key: 'webp', offset: 8, magic: 'WEBP' },
-  { name: 'GIF', key: 'gif', magic: 'GIF8' },
+  { name: 'GIF', key: 'gif', magic: 'GIF87a' },
+  { name: 'GIF', key: 'gif', magic: 'GIF89a' },
   { name: 'TIFF', key: 'tiff', magic: 'II*\0' },
   { name: 'TIFF', key: 'tiff', magic: 'MM\0*' },
   { name: 'AVIF', key: 'avif', offset: 4, magic: 'ftypavi' },
@@ -29,7 +30,7 @@ const MAX_BYTES = 2 ** 30;
 /** What is decoded without sharp: how to learn a picture's size and orientation without its pixels, and these. */
 const FALLBACK = {
   png: { size: pngSize, orientation: pngOrientation, decode: decodePng },
-  jpeg: { size: jpegSize, orientation: (bytes: Uint8Array) => jpegHeader(bytes).orientation, decode: decodeJpeg },
+  jpeg: { size: jpegSize, orientation: jpegOrientation, decode: decodeJpeg },
 } as const;
 
 /** PNG pictures up to this many pixels are decoded at once: that takes less time than a worker's start. */
