@@ -7,6 +7,8 @@ import type { RgbImage } from './patches.ts';
 import { readOrientation } from './tiff_tags.ts';
 
 const MAX_CHUNKS = 2 ** 18;
+/** Bytes of the checksum at the end of zlib data. */
+const ADLER = 4;
 /** zlib makes at most so many bytes of one. */
 const MAX_INFLATION = 1032;
 
@@ -78,22 +80,20 @@ export async function decodePng(bytes: Uint8Array, file: string): Promise<RgbIma
  * matter, and colours past the palette are black. Throws an ImageError naming `file` where Pillow refuses it.
  */
 export async function cleanPng(bytes: Uint8Array, file: string): Promise<Buffer> {
-  const { before, deflated } = readChunks(asBuffer(bytes), file);
-  const header = readHeader(before[0]!, file);
-  const pixels = await inflate(deflated, inflatedBytes(header), file);
+  const { before, deflated, doubtful } = readChunks(asBuffer(bytes), file);
+  const first = before[0] ?? readChunk(asBuffer(bytes), PNG_MAGIC.length, file);
+  const header = readHeader(first, file);
+  const pixels = await inflate(deflated, inflatedBytes(header), doubtful, file);
   const stored = await promisify(deflate)(pixels, { level: constants.Z_NO_COMPRESSION });
   const palette = header.colour === PALETTE ? [chunk('PLTE', wholePalette(before, header, file))] : [];
-  return Buffer.concat([
-    PNG_MAGIC,
-    before[0]!.whole,
-    ...palette,
-    chunk('IDAT', stored),
-    chunk('IEND', Buffer.alloc(0)),
-  ]);
+  return Buffer.concat([PNG_MAGIC, first.whole, ...palette, chunk('IDAT', stored), chunk('IEND', Buffer.alloc(0))]);
 }
 
-/** The chunks before the pixel data, each whole and with the right checksum, and the pixel data as far as they go. */
-function readChunks(bytes: Buffer, file: string): { before: Chunk[]; deflated: Buffer } {
+/**
+ * The chunks before the pixel data, each whole and with the right checksum, and the pixel data as far as they go:
+ * doubtful with a wrong checksum, which Pillow does not look at, or where the file lacks more than zlib's checksum of them.
+ */
+function readChunks(bytes: Buffer, file: string): { before: Chunk[]; deflated: Buffer; doubtful: boolean } {
   if (!bytes.subarray(0, PNG_MAGIC.length).equals(PNG_MAGIC)) {
     const got = bytes.length ? `bytes ${bytes.toString('hex', 0, PNG_MAGIC.length)}` : 'an empty file';
     throw refuse(file, 'a PNG signature', got, 'convert the picture to PNG');
@@ -105,11 +105,15 @@ function readChunks(bytes: Buffer, file: string): { before: Chunk[]; deflated: B
     before.push(readChunk(bytes, at, file));
   }
   const bodies: Buffer[] = [];
+  let doubtful = false;
   for (; chunkType(bytes, at) === 'IDAT'; at += 12 + bytes.readUInt32BE(at)) {
     if (before.length + bodies.length === MAX_CHUNKS) throw damaged(file, `at most ${MAX_CHUNKS} chunks`, 'more');
-    bodies.push(bytes.subarray(at + 8, at + 8 + bytes.readUInt32BE(at)));
+    const end = at + 8 + bytes.readUInt32BE(at);
+    bodies.push(bytes.subarray(at + 8, end));
+    const summed = end + 4 <= bytes.length;
+    doubtful ||= summed ? bytes.readUInt32BE(end) !== crc32(bytes.subarray(at + 4, end)) : end > bytes.length + ADLER;
   }
-  return { before, deflated: Buffer.concat(bodies) };
+  return { before, deflated: Buffer.concat(bodies), doubtful };
 }
 
 /** The type of the chunk at a byte, empty past the file's end. */
@@ -169,22 +173,24 @@ function wholePalette(chunks: Chunk[], { depth }: Header, file: string): Buffer 
   return palette;
 }
 
-/** The first bytes that zlib data inflate to, whatever follows them or is missing after them. */
-async function inflate(deflated: Buffer, bytes: number, file: string): Promise<Buffer> {
-  const inflated = await inflateStart(deflated, bytes).catch((cause: Error) => {
+/**
+ * The first bytes that zlib data inflate to, whatever follows them or is missing after them; doubtful data must be those
+ * bytes and no others, with zlib's own checksum.
+ */
+async function inflate(deflated: Buffer, bytes: number, doubtful: boolean, file: string): Promise<Buffer> {
+  const inflated = await inflateStart(deflated, bytes, doubtful).catch((cause: Error) => {
     throw damaged(file, `${bytes} bytes of pixel data`, cause.message, cause);
   });
   if (inflated.length < bytes) throw damaged(file, `${bytes} bytes of pixel data`, `${inflated.length}`);
   return inflated.subarray(0, bytes);
 }
 
-/** At least so many bytes, or all there are. One zlib call has room for no more, and so meets no fault behind them. */
-function inflateStart(deflated: Buffer, bytes: number): Promise<Buffer> {
+/** Some bytes, or all there are. One zlib call has room for no more of them, and so meets no fault further on. */
+function inflateStart(deflated: Buffer, bytes: number, doubtful: boolean): Promise<Buffer> {
   if (bytes > MAX_INFLATION * deflated.length) return Promise.resolve(Buffer.alloc(0));
-  const stream = createInflate({
-    chunkSize: Math.max(bytes, constants.Z_MIN_CHUNK),
-    finishFlush: constants.Z_SYNC_FLUSH,
-  });
+  const { Z_MIN_CHUNK, Z_FINISH, Z_SYNC_FLUSH } = constants;
+  const finishFlush = doubtful ? Z_FINISH : Z_SYNC_FLUSH;
+  const stream = createInflate({ chunkSize: Math.max(bytes, Z_MIN_CHUNK), finishFlush });
   const parts: Buffer[] = [];
   let length = 0;
   return new Promise((resolve, reject) => {
@@ -193,7 +199,8 @@ function inflateStart(deflated: Buffer, bytes: number): Promise<Buffer> {
     stream.on('data', (part: Buffer) => {
       parts.push(part);
       length += part.length;
-      if (length < bytes) return;
+      if (length < bytes || (doubtful && length === bytes)) return;
+      if (doubtful) reject(new Error(`${length} and a wrong checksum`));
       done();
       stream.destroy();
     });
