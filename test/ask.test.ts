@@ -2,11 +2,13 @@
 import { copyFileSync, cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type Ended, fails, runAsk, TINY } from './bench.ts';
 import { testDevice } from './gpu.ts';
 
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const picture = join(TINY, 'images/img1.png');
 const ask = (...args: string[]): Ended => runAsk('--model', TINY, ...args);
 
@@ -55,6 +57,16 @@ if (device) {
     fails(ask('--top-p', '2', 'What?'), /top-p: expected a number above 0 and at most 1, got 2/);
     fails(ask('--max-tokens', '0', 'What?'), /--max-tokens .*expected an integer from 1 on/);
     fails(runAsk('What?'), /required option '--model <dir>'/);
+  });
+
+  test('a picture stored sideways is named once, and turned on demand', () => {
+    const sideways = join(ROOT, 'test/fixtures/pictures/orientation_6.png');
+    const stored = ask('--image', sideways, '--image', sideways, '--max-tokens', '1', 'What is this?');
+    const note = `${sideways}: stored sideways; --upright turns it`;
+    assert.is(stored.stderr.split(note).length, 2, stored.stderr);
+    const upright = ask('--image', sideways, '--upright', '--max-tokens', '1', 'What is this?');
+    assert.is(upright.status, 0, upright.stderr);
+    assert.not.ok(upright.stderr.includes('sideways;'));
   });
 
   test('damaged model folders are named', () => {

@@ -44,9 +44,8 @@ async function ask(question: string, options: AskOptions): Promise<void> {
   const load = loadOptions(options);
   const processor = Processor.load(options.model);
   const images = await Promise.all(options.image.map((path) => readImage(path, options)));
-  for (const [i, { orientation }] of images.entries()) {
-    if (orientation !== 1) console.error(`${options.image[i]}: stored sideways or mirrored; --upright turns it`);
-  }
+  const sideways = new Set(options.image.filter((_, i) => images[i]!.orientation !== 1));
+  if (sideways.size) console.error(`${[...sideways].join(', ')}: stored sideways; --upright turns it`);
   const content = question.includes('<image>') ? question : '<image>\n'.repeat(images.length) + question;
   const sampling = { ...processor.config.sampling, ...definedOnly(options) };
   checkSampling(sampling);

@@ -121,11 +121,17 @@ function checkTiffColours({ bytes, file }: Job): void {
 
 /** The values of a file's first picture without any conversion, and its EXIF orientation where sharp knows it. */
 async function decode({ sharp, bytes, file, failOn }: Job): Promise<{ raw: Raw; orientation: number }> {
-  const options = { failOn, ignoreIcc: true, limitInputPixels: MAX_PIXELS };
+  const options = { failOn, ignoreIcc: true };
   try {
-    const { width, height, space, depth, orientation = 1 } = await sharp(bytes, options).metadata();
+    const {
+      width,
+      height,
+      space,
+      depth,
+      orientation = 1,
+    } = await sharp(bytes, { ...options, limitInputPixels: false }).metadata();
     checkSize({ width, height }, file);
-    const { data, info } = await sharp(bytes, options)
+    const { data, info } = await sharp(bytes, { ...options, limitInputPixels: MAX_PIXELS })
       .timeout({ seconds: Math.ceil(timeLimit({ width, height }) / 1000) })
       .pipelineColourspace(space)
       .toColourspace(space)
