@@ -109,6 +109,7 @@ test('damage is refused with the path, whether seen before decoding or by the wo
 for (const mode of ['js', 'sharp']) {
   test(`${mode}: decoding does not hold up the caller`, async () => {
     process.env.DAYBREAK_IMAGE = mode;
+    await readImage(JPEG); // loads what decodes
     for (const format of ['jpeg', 'png'] as const) {
       const path = write(`large.${format}`, large[format]());
       const started = performance.now();
