@@ -30,6 +30,7 @@ const RGB = ['srgb', 'rgb16'];
 
 /** The arrays that hold what sharp calls a depth. */
 const ARRAYS: Readonly<Record<string, new (buffer: ArrayBufferLike) => ArrayLike<number>>> = {
+  uchar: Uint8Array,
   ushort: Uint16Array,
   short: Int16Array,
   uint: Uint32Array,
@@ -119,7 +120,7 @@ function checkTiffColours({ bytes, file }: Job): void {
   throw refuse(file, 'a TIFF in grey, RGB, CMYK or JPEG', `photometric interpretation ${colours}`, 'convert it to PNG');
 }
 
-/** The values of a file's first picture without any conversion, and its EXIF orientation where sharp knows it. */
+/** The values of a file's first picture without any conversion, of 8-bit grey or RGB as RGB alone, and its EXIF orientation where sharp knows it. */
 async function decode({ sharp, bytes, file, failOn }: Job): Promise<{ raw: Raw; orientation: number }> {
   const options = { failOn, ignoreIcc: true };
   try {
@@ -131,14 +132,15 @@ async function decode({ sharp, bytes, file, failOn }: Job): Promise<{ raw: Raw; 
       orientation = 1,
     } = await sharp(bytes, { ...options, limitInputPixels: false }).metadata();
     checkSize({ width, height }, file);
-    const { data, info } = await sharp(bytes, { ...options, limitInputPixels: MAX_PIXELS })
+    if (!ARRAYS[depth]) throw refuse(file, 'a picture of 8, 16 or 32 bits a value', depth, 'convert it to PNG');
+    const image = sharp(bytes, { ...options, limitInputPixels: MAX_PIXELS })
       .timeout({ seconds: Math.ceil(timeLimit({ width, height }) / 1000) })
       .pipelineColourspace(space)
-      .toColourspace(space)
-      .raw({ depth })
-      .toBuffer({ resolveWithObject: true });
-    const array = ARRAYS[depth];
-    const values = array ? new array(data.buffer.slice(data.byteOffset, data.byteOffset + data.length)) : data;
+      .raw({ depth });
+    const plain = depth === 'uchar' && [...GREY, ...RGB].includes(space); // sharp drops alpha and repeats grey of 8 bits
+    const stored = plain ? image.removeAlpha().toColourspace('srgb') : image.toColourspace(space);
+    const { data, info } = await stored.toBuffer({ resolveWithObject: true });
+    const values = new ARRAYS[depth]!(data.buffer.slice(data.byteOffset, data.byteOffset + data.length));
     return {
       raw: { width: info.width, height: info.height, channels: info.channels, space, depth, values },
       orientation,
@@ -154,9 +156,9 @@ function toRgb(raw: Raw, { file }: Job): RgbImage {
   const { width, height, channels, space, depth, values } = raw;
   const size = { width, height };
   if (depth === 'uchar' && space === 'cmyk') return { ...size, data: fromCmyk(values, channels) };
-  if (depth === 'uchar' && space === 'srgb' && channels === 3) return { ...size, data: values as Uint8Array };
   const known = GREY.includes(space) || (RGB.includes(space) && ['uchar', 'ushort'].includes(depth));
   if (!known) throw refuse(file, 'a picture in grey, RGB or CMYK', `${space} of ${depth}`, 'convert it to PNG');
+  if (depth === 'uchar') return { ...size, data: values as Uint8Array };
   const data = new Uint8ClampedArray(width * height * 3);
   // Pillow has a mode for grey of many bits, and none for such grey with alpha or for such RGB
   const level: (value: number) => number = depth === 'ushort' && channels > 1 ? (value) => value >> 8 : Math.trunc;
