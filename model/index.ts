@@ -25,7 +25,7 @@ export {
   generate,
 } from './generate.ts';
 export { type Patches, processImage, type RgbImage } from './image/patches.ts';
-export { readImage } from './image/read_image.ts';
+export { type ReadOptions, readImage } from './image/read_image.ts';
 export { assertFits, type MemoryPlan, type MemoryRow, planMemory, type Workload } from './memory_plan.ts';
 export { type ImageFeatures, joinFeatures, type LoadOptions, Phi4Vision } from './phi4_vision.ts';
 export { Processor, type Prompt, type PromptOptions } from './processor.ts';

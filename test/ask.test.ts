@@ -126,6 +126,16 @@ if (device) {
     }
   });
 
+  test('a picture stored sideways is named once, and turned on demand', () => {
+    const sideways = join(ROOT, 'test/fixtures/pictures/orientation_6.png');
+    const stored = ask('--image', sideways, '--image', sideways, '--max-tokens', '1', 'What is this?');
+    const note = `${sideways}: stored sideways; --upright turns it`;
+    assert.is(stored.stderr.split(note).length, 2, stored.stderr);
+    const upright = ask('--image', sideways, '--upright', '--max-tokens', '1', 'What is this?');
+    assert.is(upright.status, 0, upright.stderr);
+    assert.not.ok(upright.stderr.includes('sideways;'));
+  });
+
   test('damaged model folders are named', () => {
     const dir = mkdtempSync(join(tmpdir(), 'daybreak-ask-'));
     cpSync(TINY, dir, { recursive: true });
