@@ -116,9 +116,14 @@ export class Session {
 
   /**
    * Runs the prompt's ids u32 (from vocab on: rows of `features`) through the decoder, chunk by chunk, leaving the
-   * last row for start(). Throws PromptError where the prompt is empty or does not fit the capacity.
+   * last row for start(). Throws PromptError where the prompt is empty or does not fit the capacity, or another one is there.
    */
   async prefill(ids: Uint32Array, features?: Matrix, taps?: Taps): Promise<void> {
+    if (this.#promptLength > 0) {
+      throw new PromptError(
+        `session: prefill: expected an empty session, got one with a prompt of ${this.#promptLength} positions; reset it first`,
+      );
+    }
     if (ids.length < 1 || ids.length > this.capacity) {
       throw new PromptError(
         `session: prompt: expected 1 to ${this.capacity} positions, got ${ids.length}; allow a longer context`,
@@ -143,9 +148,12 @@ export class Session {
 
   /**
    * Chooses the first token after the prompt; from here the tokens of `forced` are taken in place of the model's
-   * choices, which history records all the same. May be called again after steps: the answer starts anew.
+   * choices, which history records all the same. May be called again after steps: the answer starts anew. Throws PromptError
+   * where there is no prompt.
    */
   start(forced: Uint32Array = new Uint32Array()): GPUCommandEncoder {
+    if (this.#promptLength === 0)
+      throw new PromptError('session: start: expected a session with a prompt, got an empty one; call prefill() first');
     const { position, step, forcedCount } = this.#state;
     this.device.write(position.storage, Uint32Array.of(this.#promptLength - 1));
     this.device.write(step.storage, Uint32Array.of(0));
@@ -154,12 +162,17 @@ export class Session {
     return this.#encode(this.#head);
   }
 
-  /** Positions of the prompt. */
+  /** Forgets the prompt and its answer, so that another prefill may follow. */
+  reset(): void {
+    this.#promptLength = 0;
+  }
+
+  /** Positions of the prompt; 0 before prefill(). */
   get promptLength(): number {
     return this.#promptLength;
   }
 
-  /** The commands of one further token. */
+  /** The commands of one further token after start(). */
   step(): GPUCommandEncoder {
     return this.#encode(this.#step);
   }

@@ -96,6 +96,17 @@ if (device) {
     session.dispose();
   });
 
+  test('a session that is reset answers another prompt as a new one does', async () => {
+    const prompt = expected.prompt('text');
+    const session = await model.session({ capacity: prompt.length + 24 });
+    await session.prefill(Uint32Array.of(5, 6, 7));
+    for await (const _ of decode(session, { steps: 3 }));
+    session.reset();
+    await session.prefill(expandImages(prompt.ids, [], model.config.decoder.vocab));
+    await matches(session, 'text');
+    session.dispose();
+  });
+
   test('tokens drawn on the device are those that the host draws from the same logits', async () => {
     const sampling = { temperature: 0.8, topK: 50, topP: 0.95, seed: 7 };
     const prompt = expected.prompt('text');
@@ -146,13 +157,19 @@ if (device) {
       assert.match((error as Error).message, pattern);
     };
     const session = await model.session({ capacity: 8 });
-    await rejects(session.prefill(new Uint32Array(9)), PromptError, /expected 1 to 8 positions, got 9/);
-    await rejects(session.prefill(new Uint32Array()), PromptError, /got 0/);
-    await session.prefill(new Uint32Array(8));
     const steps = async () => {
       for await (const _ of decode(session, { steps: 2 }));
     };
+    await rejects(steps(), PromptError, /expected a session with a prompt, got an empty one; call prefill/);
+    await rejects(session.prefill(new Uint32Array(9)), PromptError, /expected 1 to 8 positions, got 9/);
+    await rejects(session.prefill(new Uint32Array()), PromptError, /got 0/);
+    await session.prefill(new Uint32Array(8));
     await rejects(steps(), PromptError, /expected at most 8 positions, got 8 of prompt and 2 steps/);
+    await rejects(
+      session.prefill(new Uint32Array(3)),
+      PromptError,
+      /empty session, got one with a prompt of 8 positions/,
+    );
     session.dispose();
     await rejects(model.session({ capacity: 2 ** 26 }), CapabilityError, /context: expected at most \d+ positions/);
     const many = { ...model.config.decoder, layers: 2 ** 20 };
