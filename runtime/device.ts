@@ -2,7 +2,7 @@ import { create, globals } from 'webgpu';
 import { type AdapterChoice, type AdapterEntry, chooseAdapter, parseAdapterList } from './adapter.ts';
 import { hostArray } from './dtype.ts';
 import { CapabilityError, DaybreakError, DeviceLostError, NoDeviceError, OutOfMemoryError } from './errors.ts';
-import type { Kernel } from './kernel.ts';
+import type { Kernel, MatrixUnit } from './kernel.ts';
 import { type Pipeline, PipelineCache } from './pipeline.ts';
 import { elements, roundUp } from './shape.ts';
 import { checkHost, type HostTensor, type Storage, type Tensor, tensorBytes } from './tensor.ts';
@@ -108,6 +108,28 @@ async function requestAdapter(choice: AdapterChoice): Promise<GPUAdapter> {
   return adapter;
 }
 
+/** The matrix units that an adapter lists; none where it has no list. */
+export function matrixUnits(info: Partial<GPUAdapterInfo>): MatrixUnit[] {
+  const { subgroupMatrixConfigs = [], subgroupMinSize = 0, subgroupMaxSize = 0 } = info as MatrixInfo;
+  return subgroupMatrixConfigs.map(({ componentType, resultComponentType, M, N, K }) => ({
+    component: componentType,
+    result: resultComponentType,
+    ...{ M, N, K },
+    lanes: [subgroupMinSize, subgroupMaxSize],
+  }));
+}
+
+/** What Dawn adds to an adapter's information. */
+type MatrixInfo = Partial<GPUAdapterInfo> & {
+  subgroupMatrixConfigs?: readonly {
+    componentType: string;
+    resultComponentType: string;
+    M: number;
+    N: number;
+    K: number;
+  }[];
+};
+
 /** An open device: buffers, uploads, downloads and pipelines. Sizes are bytes. */
 export class Device {
   readonly gpu: GPUDevice;
@@ -116,6 +138,8 @@ export class Device {
   readonly driver: string;
   readonly reason: string;
   readonly features: ReadonlySet<Feature>;
+  /** The matrix units of the adapter; undefined on the null backend, which compiles for any. */
+  readonly matrices: readonly MatrixUnit[] | undefined;
   readonly limits: GPUSupportedLimits;
   /** Weights larger than this many bytes are cut into blocks of rows. */
   readonly maxBlockBytes: number;
@@ -142,6 +166,7 @@ export class Device {
     this.driver = adapter.info.description;
     this.reason = choice.reason;
     this.features = new Set(FEATURES.filter((f) => gpu.features.has(f)));
+    this.matrices = choice.backend === 'null' ? undefined : matrixUnits(adapter.info);
     this.limits = gpu.limits;
     this.maxBlockBytes = Math.min(
       options.maxBlockBytes ?? Number.POSITIVE_INFINITY,

@@ -18,6 +18,7 @@ export interface BufferInUse {
  */
 export class DryRunDevice extends Device {
   override readonly dryRun = true;
+  override readonly matrices: Device['matrices'];
   #buffers: ReadonlySet<GPUBuffer>;
   #dtypes = new WeakMap<GPUBuffer, DType>();
 
@@ -27,6 +28,7 @@ export class DryRunDevice extends Device {
     const adapter = { info: { description, isFallbackAdapter } } as GPUAdapter;
     super(idleGpu(device.gpu, buffers), adapter, { backend: 'dry run', name, reason }, { maxBlockBytes });
     this.#buffers = buffers;
+    this.matrices = device.matrices;
   }
 
   /** The buffers that are not freed yet, the oldest first. */
