@@ -162,6 +162,11 @@ export class Session {
     return this.#encode(this.#head);
   }
 
+  /** Compiles the kernels of a prefill of so many positions without running it. */
+  async compile(positions: number, features?: Matrix): Promise<void> {
+    (await this.#planChunk(positions, features)).dispose();
+  }
+
   /** Forgets the prompt and its answer, so that another prefill may follow. */
   reset(): void {
     this.#promptLength = 0;
