@@ -75,6 +75,20 @@ if (device) {
     again.dispose();
   });
 
+  test('the encoder has the GELU by tanh and the projector that by erf, too alike for the reference to tell', async () => {
+    const opened = await openDevice();
+    const pipeline = opened.pipeline.bind(opened);
+    const activations = new Set<unknown>();
+    opened.pipeline = (kernel, constants) => {
+      if (kernel.name.startsWith('matmul/') && constants.ACTIVATION) activations.add(constants.ACTIVATION);
+      return pipeline(kernel, constants);
+    };
+    const vision = await Phi4Vision.load(opened, TINY);
+    await encode(vision, { width: 32, height: 32, data: new Uint8Array(32 * 32 * 3) });
+    assert.equal([...activations], [1, 2]);
+    opened.dispose();
+  });
+
   test('weights cut into many blocks give the same answer', async () => {
     const small = await openDevice({ maxBlockBytes: 64 * 2 * 768 });
     await ask(small, await Phi4Vision.load(small, TINY), 'two');
