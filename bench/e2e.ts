@@ -152,13 +152,20 @@ async function load(device: Device, options: E2eOptions, verbose: boolean): Prom
   return result;
 }
 
-/** Runs a tiny picture and two tokens, so that no prompt's time contains the compilation of a kernel. */
-async function warmUp(model: Phi4Vision): Promise<void> {
+/** Positions of a prompt whose kernels are those of any longer one. */
+const LONG_PROMPT = 256;
+
+/**
+ * Runs a tiny picture and two tokens and compiles for a longer prompt, so that no prompt's time contains the compilation of
+ * a kernel.
+ */
+export async function warmUp(model: Phi4Vision): Promise<void> {
   const { patch, channels } = model.config.vision;
   const shape = [4, patch * patch * channels];
   const pixels = { shape, dtype: 'f32', data: new Float32Array(shape[0]! * shape[1]!) } as const;
   const image = await model.encodeImage({ grid: { rows: 2, cols: 2 }, pixels });
-  const session = await model.session({ capacity: 16 });
+  const session = await model.session({ capacity: LONG_PROMPT });
+  await session.compile(LONG_PROMPT, joinFeatures([image]));
   await session.prefill(expandImages(Int32Array.of(0, -200), [4], model.config.decoder.vocab), joinFeatures([image]));
   for await (const _ of decode(session, { steps: 2 }));
   session.dispose();

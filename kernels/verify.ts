@@ -1,5 +1,6 @@
 import {
   type Constants,
+  canRun,
   type Device,
   type Dispatch,
   Graph,
@@ -31,8 +32,7 @@ export interface Verdict {
 /** The variants of a spec that a device can run in a case. */
 export function runnable(device: Device, spec: OpSpec, c: Case): Kernel[] {
   if (lacksF16(device, spec, c)) return [];
-  const able = spec.variants.filter((kernel) => (kernel.needs ?? []).every((f) => device.features.has(f)));
-  return able.filter((kernel) => spec.applies?.(kernel, c) ?? true);
+  return spec.variants.filter((kernel) => canRun(device, kernel) && (spec.applies?.(kernel, c) ?? true));
 }
 
 /** Whether a case needs shader-f16 and the device has none. */

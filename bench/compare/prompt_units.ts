@@ -51,7 +51,10 @@ async function preparePhase(
   const expanded = expandImages(ids, counts, model.config.decoder.vocab);
   const { tokens } = runs[0]!;
   const session = await model.session({ capacity: expanded.length + tokens.length });
-  const prefill = () => session.prefill(expanded, joinFeatures(images));
+  const prefill = () => {
+    session.reset();
+    return session.prefill(expanded, joinFeatures(images));
+  };
   await prefill();
   const run: Record<Phase, () => Promise<number>> = {
     async vision() {

@@ -38,6 +38,7 @@ export async function checkStages(
   const taps = tapsOf(prompt.name, expected, (name, values) => {
     rows[name] = values.subarray(-model.config.decoder.hidden);
   });
+  session.reset();
   await session.prefill(ids, joinFeatures(images), taps);
   stages.push(...compareStages(prompt.name, rows, expected, bounds));
   return stages;

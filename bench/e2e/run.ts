@@ -190,6 +190,7 @@ async function profilePhases(
     await device.idle();
   };
   const vision = patches.length > 0 && { vision: phase(times.visionMillis, [await record(encode)]) };
+  session.reset();
   const prefill = await record(() => session.prefill(ids, joinFeatures(images)));
   const steps: ProfileRow[][] = [];
   for (let i = 0; i < DECODE_RUNS; i++) {

@@ -1,7 +1,7 @@
 import { type HostTensor, type Matrix, type Tensor, widen } from '../../runtime/index.ts';
 import { dequantizeWeightsHost, type Quantization, quantizedShapes } from '../lib/quantized.ts';
 import { type OpSpec, type Random, roundoff } from '../spec.ts';
-import { candidates, type LinearOptions, linear, variants } from './matmul.ts';
+import { candidates, type MatmulOptions, matmul, variants } from './matmul.ts';
 
 type MatmulCase = {
   rows: number;
@@ -11,7 +11,7 @@ type MatmulCase = {
   weights: 'f32' | 'bf16' | 'half' | 'q4' | 'q8';
   /** Columns that share a scale, of q4 and q8. */
   group: number;
-  activation: NonNullable<LinearOptions['activation']>;
+  activation: NonNullable<MatmulOptions['activation']>;
   bias: boolean;
   residual: boolean;
   /** dtype of x; i8 stands for quantised rows. */
@@ -39,7 +39,7 @@ function quantized(from: 'f32' | 'i8'): MatmulCase[] {
     ...[8, 24, 72, 4304, 5120, 17920].flatMap((inner) => [of(1, inner, 13), of(5, inner, 13)]),
     ...[1, 5].flatMap((rows) => [
       of(rows, 360, 14, { group: 128, activation: 'silu_gate', split: 6 }),
-      of(rows, 5120, 7, { weights: 'q8', group: 128 }),
+      of(rows, 5120, 7, { weights: 'q8', group: 128, quick: rows === 1 }),
     ]),
   ];
 }
@@ -129,7 +129,7 @@ export const spec: OpSpec<MatmulCase> = {
     const { x, xScales, bias, residual } = tensors;
     const { activation, as, inner } = c;
     const rows = xScales ? { quants: x!, scales: xScales, cols: inner } : x!;
-    return linear(g, rows, matrix(tensors, c), {
+    return matmul(g, rows, matrix(tensors, c), {
       activation,
       as,
       ...(bias && { bias }),

@@ -3,7 +3,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import {
   dequantizeWeightsHost,
-  linear,
+  matmul,
   type Quantization,
   quantizeRows,
   quantizeWeights,
@@ -11,7 +11,7 @@ import {
 } from '../kernels/index.ts';
 import { candidates } from '../kernels/matmul/matmul.ts';
 import { Random } from '../kernels/spec.ts';
-import { type Device, Graph, type HostTensor, type Matrix, narrow, Plan, widen } from '../runtime/index.ts';
+import { canRun, type Device, Graph, type HostTensor, type Matrix, narrow, Plan, widen } from '../runtime/index.ts';
 import { quick, testDevice } from './gpu.ts';
 
 const device = await testDevice();
@@ -51,7 +51,7 @@ function randomMatrix(on: Device, rows: number, inner: number, { format, group }
 async function product(on: Device, x: HostTensor, w: Matrix, asInt8: boolean, variant?: string): Promise<Float32Array> {
   const graph = new Graph(on, { variants: variant ? { matmul: variant } : {} });
   const input = graph.input('x', x.shape, x.dtype);
-  graph.output('y', linear(graph, asInt8 ? quantizeRows(graph, input) : input, w));
+  graph.output('y', matmul(graph, asInt8 ? quantizeRows(graph, input) : input, w));
   const plan = await Plan.create(graph, { guardBytes: 256 });
   const { dtype, data } = await on.download(plan.run({ x }).y!);
   plan.dispose();
@@ -123,7 +123,7 @@ if (device) {
       const shown = { ...x, shape: [rows, inner], data: x.data.slice(0, rows * inner) };
       for (const asInt8 of [false, true]) {
         const able = candidates(rows, asInt8 ? 'i8' : 'f32', 'q4', device.onCpu).filter((kernel) =>
-          (kernel.needs ?? []).every((feature) => device.features.has(feature)),
+          canRun(device, kernel),
         );
         for (const { name } of quick ? able.slice(0, 1) : able) {
           const got = await product(device, shown, matrix, asInt8, name);
