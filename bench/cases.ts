@@ -4,7 +4,6 @@ import { fileURLToPath } from 'node:url';
 import { isObject, show } from '../model/checkpoint/json.ts';
 import type { Message, Mode } from '../model/index.ts';
 import { UsageError } from '../runtime/index.ts';
-import { drawCases } from './cases/draw.ts';
 
 const FOLDER = fileURLToPath(new URL('./cases', import.meta.url));
 const FIELDS = ['name', 'text', 'messages', 'images', 'mode'];
@@ -19,11 +18,10 @@ export interface Case {
 }
 
 /**
- * The cases of bench/cases, their pictures drawn where they are missing, and the reference file that the official code
- * wrote of them on the checkpoint in bench/reference/tiny. Throws UsageError.
+ * The cases of bench/cases, and the reference file that the official code wrote of them on the checkpoint in
+ * bench/reference/tiny. Throws UsageError.
  */
 export function caseFiles(): { cases: readonly Case[]; reference: string } {
-  drawCases(join(FOLDER, 'pictures'));
   return { cases: readCases(join(FOLDER, 'cases.json')), reference: join(FOLDER, 'expected.safetensors') };
 }
 

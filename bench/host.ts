@@ -61,7 +61,7 @@ export async function host(name: string | undefined, options: HostOptions): Prom
     }
   };
   try {
-    if (onHost.length > 0) await timeAll(hostTasks(Processor.load(model)), onHost);
+    if (onHost.length > 0) await timeAll(await hostTasks(Processor.load(model)), onHost);
     if (device) {
       const timeTasks = async () => timeAll(await deviceTasks(await load(device, model)), onDevice);
       await traced(device, options.trace, timeTasks);
