@@ -112,6 +112,11 @@ export function progressBar(label: string, { bytes = false } = {}): ProgressBar 
   };
 }
 
+/** The name of a folder, for rows that others will read: where it lies is nobody's business. */
+export function folderName(dir: string): string {
+  return dir.replace(/[\\/]+$/, '').split(/[\\/]/).at(-1)!;
+}
+
 /** Bytes as whole MiB. */
 export function mebibytes(bytes: number): number {
   return Math.round(bytes / 2 ** 20);

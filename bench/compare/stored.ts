@@ -84,7 +84,8 @@ function readStored(path: string): StoredFile {
   let environment: StoredRow | undefined;
   for (const [i, line] of readText(path).split('\n').entries()) {
     const place = `${path}:${i + 1}`;
-    for (const row of line.trim() === '' ? [] : parseRow(line, place)) {
+    for (const row of line.trim() === '' ? [] : [parseRow(line, place)]) {
+      if ('other' in row) continue;
       environment ??= row;
       const other = SAME.find((field) => row[field] !== environment![field]);
       if (other)
