@@ -14,7 +14,7 @@ import {
 import { type Device, widen } from '../runtime/index.ts';
 import { openAdapter } from './open.ts';
 import { rainbow } from './rainbow.ts';
-import { digits, JsonLines, mebibytes, progressBar, Table } from './report.ts';
+import { digits, folderName, JsonLines, mebibytes, progressBar, Table } from './report.ts';
 
 /** Options of `bench doctor`. */
 export interface DoctorOptions {
@@ -42,7 +42,7 @@ export async function doctor(options: DoctorOptions): Promise<number> {
   const config = examineConfig(dir);
   const tensors = examineTensors(dir);
   const activations = options.run ? await examineActivations(await openAdapter(options.adapter), dir) : undefined;
-  json.write({ bench: 'doctor', model: dir, tokens, config, tensors, activations });
+  json.write({ bench: 'doctor', model: folderName(dir), tokens, config, tensors, activations });
   const finite = activations?.every(({ largest }) => Number.isFinite(largest)) ?? true;
   return tensors.missing.length === 0 && finite ? 0 : 1;
 }

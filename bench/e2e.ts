@@ -8,7 +8,16 @@ import { type PromptRun, type RunOptions, runPrompt } from './e2e/run.ts';
 import { writeHtmlReport } from './html.ts';
 import { timed } from './measure.ts';
 import { openAdapter } from './open.ts';
-import { assertWritable, digits, environment, JsonLines, mebibytes, progressBar, type Table } from './report.ts';
+import {
+  assertWritable,
+  digits,
+  environment,
+  folderName,
+  JsonLines,
+  mebibytes,
+  progressBar,
+  type Table,
+} from './report.ts';
 import { traced } from './trace.ts';
 import { HALF_REFERENCE_BOUNDS } from './verify.ts';
 
@@ -46,7 +55,9 @@ export async function e2e(options: E2eOptions): Promise<number> {
   const ceilings = await reportCeilings(first, json);
   const set = choosePrompts({ ...options, folder: options.synthetic ? undefined : options.model });
   explain(set);
-  const model = options.synthetic ? `synthetic ${options.synthetic} ${options.format}` : options.model;
+  const model = options.synthetic
+    ? `synthetic ${folderName(options.synthetic)} ${options.format}`
+    : folderName(options.model);
   const env = { bench: 'e2e', model, dtype: options.dtype, ...environment(first) };
   const suite = new Suite(options, set, (result) => json.write({ ...env, ...result }));
   for (let repeat = 0; repeat < repeats; repeat++) {

@@ -34,7 +34,7 @@ import { LayerChecks } from './full/verify_layers.ts';
 import { median, timed } from './measure.ts';
 import { openAdapter } from './open.ts';
 import { rainbow } from './rainbow.ts';
-import { digits, environment, JsonLines, mebibytes, progressBar, Table } from './report.ts';
+import { digits, environment, folderName, JsonLines, mebibytes, progressBar, Table } from './report.ts';
 import { showMemoryPlan } from './show_memory.ts';
 import { traced } from './trace.ts';
 import { BOUNDS, type StageError } from './verify.ts';
@@ -86,7 +86,10 @@ export async function full(options: FullOptions): Promise<number> {
   const memory = { resident: process.resourceUsage().maxRSS * 1024, device: device.memory.peak };
   const stages = verify(dir, config, checks, logits);
   const row = { ...figures, disk, load: loading.rate, memory, stages };
-  const model = options.model ?? `synthetic ${options.synthetic} ${options.format}, seed ${options.seed}`;
+  const { synthetic, format, seed } = options;
+  const model = options.model
+    ? folderName(options.model)
+    : `synthetic ${folderName(synthetic)} ${format}, seed ${seed}`;
   json.write({ bench: 'full', ...environment(device), model, ...row });
   printResult(row);
   const fits = memory.resident <= residentLimit(disk.bytes);

@@ -3,7 +3,7 @@ import { Phi4Vision, Processor } from '../model/index.ts';
 import { type Device, openDevice, UsageError } from '../runtime/index.ts';
 import { DEVICE_TASKS, deviceTasks, HOST_TASKS, type HostTask, type HostTasks, hostTasks } from './host/tasks.ts';
 import { median, quantile } from './measure.ts';
-import { digits, environment, JsonLines, printDevice, progressBar, Table } from './report.ts';
+import { digits, environment, folderName, JsonLines, printDevice, progressBar, Table } from './report.ts';
 import { traced } from './trace.ts';
 
 /** Options of `bench host`. */
@@ -54,7 +54,13 @@ export async function host(name: string | undefined, options: HostOptions): Prom
           bar.update(++done, total * repeats);
         }
         bar.above(() => table.row(cells(task, tasks[task]!, timed)));
-        json.write({ ...environment(device), bench: 'host', model, task, repeats: timed.map(({ micros }) => micros) });
+        json.write({
+          ...environment(device),
+          bench: 'host',
+          model: folderName(model),
+          task,
+          repeats: timed.map(({ micros }) => micros),
+        });
       }
     } finally {
       dispose();

@@ -4,7 +4,7 @@ import { choosePrompts, type PromptSet } from './e2e/prompts.ts';
 import { encodeAll, feed, readPatches, stepsOf } from './e2e/run.ts';
 import type { ExpectedPrompt } from './expected.ts';
 import { openAdapter } from './open.ts';
-import { digits, environment, JsonLines, mebibytes, progressBar, Table } from './report.ts';
+import { digits, environment, folderName, JsonLines, mebibytes, progressBar, Table } from './report.ts';
 
 /** Options of `bench quality`. */
 export interface QualityOptions {
@@ -54,7 +54,14 @@ export async function quality(options: QualityOptions): Promise<number> {
     const { meanKl, maxKl, top1 } = result;
     const share = `${digits(100 * top1)} %`;
     table.row([variant.label, variant.activations, mebibytes(bytes), digits(meanKl), digits(maxKl), share]);
-    json.write({ bench: 'quality', ...environment(device), model: options.model, ...variant, bytes, ...result });
+    json.write({
+      bench: 'quality',
+      ...environment(device),
+      model: folderName(options.model),
+      ...variant,
+      bytes,
+      ...result,
+    });
   }
   console.log(`${exact.rows.length} steps; the weights as they are: ${mebibytes(exact.bytes)} MiB`);
   set.close();

@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
+import { resolve } from 'node:path';
 import { SingleBar } from 'cli-progress';
 import { type Command, CommanderError } from 'commander';
 import { DaybreakError, type Device, UsageError } from '../runtime/index.ts';
@@ -112,9 +113,9 @@ export function progressBar(label: string, { bytes = false } = {}): ProgressBar 
   };
 }
 
-/** The name of a folder, for rows that others will read: where it lies is nobody's business. */
+/** A folder's name without the path to it, of this or another system, for rows that are sent to others. */
 export function folderName(dir: string): string {
-  return dir.replace(/[\\/]+$/, '').split(/[\\/]/).at(-1)!;
+  return resolve(dir).split(/[\\/]/).at(-1)!;
 }
 
 /** Bytes as whole MiB. */

@@ -63,7 +63,8 @@ function body(rows: readonly Row[]): Html {
   const ceilings = rowsOf(rows, 'ceilings').length > 0;
   return html`
 <header><h1>daybreak bench report</h1>${summary(cases)}
-<div class="beside">${table(originTable(origins))}${ceilings ? table(ceilingsTable(origins)) : note('No ceilings are in the files.')}</div></header>
+${table(originTable(origins))}
+${ceilings ? table(ceilingsTable(origins)) : note('No ceilings are in the files.')}</header>
 ${cases.length > 0 ? prompts(cases, rows) : []}
 ${section(
   origins,
@@ -136,9 +137,9 @@ ${timed.length > 0 ? html`${barFigure(latencyFigure(timed))}${figure(tokenFigure
 
 function caseDetails({ name, row }: Case, index: number, rows: readonly Row[]): Html {
   return html`
-<details class="case"${new Html(index === 0 ? ' open' : '')}><summary id="${caseId(index)}">${name}: ${row.model}, ${row.dtype}, ${row.positions} positions</summary>
+<details class="case"${new Html(index === 0 ? ' open' : '')}><summary>${name}: ${row.model}, ${row.dtype}, ${row.positions} positions</summary><div id="${caseId(index)}">
 ${row.ok === false ? html`<p class="wrong">WRONG from ${row.divergedAt ?? ''}: no times are shown.</p>` : times(row, rows)}
-${row.stages.length > 0 ? details('Stages beside the reference', stageTable(row)) : []}</details>`;
+${row.stages.length > 0 ? details('Stages beside the reference', stageTable(row)) : []}</div></details>`;
 }
 
 function times(row: Case['row'], rows: readonly Row[]): Html {

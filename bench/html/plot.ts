@@ -70,7 +70,7 @@ const COLORS = 7;
 const { document } = parseHTML('<html></html>');
 
 /** Each chart of a figure as SVG; all have the same axes. */
-export function drawCharts({ title, x, y, charts }: Figure): Html[] {
+export function drawCharts({ x, y, charts }: Figure): Html[] {
   const points = charts.flatMap(({ series }) => series.flatMap((own) => own.points));
   const scales = {
     x: scale(
@@ -82,9 +82,9 @@ export function drawCharts({ title, x, y, charts }: Figure): Html[] {
       points.map((point) => point.y),
     ),
   };
-  return charts.map(({ name, series }) => {
+  return charts.map(({ series }) => {
     const marks = [scales.y.type === 'linear' ? ruleY([0]) : null, ...series.map((own) => mark(own, x, y))];
-    const svg = plot({ ...SIZE, ...scales, document, marks, ariaLabel: `${title}: ${name}` });
+    const svg = plot({ ...SIZE, ...scales, document, marks });
     svg.querySelector('style')!.remove(); // page.css has what is needed of it
     return new Html(svg.outerHTML);
   });

@@ -12,7 +12,7 @@ export interface Case {
 
 /** Names rows by their prompts and, while that is ambiguous, by what else differs between them. */
 export function namedCases(rows: readonly E2eRow[]): Case[] {
-  const keys = ['dtype', 'model', 'adapter', 'driver', 'commit', 'file', 'date'] as const;
+  const keys = ['dtype', 'model', 'adapter', 'driver', 'commit', 'file'] as const;
   const names = namesOf(rows, ({ prompt }) => prompt, keys);
   return rows.map((row, i) => ({ name: names[i]!, row }));
 }
@@ -151,7 +151,7 @@ export function tokenFigure(cases: readonly Case[]): Figure {
     y: { title: 'ms per token' },
     charts: cases.map(({ name, row: { positions } }, i) => ({
       name: `${name}, ${positions} positions`,
-      series: [{ name, color: 0, line: 'straight', points: points[i]! }],
+      series: [{ name: 'median', color: 0, line: 'straight', points: points[i]! }],
     })),
     table: {
       columns: ['case', 'token', 'ms per token'],

@@ -17,7 +17,6 @@ import {
 } from './rows.ts';
 
 const MACHINE = ['adapter', 'driver', 'cpu'] as const;
-const SOFTWARE = ['commit', 'node', 'webgpu'] as const;
 const CEILINGS = {
   'copying, GB/s': 'copyGBs',
   'reading, GB/s': 'readGBs',
@@ -43,39 +42,38 @@ function best(rows: readonly CeilingsRow[]): Ceilings {
   return { ...rows[0]!.ceilings, ...Object.fromEntries(values) };
 }
 
-/** Which files, machines and versions the rows come from, a column each. */
+/** Which files, machines and versions the rows come from. */
 export function originTable(origins: readonly Origin[]): DataTable {
   const firsts = origins.map(({ rows }) => rows[0]!);
-  const facts = (['driver', 'cpu', ...SOFTWARE] as const).map((name) => [name, ...firsts.map((row) => row[name])]);
+  const facts = (['driver', 'cpu', 'commit', 'node', 'webgpu'] as const).filter((key) =>
+    firsts.some((row) => row[key]),
+  );
   return {
-    columns: ['', ...origins.map(({ name }) => name || 'environment')],
-    rows: [
-      ...(firsts.some(({ file }) => file) ? [['file', ...firsts.map(({ file = '' }) => file)]] : []),
-      ['adapter', ...firsts.map(({ adapter, software }) => adapter + (software ? ' (software)' : ''))],
-      ...facts,
-      ['date', ...origins.map(dates)],
-    ],
+    columns: ['file', 'adapter', ...facts, 'date'],
+    rows: origins.map((origin, i) => {
+      const { adapter, software, file = '', ...row } = firsts[i]!;
+      return [file, adapter + (software ? ' (software)' : ''), ...facts.map((key) => row[key]), dates(origin)];
+    }),
   };
 }
 
-/** The first and the last date of rows. */
+/** The first and the last date of rows, to the minute. */
 function dates({ rows }: Origin): string {
-  const sorted = rows.map(({ date }) => date).sort();
+  const sorted = rows.map(({ date }) => date.slice(0, 16).replace('T', ' ')).sort();
   return [...new Set([sorted[0]!, sorted.at(-1)!])].join(' to ');
 }
 
 /** The best ceilings of each file and machine that has some. */
 export function ceilingsTable(origins: readonly Origin[]): DataTable {
-  const measured = origins.flatMap(({ name, rows }) => {
-    const own = rowsOf(rows, 'ceilings');
-    return own.length > 0 ? [{ name: name || own[0]!.adapter, ceilings: best(own) }] : [];
-  });
+  const measured = origins.map(({ name, rows }) => ({ name, own: rowsOf(rows, 'ceilings') }));
   return {
-    columns: ['ceilings', ...measured.map(({ name }) => name)],
-    rows: [
-      ['clock of the rates', ...measured.map(({ ceilings }) => ceilings.clock)],
-      ...Object.entries(CEILINGS).map(([name, key]) => [name, ...measured.map(({ ceilings }) => ceilings[key])]),
-    ],
+    columns: ['ceilings of', 'clock of the rates', ...Object.keys(CEILINGS)],
+    rows: measured
+      .filter(({ own }) => own.length > 0)
+      .map(({ name, own }) => {
+        const ceilings = best(own);
+        return [name || own[0]!.adapter, ceilings.clock, ...Object.values(CEILINGS).map((key) => ceilings[key])];
+      }),
   };
 }
 
