@@ -46,6 +46,7 @@ if (device) {
         .split('\n')
         .map((line) => JSON.parse(line));
       assert.is(ceilings.bench, 'ceilings');
+      assert.ok(rows.every(({ model }) => model === 'tiny'));
       assert.equal(
         rows.map(({ prompt, positions }) => [prompt, positions]),
         [
