@@ -156,9 +156,8 @@ await main(async () => {
     });
   program
     .command('compare')
-    .description('is it slower: the working tree against a commit, or one file of JSON lines against another')
-    .argument('[files...]', 'the old and the new file, each with --repeats 5 or more')
-    .option('--interleave <ref>', 'compare the working tree with this commit, taking turns in one run')
+    .description('is it slower: the working tree against a commit')
+    .requiredOption('--interleave <ref>', 'compare the working tree with this commit, taking turns in one run')
     .addOption(new Option('--ops <a,b>', 'only these ops, or variants as op/variant').argParser(names))
     .addOption(
       new Option('--e2e [prompts]', 'phases of prompts of the tiny checkpoint; alone: no ops').argParser(names),
@@ -167,8 +166,8 @@ await main(async () => {
     .addOption(adapter())
     .addOption(json())
     .option('--markdown <file>', "write a table for a pull request; '-': print it")
-    .action(async (files: string[], options: CompareOptions) => {
-      exitCode = await compare(files, options);
+    .action(async (options: CompareOptions) => {
+      exitCode = await compare(options);
     });
   program
     .command('report')
