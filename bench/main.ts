@@ -74,6 +74,7 @@ await main(async () => {
     .command('ops')
     .description('time the kernels on the shapes of the 15B model')
     .argument('[name]', 'only this op')
+    .option('--all', 'on a CPU time also the shapes that take long there')
     .addOption(adapter())
     .addOption(repeats())
     .addOption(json())

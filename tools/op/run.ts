@@ -6,6 +6,7 @@ import type { Ceilings } from '../../bench/ceilings/measure.ts';
 import { showCeilings } from '../../bench/ceilings.ts';
 import { waitGently } from '../../bench/gentle.ts';
 import { printDevice } from '../../bench/report.ts';
+import { benchShapes, explainShapes } from '../../bench/shapes.ts';
 import { type Clock, type Repeats, type Timing, timeCase } from '../../bench/time_case.ts';
 import { type Case, type OpSpec, showCase } from '../../kernels/spec.ts';
 import { lacksF16, recordCase, runnable, type Verdict, verifyCase, verifyQuick } from '../../kernels/verify.ts';
@@ -38,7 +39,7 @@ interface Run {
 
 /** Checks and times what the command line asks for. Returns the exit code: 0 all right, 1 something wrong. */
 export async function runOp(task: Task, options: OpOptions): Promise<number> {
-  const { spec, subjects, explicit } = task;
+  const { spec, explicit } = task;
   const device = await openDevice({ adapter: options.adapter });
   const clock: Clock = device.features.has('timestamp-query') ? 'gpu' : 'wall';
   if (options.profile && clock === 'wall') {
@@ -48,7 +49,9 @@ export async function runOp(task: Task, options: OpOptions): Promise<number> {
   waitGently(device);
   const run: Run = { device, task, options, clock, checked: new Map(), printed: new Set() };
   const report = new OpReport(device, task, clock, REPEATS, await findCeilings(device), options.json);
-  for (const subject of subjects) {
+  if (!explicit) explainShapes(device, [spec], options.all ?? false);
+  const shapes = benchShapes(device, spec, options.all ?? false);
+  for (const subject of explicit ? task.subjects : task.subjects.filter(({ c }) => shapes.includes(c))) {
     const inputs = makeInputs(spec, subject.c, options.seed);
     const variants = await compiled(spec, async () => chooseVariants(run, subject, inputs));
     if (typeof variants === 'string') {
