@@ -43,7 +43,7 @@ export async function e2e(options: E2eOptions): Promise<number> {
   const first = await openAdapter(adapter);
   const json = new JsonLines(options.json);
   if (options.html) assertWritable('--html', options.html);
-  const ceilings = await reportCeilings(first, json);
+  await reportCeilings(first, json);
   const set = choosePrompts({ ...options, folder: options.synthetic ? undefined : options.model });
   explain(set);
   const model = options.synthetic ? `synthetic ${options.synthetic} ${options.format}` : options.model;
@@ -55,7 +55,7 @@ export async function e2e(options: E2eOptions): Promise<number> {
     device.dispose();
   }
   set.close();
-  printProfile(suite.results, ceilings.passMicros);
+  printProfile(suite.results);
   if (options.html) writeHtmlReport(options.html, json.rows);
   return conclude(suite.results);
 }
@@ -74,7 +74,7 @@ function explain({ check }: PromptSet): void {
   if (dtype && HALF_REFERENCE_BOUNDS.has(dtype))
     console.log(`The reference was computed in ${dtype} and tells large errors only; one in float32 tells all.`);
   console.log(
-    'Times are wall milliseconds. TTFT = reading pictures + encoder + prefill + first token; loading, compiling and making the KV cache come before.',
+    'Times are wall milliseconds. TTFT: from the prepared prompt to the first token, with encoder, KV cache and prefill; loading, compiling and reading pictures come before.',
   );
 }
 

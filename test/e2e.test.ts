@@ -100,7 +100,10 @@ if (device) {
       });
       const { status, stdout } = runBench('--reference', reference, '--prompts', 'text,one');
       assert.is(status, 1);
-      assert.match(stdout, /^text .* WRONG from forced: relative logit error .*$/m);
+      assert.match(
+        stdout,
+        /^text .* WRONG from forced: forced: 1 of \d+ steps out of bounds, relative logit error [\d.e-]+$/m,
+      );
       assert.match(stdout, /^one .* WRONG from img0\.vis_sel: relative error/m);
       assert.match(stdout, /2 of 2 prompts do not match/);
     });

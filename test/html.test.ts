@@ -43,12 +43,12 @@ test('latency: each part is a median over repeats, the first token what is left 
   const { plot, table } = latencyFigure(cases(e2eRow()));
   const parts = plot.series.map(({ name, values }) => [name, ...values!]);
   assert.equal(parts, [
-    ['image', 11],
     ['vision', 20],
+    ['session', 5],
     ['prefill', 30],
-    ['first token', 10],
+    ['first token', 16],
   ]);
-  assert.equal(table!.rows, [['picture', 11, 20, 30, 10, 71, 65, 77, 2]]);
+  assert.equal(table!.rows, [['picture', 20, 5, 30, 16, 71, 65, 77, 2]]);
 });
 
 test('time per token: continuations begin behind the prompt, repeats and continuations give a median', () => {
@@ -144,7 +144,13 @@ test('host, peers, environments and ceilings have their tables', () => {
 });
 
 test('a wrong case names where it diverges and shows no time', () => {
-  const times = { imageMillis: 7777.1, visionMillis: 7777.2, prefillMillis: 7777.3, ttftMillis: 7777.4 };
+  const times = {
+    imageMillis: 7777.1,
+    visionMillis: 7777.2,
+    sessionMillis: 7777.2,
+    prefillMillis: 7777.3,
+    ttftMillis: 7777.4,
+  };
   const wrong = e2eRow({
     prompt: 'broken',
     ok: false,

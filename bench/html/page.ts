@@ -93,7 +93,7 @@ ${row.stages.length > 0 ? details('Stages beside the reference', stageTable(row)
     const ceilings = ceilingsOf(rows, row);
     const groups = dispatchGroups(row);
     const kernels = html`${table(phaseTable(row))}
-<p class="note">GPU: the sum over the dispatches of one run with a timed pass each; of decode one token. Wall: the same phase unrecorded, with recording, planning, submitting and waiting. Above 100 % the timed passes, or other noise in the recorded run, cost more than those.</p>
+<p class="note">One recorded run, slower than others: every dispatch has a timed pass of its own. GPU: their sum. Wall: the same run, of decode one token.</p>
 <div class="figures">${this.#figure(slowestFigure(groups, ceilings))}${this.#figure(caseRoofline(groups, ceilings))}</div>`;
     return html`${groups.length > 0 ? kernels : html`<p class="note">No GPU times were recorded.</p>`}
 <div class="figures">${memoryFigures(row).map((figure) => this.#figure(figure))}</div>`;

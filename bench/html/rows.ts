@@ -126,6 +126,7 @@ const VERDICT = {
 const TIMES = {
   imageMillis: number,
   visionMillis: number,
+  sessionMillis: number,
   prefillMillis: number,
   ttftMillis: number,
   stepMillis: numbers,
