@@ -72,7 +72,10 @@ if (device) {
           kernels
             .filter((row: { phase: string }) => row.phase === phase)
             .reduce((total: number, { micros }: { micros: number }) => total + micros, 0);
-        for (const phase of Object.keys(profile)) assert.ok(Math.abs(sum(phase) - profile[phase].gpuMicros) < 1e-3);
+        for (const [phase, { gpuMicros, wallMicros }] of Object.entries<{ gpuMicros: number; wallMicros: number }>(
+          profile,
+        ))
+          assert.ok(Math.abs(sum(phase) - gpuMicros) < 1e-3 && gpuMicros <= wallMicros, phase);
       }
       assert.equal(Object.keys(rows[1].profile), ['vision', 'prefill', 'decode']);
       assert.ok(

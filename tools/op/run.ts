@@ -1,8 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { cachedCeilings } from '../../bench/ceilings/cache.ts';
-import type { Ceilings } from '../../bench/ceilings/measure.ts';
+import { knownCeilings } from '../../bench/ceilings/cache.ts';
 import { showCeilings } from '../../bench/ceilings.ts';
 import { waitGently } from '../../bench/gentle.ts';
 import { printDevice } from '../../bench/report.ts';
@@ -48,7 +47,9 @@ export async function runOp(task: Task, options: OpOptions): Promise<number> {
   printDevice(device);
   waitGently(device);
   const run: Run = { device, task, options, clock, checked: new Map(), printed: new Set() };
-  const report = new OpReport(device, task, clock, REPEATS, await findCeilings(device), options.json);
+  const ceilings = await knownCeilings(device);
+  console.log(showCeilings(ceilings));
+  const report = new OpReport(device, task, clock, REPEATS, ceilings.best, options.json);
   if (!explicit) explainShapes(device, [spec], options.all ?? false);
   const shapes = benchShapes(device, spec, options.all ?? false);
   for (const subject of explicit ? task.subjects : task.subjects.filter(({ c }) => shapes.includes(c))) {
@@ -71,14 +72,6 @@ export async function runOp(task: Task, options: OpOptions): Promise<number> {
     throw new CapabilityError(`${spec.name}: expected a bench shape for ${wanted}, got none; choose a --case`);
   }
   return report.failed.size > 0 ? 1 : 0;
-}
-
-/** The device's ceilings, measured in this run only if they never were before; prints them. */
-async function findCeilings(device: Device): Promise<Ceilings> {
-  const { ceilings, cached } = await cachedCeilings(device);
-  const when = cached ? `; measured ${ceilings.measured}, 'npm run bench -- ceilings' measures again` : '';
-  console.log(`${showCeilings(ceilings)}${when}`);
-  return ceilings;
 }
 
 /** The variants to run in a case. */
