@@ -31,6 +31,7 @@ import { reportCeilings } from './ceilings.ts';
 import { TINY } from './e2e/prompts.ts';
 import { HostWeights } from './full/host_weights.ts';
 import { LayerChecks } from './full/verify_layers.ts';
+import { modelName } from './load.ts';
 import { median, timed } from './measure.ts';
 import { openAdapter } from './open.ts';
 import { rainbow } from './rainbow.ts';
@@ -86,7 +87,7 @@ export async function full(options: FullOptions): Promise<number> {
   const memory = { resident: process.resourceUsage().maxRSS * 1024, device: device.memory.peak };
   const stages = verify(dir, config, checks, logits);
   const row = { ...figures, disk, load: loading.rate, memory, stages };
-  const model = options.model ?? `synthetic ${options.synthetic} ${options.format}, seed ${options.seed}`;
+  const model = modelName(options.model ? { model: options.model } : { ...options, model: dir });
   json.write({ bench: 'full', ...environment(device), model, ...row });
   printResult(row);
   const fits = memory.resident <= residentLimit(disk.bytes);

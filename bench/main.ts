@@ -11,6 +11,7 @@ import { type OpsOptions, ops } from './ops.ts';
 import { PEERS, type PeersOptions, peers } from './peers.ts';
 import { type QualityOptions, quality } from './quality.ts';
 import { main, runCommands } from './report.ts';
+import { type SpeedOptions, speed } from './speed.ts';
 
 const adapter = () => new Option('--adapter <name>', 'part of the name of the adapter to use (also DAYBREAK_ADAPTER)');
 const trace = () => new Option('--trace <file>', 'write a timeline for ui.perfetto.dev or chrome://tracing');
@@ -19,6 +20,11 @@ const repeats = () =>
 const html = () => new Option('--html <file>', 'write a report with plots, one file that needs no network');
 const json = () => new Option('--json <file>', 'write every sample and the environment as JSON lines');
 
+const dtype = () => new Option('--dtype <type>', 'storage of activations').choices(['f32', 'f16']).default('f32');
+const synthetic = () =>
+  new Option('--synthetic <shape>', "random weights in place of a model folder: '15b', or a folder with a config.json");
+const noVerify = () => new Option('--no-verify', 'do not compare quantised files with their checksums');
+const int8 = () => new Option('--int8-activations', 'feed quantised weights activations of 8 bits');
 const format = () =>
   new Option('--format <format>', 'weights of a synthetic model').choices(['int4', 'bf16']).default('int4');
 const seed = () => new Option('--seed <n>', 'seed of a synthetic model').argParser(Number).default(1);
@@ -43,6 +49,17 @@ function positive(text: string): number {
   return value;
 }
 
+function size(text: string): number {
+  const value = Number(text);
+  if (text === '' || !Number.isInteger(value) || value < 0)
+    throw new InvalidArgumentError('expected an integer from 0 on');
+  return value;
+}
+
+function sizes(text: string): number[] {
+  return text.split(',').map(size);
+}
+
 function names(text: string): string[] {
   return text.split(',');
 }
@@ -57,18 +74,44 @@ await main(async () => {
     .option('--reference <file>', 'reference file (default: expected.safetensors in the model folder)')
     .option('--cases', 'run the prompts of bench/cases')
     .option('--prompts <a,b>', 'only these prompts')
-    .option('--synthetic <shape>', "random weights in place of a model folder: '15b', or a folder with a config.json")
+    .addOption(synthetic())
     .addOption(format())
     .addOption(seed())
-    .option('--no-verify', 'do not compare quantised files with their checksums')
+    .addOption(noVerify())
     .addOption(adapter())
-    .addOption(new Option('--dtype <type>', 'storage of activations').choices(['f32', 'f16']).default('f32'))
+    .addOption(dtype())
     .addOption(repeats())
     .addOption(json())
     .addOption(html())
     .addOption(trace())
     .action(async (options: E2eOptions) => {
       exitCode = await e2e(options);
+    });
+  program
+    .command('speed')
+    .description("tokens per second of prefill and decode, in llama-bench's terms")
+    .option('--model <dir>', 'model folder', TINY)
+    .addOption(synthetic())
+    .addOption(format())
+    .addOption(seed())
+    .addOption(noVerify())
+    .addOption(
+      new Option('-p, --n-prompt <a,b>', 'prompt lengths (default: 512,1024,3856; on a CPU 512)').argParser(sizes),
+    )
+    .addOption(new Option('-n, --n-gen <n>', 'tokens to generate; 0: none').argParser(size).default(128))
+    .addOption(
+      new Option(
+        '-d, --n-depth <a,b>',
+        'positions before those tokens (default: 0,4096,16384; on a CPU 0,1024)',
+      ).argParser(sizes),
+    )
+    .addOption(adapter())
+    .addOption(dtype())
+    .addOption(int8())
+    .addOption(new Option('--repeats <n>', 'time everything so often').argParser(count).default(5))
+    .addOption(json())
+    .action(async (options: SpeedOptions) => {
+      exitCode = await speed(options);
     });
   program
     .command('ops')
@@ -115,7 +158,7 @@ await main(async () => {
     .option('--synthetic <shape>', "its shape: '15b', or a folder with a config.json", '15b')
     .addOption(format())
     .addOption(seed())
-    .option('--int8-activations', 'feed quantised weights activations of 8 bits')
+    .addOption(int8())
     .addOption(adapter())
     .addOption(json())
     .addOption(trace())

@@ -3,6 +3,7 @@ import type { Device } from '../runtime/index.ts';
 import { choosePrompts, type PromptSet } from './e2e/prompts.ts';
 import { capacityOf, encodeAll, feed, preparePrompt } from './e2e/run.ts';
 import type { ExpectedPrompt } from './expected.ts';
+import { modelName } from './load.ts';
 import { openAdapter } from './open.ts';
 import { digits, environment, JsonLines, mebibytes, progressBar, Table } from './report.ts';
 
@@ -54,7 +55,14 @@ export async function quality(options: QualityOptions): Promise<number> {
     const { meanKl, maxKl, top1 } = result;
     const share = `${digits(100 * top1)} %`;
     table.row([variant.label, variant.activations, mebibytes(bytes), digits(meanKl), digits(maxKl), share]);
-    json.write({ bench: 'quality', ...environment(device), model: options.model, ...variant, bytes, ...result });
+    json.write({
+      bench: 'quality',
+      ...environment(device),
+      model: modelName(options),
+      ...variant,
+      bytes,
+      ...result,
+    });
   }
   console.log(`${exact.rows.length} steps; the weights as they are: ${mebibytes(exact.bytes)} MiB`);
   set.close();
