@@ -1,17 +1,17 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { type CeilingsOptions, ceilings } from './ceilings.ts';
-import { type CompareOptions, compare } from './compare.ts';
-import { type DoctorOptions, doctor } from './doctor.ts';
+import { ceilings } from './ceilings.ts';
+import { compare } from './compare.ts';
+import { doctor } from './doctor.ts';
 import { TINY } from './e2e/prompts.ts';
-import { type E2eOptions, e2e } from './e2e.ts';
-import { type FullOptions, full } from './full.ts';
-import { type HostOptions, host } from './host.ts';
-import { type ReportOptions, report } from './html.ts';
-import { type OpsOptions, ops } from './ops.ts';
-import { PEERS, type PeersOptions, peers } from './peers.ts';
-import { type QualityOptions, quality } from './quality.ts';
+import { e2e } from './e2e.ts';
+import { full } from './full.ts';
+import { host } from './host.ts';
+import { report } from './html.ts';
+import { ops } from './ops.ts';
+import { PEERS, peers } from './peers.ts';
+import { quality } from './quality.ts';
 import { main, runCommands } from './report.ts';
-import { type SpeedOptions, speed } from './speed.ts';
+import { speed } from './speed.ts';
 
 const adapter = () => new Option('--adapter <name>', 'part of the name of the adapter to use (also DAYBREAK_ADAPTER)');
 const trace = () => new Option('--trace <file>', 'write a timeline for ui.perfetto.dev or chrome://tracing');
@@ -66,6 +66,11 @@ function names(text: string): string[] {
 
 await main(async () => {
   let exitCode = 0;
+  const run =
+    <A extends unknown[]>(bench: (...args: A) => number | Promise<number>) =>
+    async (...args: A) => {
+      exitCode = await bench(...args);
+    };
   const program = new Command('bench').description('Is it right, and how fast: benches of daybreak.');
   program
     .command('e2e', { isDefault: true })
@@ -84,9 +89,7 @@ await main(async () => {
     .addOption(json())
     .addOption(html())
     .addOption(trace())
-    .action(async (options: E2eOptions) => {
-      exitCode = await e2e(options);
-    });
+    .action(run(e2e));
   program
     .command('speed')
     .description("tokens per second of prefill and decode, in llama-bench's terms")
@@ -110,9 +113,7 @@ await main(async () => {
     .addOption(int8())
     .addOption(new Option('--repeats <n>', 'time everything so often').argParser(count).default(5))
     .addOption(json())
-    .action(async (options: SpeedOptions) => {
-      exitCode = await speed(options);
-    });
+    .action(run(speed));
   program
     .command('ops')
     .description('time the kernels on the shapes of the 15B model')
@@ -123,17 +124,13 @@ await main(async () => {
     .addOption(json())
     .addOption(html())
     .addOption(trace())
-    .action(async (name: string | undefined, options: OpsOptions) => {
-      exitCode = await ops(name, options);
-    });
+    .action(run(ops));
   program
     .command('ceilings')
     .description('measure what the device can do at most, with every kernel there is for it')
     .addOption(adapter())
     .addOption(json())
-    .action(async (options: CeilingsOptions) => {
-      exitCode = await ceilings(options);
-    });
+    .action(run(ceilings));
   program
     .command('quality')
     .description('how far int4 weights move the distribution of the next token, by group and activations')
@@ -148,9 +145,7 @@ await main(async () => {
     )
     .addOption(adapter())
     .addOption(json())
-    .action(async (options: QualityOptions) => {
-      exitCode = await quality(options);
-    });
+    .action(run(quality));
   program
     .command('full')
     .description('load a full-size checkpoint, answer a picture, and compare layers with float64')
@@ -162,9 +157,7 @@ await main(async () => {
     .addOption(adapter())
     .addOption(json())
     .addOption(trace())
-    .action(async (options: FullOptions) => {
-      exitCode = await full(options);
-    });
+    .action(run(full));
   program
     .command('doctor')
     .description('what a model folder really holds: special tokens, configuration, tensors, activations')
@@ -172,9 +165,7 @@ await main(async () => {
     .addOption(adapter())
     .option('--no-run', 'do not load the model to look at its activations')
     .addOption(json())
-    .action(async (options: DoctorOptions) => {
-      exitCode = await doctor(options);
-    });
+    .action(run(doctor));
   program
     .command('host')
     .description('time the work of the host: text, pictures, recording, planning, encoding')
@@ -184,9 +175,7 @@ await main(async () => {
     .addOption(adapter())
     .addOption(json())
     .addOption(trace())
-    .action(async (task: string | undefined, options: HostOptions) => {
-      exitCode = await host(task, options);
-    });
+    .action(run(host));
   program
     .command('peers')
     .description('time ONNX Runtime (installed on demand) beside our ops on the same adapter')
@@ -195,9 +184,7 @@ await main(async () => {
     .option('--slow', 'also time what takes more than 3 s a run, and wait 10 minutes for a peer instead of 30 s')
     .addOption(adapter())
     .addOption(json())
-    .action(async (options: PeersOptions) => {
-      exitCode = await peers(options);
-    });
+    .action(run(peers));
   program
     .command('compare')
     .description('is it slower: the working tree against a commit')
@@ -210,16 +197,12 @@ await main(async () => {
     .addOption(adapter())
     .addOption(json())
     .option('--markdown <file>', "write a table for a pull request; '-': print it")
-    .action(async (options: CompareOptions) => {
-      exitCode = await compare(options);
-    });
+    .action(run(compare));
   program
     .command('report')
     .description('turn JSON lines of benches into one HTML page with plots')
     .argument('<rows...>', 'files of JSON lines')
     .requiredOption('--html <file>', 'the page to write')
-    .action((files: string[], options: ReportOptions) => {
-      exitCode = report(files, options);
-    });
+    .action(run(report));
   return (await runCommands(program)) || exitCode;
 });
