@@ -82,7 +82,7 @@ async function compare(
         for (const peer of wanted) theirs.push(await Theirs.prepare(peer, counterpart, reference, row.bound));
         await race(row, counterpart.name, ours, theirs, slow, report);
       } finally {
-        for (const side of theirs) side.dispose();
+        for (const side of theirs) await side.dispose();
       }
     }
   } finally {
@@ -215,8 +215,8 @@ class Theirs implements Contender {
     }
   }
 
-  dispose(): void {
-    this.#peer?.stop();
+  async dispose(): Promise<void> {
+    await this.#peer?.stop();
   }
 }
 

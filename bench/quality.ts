@@ -1,10 +1,11 @@
-import { DEFAULT_FORMATS, expandImages, joinFeatures, Phi4Vision, type StoredFormats } from '../model/index.ts';
+import { DEFAULT_FORMATS, joinFeatures, Phi4Vision, type StoredFormats } from '../model/index.ts';
 import type { Device } from '../runtime/index.ts';
 import { choosePrompts, type PromptSet } from './e2e/prompts.ts';
-import { encodeAll, feed, readPatches, stepsOf } from './e2e/run.ts';
+import { capacityOf, encodeAll, feed, preparePrompt } from './e2e/run.ts';
 import type { ExpectedPrompt } from './expected.ts';
+import { modelName } from './load.ts';
 import { openAdapter } from './open.ts';
-import { digits, environment, folderName, JsonLines, mebibytes, progressBar, Table } from './report.ts';
+import { digits, environment, JsonLines, mebibytes, progressBar, Table } from './report.ts';
 
 /** Options of `bench quality`. */
 export interface QualityOptions {
@@ -57,7 +58,7 @@ export async function quality(options: QualityOptions): Promise<number> {
     json.write({
       bench: 'quality',
       ...environment(device),
-      model: folderName(options.model),
+      model: modelName(options),
       ...variant,
       bytes,
       ...result,
@@ -107,12 +108,10 @@ async function promptLogits(
   prompt: ExpectedPrompt,
   picture: PromptSet['picture'],
 ): Promise<Float32Array[]> {
-  const patches = await Promise.all(prompt.images.map((index) => readPatches(model, picture(index))));
-  const images = await encodeAll(model, patches);
-  const counts = images.map(({ features }) => features.shape[0]!);
-  const ids = expandImages(prompt.ids, counts, model.config.decoder.vocab);
-  const session = await model.session({ capacity: ids.length + Math.max(...prompt.runs.map(stepsOf)) });
-  await session.prefill(ids, joinFeatures(images));
+  const inputs = await preparePrompt(model, prompt, picture);
+  const images = await encodeAll(model, inputs.patches);
+  const session = await model.session({ capacity: capacityOf(inputs, prompt) });
+  await session.prefill(inputs.ids, joinFeatures(images));
   const rows: Float32Array[] = [];
   for (const run of prompt.runs) {
     const { logits } = await feed(session, run, true);

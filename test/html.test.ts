@@ -78,12 +78,12 @@ test('latency: each part is a median over repeats, the first token what is left 
   const { bars, table } = latencyFigure(cases(e2eRow()));
   const parts = bars[0]!.parts.map(({ name, value }) => [name, value]);
   assert.equal(parts, [
-    ['image', 11],
     ['vision', 20],
+    ['session', 5],
     ['prefill', 30],
-    ['first token', 10],
+    ['first token', 16],
   ]);
-  assert.equal(table!.rows, [['picture', 11, 20, 30, 10, 71, 65, 77, 2]]);
+  assert.equal(table!.rows, [['picture', 20, 5, 30, 16, 71, 65, 77, 2]]);
 });
 
 test('time per token: a chart per case; repeats and continuations give a median', () => {
@@ -214,6 +214,8 @@ test('host, peers, environments and ceilings have their tables', () => {
 
 test('speed, full and quality have their tables; a full one that is wrong shows no time', () => {
   assert.equal(speedTable([speedRow()]).rows, [['tiny', 'f16', 'pp512', 100, 90, 120, 3]]);
+  const problem = 'WRONG: logits that are not finite';
+  assert.equal(speedTable([speedRow({ samples: [], problem })]).rows[0]!.slice(3), [problem, '', '', 0]);
   assert.equal(qualityTable([qualityRow()]).rows, [['tiny', 'q4 g64', 'f32', 2, 0.05, 0.2, 62.5, 8]]);
   const stages = [{ stage: 'logits', relative: 0.1, ok: false }];
   const [right, wrong] = fullTable([fullRow(), fullRow({ stages })]).rows;
@@ -223,7 +225,13 @@ test('speed, full and quality have their tables; a full one that is wrong shows 
 });
 
 test('a wrong case names where it diverges and shows no time', () => {
-  const times = { imageMillis: 7777.1, visionMillis: 7777.2, prefillMillis: 7777.3, ttftMillis: 7777.4 };
+  const times = {
+    imageMillis: 7777.1,
+    visionMillis: 7777.2,
+    sessionMillis: 7777.2,
+    prefillMillis: 7777.3,
+    ttftMillis: 7777.4,
+  };
   const wrong = e2eRow({
     prompt: 'broken',
     ok: false,

@@ -1,8 +1,9 @@
 import { type Case, type OpSpec, Random, showCase } from '../../kernels/spec.ts';
 import { specs } from '../../kernels/specs.ts';
-import { planCase, recordCase, runnable, verifyQuick } from '../../kernels/verify.ts';
+import { recordCase, runnable, verifyQuick } from '../../kernels/verify.ts';
 import type { Device, HostTensor, Kernel } from '../../runtime/index.ts';
 import { sum } from '../measure.ts';
+import { benchShapes, planRotated } from '../shapes.ts';
 import { type Clock, wallMicros } from '../time_case.ts';
 
 /** Something to time, on one side; name and shape together are unique, and equal ones mean equal work. */
@@ -31,7 +32,8 @@ export function opUnits(device: Device, names: readonly string[]): Unit[] {
     const spec = specs.find((candidate) => candidate.name === name.split('/')[0]);
     if (!spec) return [];
     const able = (c: Case) => runnable(device, spec, c).filter((kernel) => [spec.name, kernel.name].includes(name));
-    return spec.bench.filter((c) => able(c).length > 0).map((c) => opUnit(device, spec, c, name, able(c), checks));
+    const shapes = benchShapes(device, spec, false).filter((c) => able(c).length > 0);
+    return shapes.map((c) => opUnit(device, spec, c, name, able(c), checks));
   });
 }
 
@@ -57,16 +59,9 @@ function opUnit(
     async prepare() {
       const given = inputs();
       const kernel = choose(device, spec, c, able, given).name;
-      const { plan, tensors } = await planCase(device, spec, c, kernel, given);
-      const gpuMicros = async () => sum((await plan.profile()).map(({ micros }) => micros));
-      return {
-        kernel,
-        run: clock === 'gpu' ? gpuMicros : () => wallMicros(device, plan),
-        dispose() {
-          plan.dispose();
-          for (const tensor of Object.values(tensors)) device.free(tensor.storage!);
-        },
-      };
+      const { next, dispose } = await planRotated(device, spec, c, kernel, given);
+      const gpuMicros = async () => sum((await next().profile()).map(({ micros }) => micros));
+      return { kernel, run: clock === 'gpu' ? gpuMicros : () => wallMicros(device, next()), dispose };
     },
   };
 }

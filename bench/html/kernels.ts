@@ -97,7 +97,7 @@ export function slowestFigure(groups: readonly DispatchGroup[], ceilings: Ceilin
   };
 }
 
-/** GPU time of each phase beside the wall clock of the same phase when nobody records. */
+/** GPU time of each phase beside the wall clock of the same run. */
 export function phaseTable({ profile, kernels }: E2eRow): DataTable {
   return {
     columns: ['phase', 'dispatches', 'GPU ms', 'wall ms', 'GPU/wall %'],

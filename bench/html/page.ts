@@ -71,7 +71,7 @@ ${section(
   'speed',
   'Speed',
   (own) => html`${table(speedTable(own))}
-${note('Wall clock: tokens of a prompt (pp) or an answer (tg), at a context where one is named (@), over the seconds that they took; the median over repeats.')}`,
+${note('Wall clock: tokens of a prompt (pp) or an answer (tg), behind so many positions (@ d), over the seconds that they took; the median over repeats.')}`,
 )}
 ${section(
   origins,
@@ -146,7 +146,7 @@ function times(row: Case['row'], rows: readonly Row[]): Html {
   const ceilings = ceilingsOf(rows, row);
   const groups = dispatchGroups(row);
   const kernels = html`${table(phaseTable(row))}
-<p class="note">GPU: the sum over the dispatches of one run with a timed pass each; of decode one token. Wall: the same phase unrecorded, with recording, planning, submitting and waiting. Above 100 % the timed passes, or other noise in the recorded run, cost more than those.</p>
+${note('One recorded run, slower than others: every dispatch has a timed pass of its own. GPU: their sum. Wall: the same run, of decode one token.')}
 ${barFigure(slowestFigure(groups, ceilings))}${figure(caseRoofline(groups, ceilings))}`;
   return html`${groups.length > 0 ? kernels : note('No GPU times were recorded.')}
 <div class="beside">${memoryFigures(row).map(figure)}</div>`;

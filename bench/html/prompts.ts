@@ -112,10 +112,10 @@ function tightest(bounds: readonly number[][]): number[] {
 }
 
 const PARTS: Record<string, (times: E2eRow['repeats'][number]) => number> = {
-  image: (t) => t.imageMillis,
   vision: (t) => t.visionMillis,
+  session: (t) => t.sessionMillis,
   prefill: (t) => t.prefillMillis,
-  'first token': (t) => t.ttftMillis - t.imageMillis - t.visionMillis - t.prefillMillis,
+  'first token': (t) => t.ttftMillis - t.visionMillis - t.sessionMillis - t.prefillMillis,
 };
 
 /** Where the time to the first token goes, by case. */
@@ -127,7 +127,7 @@ export function latencyFigure(cases: readonly Case[]): BarFigure {
   }));
   return {
     title: 'Time to first token (TTFT)',
-    note: 'Wall clock; each part is the median over repeats. Not timed: loading the model, compiling, making the KV cache.',
+    note: 'Wall clock; each part is the median over repeats. Before it: loading the model, compiling, reading pictures.',
     unit: 'ms',
     bars,
     table: {

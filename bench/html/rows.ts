@@ -46,6 +46,7 @@ const VERDICT = {
 const TIMES = {
   imageMillis: number,
   visionMillis: number,
+  sessionMillis: number,
   prefillMillis: number,
   ttftMillis: number,
   stepMillis: numbers,
@@ -79,7 +80,7 @@ const ROWS = {
     kernels: v.array(v.object(DISPATCH)),
     profile: v.record(v.string(), v.object({ gpuMicros: number, wallMicros: number })),
   }),
-  speed: row('speed', { model: folder, dtype: text, test: text, tokensPerSecond: numbers }),
+  speed: row('speed', { model: folder, dtype: text, name: text, samples: numbers, problem: v.optional(text) }),
   full: row('full', {
     model: folder,
     positions: number,

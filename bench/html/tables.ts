@@ -77,13 +77,14 @@ export function ceilingsTable(origins: readonly Origin[]): DataTable {
   };
 }
 
-/** Tokens per second as llama-bench counts them. */
+/** Tokens per second as llama-bench counts them, or why there are none. */
 export function speedTable(rows: readonly SpeedRow[]): DataTable {
   return {
     columns: ['model', 'dtype', 'test', 'tokens/s', 'slowest', 'fastest', 'repeats'],
-    rows: rows.map(({ model, dtype, test, tokensPerSecond: all }) => [
-      ...[model, dtype, test],
-      ...[median(all), Math.min(...all), Math.max(...all), all.length],
+    rows: rows.map(({ model, dtype, name, samples, problem }) => [
+      ...[model, dtype, name],
+      ...(problem ? [problem, '', ''] : [median(samples), Math.min(...samples), Math.max(...samples)]),
+      samples.length,
     ]),
   };
 }

@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { cachedCeilings } from '../../bench/ceilings/cache.ts';
-import type { Ceilings } from '../../bench/ceilings/measure.ts';
+import { knownCeilings } from '../../bench/ceilings/cache.ts';
 import { showCeilings } from '../../bench/ceilings.ts';
 import { waitGently } from '../../bench/gentle.ts';
 import { printDevice } from '../../bench/report.ts';
+import { benchShapes, explainShapes } from '../../bench/shapes.ts';
 import { type Clock, type Repeats, type Timing, timeCase } from '../../bench/time_case.ts';
 import { type Case, type OpSpec, showCase } from '../../kernels/spec.ts';
 import { lacksF16, recordCase, runnable, type Verdict, verifyCase, verifyQuick } from '../../kernels/verify.ts';
@@ -38,7 +38,7 @@ interface Run {
 
 /** Checks and times what the command line asks for. Returns the exit code: 0 all right, 1 something wrong. */
 export async function runOp(task: Task, options: OpOptions): Promise<number> {
-  const { spec, subjects, explicit } = task;
+  const { spec, explicit } = task;
   const device = await openDevice({ adapter: options.adapter });
   const clock: Clock = device.features.has('timestamp-query') ? 'gpu' : 'wall';
   if (options.profile && clock === 'wall') {
@@ -47,8 +47,12 @@ export async function runOp(task: Task, options: OpOptions): Promise<number> {
   printDevice(device);
   waitGently(device);
   const run: Run = { device, task, options, clock, checked: new Map(), printed: new Set() };
-  const report = new OpReport(device, task, clock, REPEATS, await findCeilings(device), options.json);
-  for (const subject of subjects) {
+  const ceilings = await knownCeilings(device);
+  console.log(showCeilings(ceilings));
+  const report = new OpReport(device, task, clock, REPEATS, ceilings.best, options.json);
+  if (!explicit) explainShapes(device, [spec], options.all ?? false);
+  const shapes = benchShapes(device, spec, options.all ?? false);
+  for (const subject of explicit ? task.subjects : task.subjects.filter(({ c }) => shapes.includes(c))) {
     const inputs = makeInputs(spec, subject.c, options.seed);
     const variants = await compiled(spec, async () => chooseVariants(run, subject, inputs));
     if (typeof variants === 'string') {
@@ -68,14 +72,6 @@ export async function runOp(task: Task, options: OpOptions): Promise<number> {
     throw new CapabilityError(`${spec.name}: expected a bench shape for ${wanted}, got none; choose a --case`);
   }
   return report.failed.size > 0 ? 1 : 0;
-}
-
-/** The device's ceilings, measured in this run only if they never were before; prints them. */
-async function findCeilings(device: Device): Promise<Ceilings> {
-  const { ceilings, cached } = await cachedCeilings(device);
-  const when = cached ? `; measured ${ceilings.measured}, 'npm run bench -- ceilings' measures again` : '';
-  console.log(`${showCeilings(ceilings)}${when}`);
-  return ceilings;
 }
 
 /** The variants to run in a case. */
