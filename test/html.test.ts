@@ -115,6 +115,13 @@ test('logit errors: a chart per case, a line per continuation without its zeros,
   );
 });
 
+test('a time that is missing spoils no other', () => {
+  const repeats = [{ ...e2eRow().repeats[0]!, stepMillis: [4, Number.NaN, 6] }];
+  const [svg] = drawCharts(tokenFigure(cases(e2eRow({ repeats }))));
+  assert.not.match(svg!.text, /NaN|Infinity/);
+  assert.match(svg!.text, '<circle');
+});
+
 test('device memory, a value since the sample before, is drawn in steps; resident memory, a sample, is not', () => {
   const [device, resident] = memoryFigures(
     e2eRow({ memory: [0, 50, 100].map((millis, i) => ({ millis, device: i * 2 ** 20, resident: 1 })) }),

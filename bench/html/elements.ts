@@ -41,7 +41,7 @@ export function details(title: string, data: DataTable): Html {
   return html`<details><summary>${title}</summary>${table(data)}</details>`;
 }
 
-/** Small plots with their names above them; nothing where no chart has a point. */
+/** Small plots with their names above them; those without a point are left out. */
 export function figure(all: Figure): Html {
   const charts = all.charts.filter(({ series }) => series.some(({ points }) => points.length > 0));
   const named = [...new Map(charts.flatMap(({ series }) => series.map((own) => [own.name, own]))).values()];

@@ -112,7 +112,8 @@ export function colorOf(color: number | undefined): string {
 }
 
 /** A scale of Plot over all values, with few ticks: of a logarithmic one whole decades, or 1, 2 and 5 where it spans less than two. */
-function scale({ title, log }: Axis, values: readonly number[]) {
+function scale({ title, log }: Axis, all: readonly number[]) {
+  const values = all.filter(Number.isFinite);
   const label = title;
   if (!log)
     return { type: 'linear', label, domain: [0, Math.max(...values)], ticks: 4, grid: true, nice: true } as const;
