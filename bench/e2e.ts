@@ -128,7 +128,7 @@ class Suite {
 const MANY = 64;
 
 /** Runs a tiny picture, few and many positions and two tokens, so that no prompt's time contains the compilation of a kernel. */
-async function warmUp(model: Phi4Vision): Promise<void> {
+export async function warmUp(model: Phi4Vision): Promise<void> {
   const { patch, channels } = model.config.vision;
   const shape = [4, patch * patch * channels];
   const pixels = { shape, dtype: 'f32', data: new Float32Array(shape[0]! * shape[1]!) } as const;

@@ -1,6 +1,6 @@
 import { type OpSpec, Random } from '../kernels/spec.ts';
 import { specs } from '../kernels/specs.ts';
-import { planCase, recordCase, runnable } from '../kernels/verify.ts';
+import { chosenVariant, planCase, runnable } from '../kernels/verify.ts';
 import { type Device, type Plan, UsageError, widen } from '../runtime/index.ts';
 import { timed } from './measure.ts';
 import { openAdapter } from './open.ts';
@@ -145,8 +145,7 @@ class Ours implements Contender {
     inputs: Inputs,
     reference: Float32Array,
   ): Promise<Ours> {
-    const used = recordCase(device, spec, c, undefined, inputs).map(({ kernel }) => kernel);
-    const variant = spec.variants.find((kernel) => used.includes(kernel))!.name;
+    const variant = chosenVariant(device, spec, c, inputs)!.name;
     const { plan, tensors } = await planCase(device, spec, c, variant, inputs);
     const { result } = plan.run();
     const { dtype, data } = await device.download(result!);

@@ -83,6 +83,17 @@ export function recordCase(
   return record(device, spec, c, variant, tensors, { constants }).dispatches;
 }
 
+/** The variant that an op uses in a case where none is forced. */
+export function chosenVariant(
+  device: Device,
+  spec: OpSpec,
+  c: Case,
+  inputs: Record<string, HostTensor>,
+): Kernel | undefined {
+  const used = recordCase(device, spec, c, undefined, inputs).map(({ kernel }) => kernel);
+  return spec.variants.find((kernel) => used.includes(kernel));
+}
+
 /** A plan of one case with one variant forced by name, the device tensors that it reads, and its dispatches. */
 export async function planCase(
   device: Device,

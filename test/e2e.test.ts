@@ -65,6 +65,13 @@ if (device) {
           [22, 22],
         ],
       );
+      for (const times of rows.flatMap(({ repeats }) => repeats)) {
+        const { visionMillis, sessionMillis, prefillMillis, ttftMillis } = times; // TTFT has all of these in it, no picture file
+        assert.ok(
+          sessionMillis > 0 && ttftMillis > visionMillis + sessionMillis + prefillMillis,
+          JSON.stringify(times),
+        );
+      }
       for (const { tokens, adapter, commit, kernels, profile, memory, runs } of rows) {
         assert.ok(tokens.matched + tokens.ties === tokens.total && adapter && commit);
         assert.is(runs.greedy.stepErrors.length, runs.greedy.steps);

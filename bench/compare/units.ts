@@ -1,6 +1,6 @@
 import { type Case, type OpSpec, Random, showCase } from '../../kernels/spec.ts';
 import { specs } from '../../kernels/specs.ts';
-import { recordCase, runnable, verifyQuick } from '../../kernels/verify.ts';
+import { chosenVariant, runnable, verifyQuick } from '../../kernels/verify.ts';
 import type { Device, HostTensor, Kernel } from '../../runtime/index.ts';
 import { sum } from '../measure.ts';
 import { benchShapes, planRotated } from '../shapes.ts';
@@ -47,35 +47,27 @@ function opUnit(
 ): Unit {
   const clock = device.features.has('timestamp-query') ? 'gpu' : 'wall';
   const inputs = () => spec.inputs(c, new Random(1));
+  const choose = (given: Record<string, HostTensor>) => {
+    const used = chosenVariant(device, spec, c, given);
+    return able.find((kernel) => kernel === used) ?? able[0]!;
+  };
   return {
     name,
     shape: showCase(c),
     clock,
     check() {
-      const kernel = choose(device, spec, c, able, inputs());
+      const kernel = choose(inputs());
       if (!checks.has(kernel)) checks.set(kernel, checkKernel(device, spec, kernel));
       return checks.get(kernel)!;
     },
     async prepare() {
       const given = inputs();
-      const kernel = choose(device, spec, c, able, given).name;
+      const kernel = choose(given).name;
       const { next, dispose } = await planRotated(device, spec, c, kernel, given);
       const gpuMicros = async () => sum((await next().profile()).map(({ micros }) => micros));
       return { kernel, run: clock === 'gpu' ? gpuMicros : () => wallMicros(device, next()), dispose };
     },
   };
-}
-
-/** The variant among some that the op uses where none is forced, or the first of them. */
-function choose(
-  device: Device,
-  spec: OpSpec,
-  c: Case,
-  able: readonly Kernel[],
-  inputs: Record<string, HostTensor>,
-): Kernel {
-  const used = recordCase(device, spec, c, undefined, inputs).map(({ kernel }) => kernel);
-  return able.find((kernel) => used.includes(kernel)) ?? able[0]!;
 }
 
 async function checkKernel(device: Device, spec: OpSpec, kernel: Kernel): Promise<string> {

@@ -10,7 +10,7 @@ import {
   readImage,
   type Session,
 } from '../../model/index.ts';
-import { type ProfileRow, Timeline } from '../../runtime/index.ts';
+import { Owned, type ProfileRow, Timeline } from '../../runtime/index.ts';
 import type { ExpectedPrompt, ExpectedRun } from '../expected.ts';
 import { median, timed } from '../measure.ts';
 import { type Bounds, compareRun, type RunVerdict, type StageError } from '../verify.ts';
@@ -107,8 +107,11 @@ export async function runPrompt(
   const start = performance.now();
   const { result: images, millis: visionMillis } = await timed(() => encodeAll(model, inputs.patches));
   memory.note();
+  const owned = new Owned(model.device);
+  for (const image of images) owned.keep(image);
   try {
     const { result: session, millis: sessionMillis } = await timed(() => model.session({ capacity }));
+    owned.keep(session);
     memory.note();
     const prefill = await timed(() => session.prefill(inputs.ids, joinFeatures(images)));
     const runs = [];
@@ -131,7 +134,7 @@ export async function runPrompt(
     const phases = profile && timestamps ? await profilePhases(model, inputs, images) : {};
     return { positions: inputs.ids.length, times, memory: samples, verdicts, stages, phases };
   } finally {
-    for (const image of images) image.dispose();
+    owned.free();
   }
 }
 

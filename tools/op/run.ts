@@ -8,7 +8,15 @@ import { printDevice } from '../../bench/report.ts';
 import { benchShapes, explainShapes } from '../../bench/shapes.ts';
 import { type Clock, type Repeats, type Timing, timeCase } from '../../bench/time_case.ts';
 import { type Case, type OpSpec, showCase } from '../../kernels/spec.ts';
-import { lacksF16, recordCase, runnable, type Verdict, verifyCase, verifyQuick } from '../../kernels/verify.ts';
+import {
+  chosenVariant,
+  lacksF16,
+  recordCase,
+  runnable,
+  type Verdict,
+  verifyCase,
+  verifyQuick,
+} from '../../kernels/verify.ts';
 import {
   CapabilityError,
   type Device,
@@ -82,7 +90,7 @@ function chooseVariants(run: Run, subject: Subject, inputs: Inputs): Kernel[] {
   const able = runnable(device, spec, subject.c).filter((kernel) => constants.every((k) => constantsOf(kernel).has(k)));
   const chosen = variant
     ? able.filter(({ name }) => variant === 'all' || name === variant)
-    : deviceChoice(run, subject, able, inputs);
+    : able.filter((kernel) => kernel === chosenVariant(device, spec, subject.c, inputs));
   if (explicit && lacksF16(device, spec, subject.c)) {
     throw new CapabilityError(`${showSubject(subject)}: expected feature shader-f16, got '${device.name}' without it`);
   }
@@ -92,13 +100,6 @@ function chooseVariants(run: Run, subject: Subject, inputs: Inputs): Kernel[] {
     throw new CapabilityError(`${showSubject(subject)}: expected ${names} on '${device.name}', got ${wanted}`);
   }
   return chosen;
-}
-
-/** The variant among some that the op uses where none is forced. */
-function deviceChoice({ device, task }: Run, { c }: Subject, able: Kernel[], inputs: Inputs): Kernel[] {
-  if (able.length === 0) return [];
-  const used = recordCase(device, task.spec, c, undefined, inputs).map(({ kernel }) => kernel);
-  return able.filter((kernel) => used.includes(kernel)).slice(0, 1);
 }
 
 /** How a variant compares with float64 and, only if it is right, how long it takes. */
