@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
+import { resolve } from 'node:path';
 import { SingleBar } from 'cli-progress';
 import { type Command, CommanderError } from 'commander';
 import { DaybreakError, type Device, UsageError } from '../runtime/index.ts';
@@ -110,6 +111,11 @@ export function progressBar(label: string, { bytes = false } = {}): ProgressBar 
     },
     stop: () => bar.stop(),
   };
+}
+
+/** A folder's name without the path to it, of this or another system, for rows that are sent to others. */
+export function folderName(dir: string): string {
+  return resolve(dir).split(/[\\/]/).at(-1)!;
 }
 
 /** Bytes as whole MiB. */

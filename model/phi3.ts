@@ -30,6 +30,8 @@ export interface DecoderState {
   ropeTable: Tensor;
   /** u32 [1] on the device. */
   position: Tensor;
+  /** Keys that the last row of the next run sees, on the host; only costs count it. */
+  seen?: { keys: number };
 }
 
 /** How activations between norms and matmuls are stored, and whether quantised weights take them as 8-bit integers. */
@@ -112,7 +114,7 @@ export class Phi3 {
 
   #layer(g: Graph, x: Tensor, layer: Layer, cache: { k: Tensor; v: Tensor }, state: DecoderState): Tensor {
     const { heads, kvHeads, headDim, rmsNormEps } = this.#config;
-    const { position, ropeTable } = state;
+    const { position, ropeTable, seen } = state;
     const { capacity } = state.cache;
     const { as } = this.#activations;
     const tokens = x.shape[0]!;
@@ -123,7 +125,7 @@ export class Phi3 {
       kvAppend(g, rotated, heads * headDim, qkv, (heads + kvHeads) * headDim, position, cache);
       const q = { tensor: rotated, offset: 0, headStride: headDim, rowStride: (heads + kvHeads) * headDim };
       const cached = (tensor: Tensor) => ({ tensor, offset: 0, headStride: capacity * headDim, rowStride: headDim });
-      const views = { q, k: cached(cache.k), v: cached(cache.v), kv: { position, capacity } };
+      const views = { q, k: cached(cache.k), v: cached(cache.v), kv: { position, capacity, ...(seen && { seen }) } };
       const values = attention(g, { ...views, tokens, heads, kvHeads, headDim, as });
       return matmul(g, this.#rows(g, values, layer.out), layer.out, { residual: x });
     });

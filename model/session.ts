@@ -32,6 +32,7 @@ export interface SessionOptions {
 /** What one step of decoding reads and updates on the device, so that the commands of every token are the same. */
 interface DecodeState extends DecoderState {
   position: DeviceTensor;
+  seen: { keys: number };
   /** The token to embed next, u32 [1]. */
   token: DeviceTensor;
   /** Tokens chosen so far, u32 [1]. */
@@ -136,6 +137,7 @@ export class Session {
         const plan = plans.get(chunk.length) ?? (await this.#planChunk(chunk.length, features, taps));
         plans.set(chunk.length, plan);
         this.device.write(this.#state.position.storage, Uint32Array.of(start));
+        this.#state.seen.keys = start + chunk.length;
         plan.run({ ids: { shape: [chunk.length], dtype: 'u32', data: chunk } });
         await this.device.idle();
         await takeTaps(this.device, plan, taps);
@@ -154,17 +156,13 @@ export class Session {
   start(forced: Uint32Array = new Uint32Array()): GPUCommandEncoder {
     if (this.#promptLength === 0)
       throw new PromptError('session: start: expected a session with a prompt, got an empty one; call prefill() first');
-    const { position, step, forcedCount } = this.#state;
+    const { position, step, forcedCount, seen } = this.#state;
+    seen.keys = this.#promptLength;
     this.device.write(position.storage, Uint32Array.of(this.#promptLength - 1));
     this.device.write(step.storage, Uint32Array.of(0));
     this.device.write(forcedCount.storage, Uint32Array.of(forced.length));
     this.device.write(this.#state.forced.storage, forced);
     return this.#encode(this.#head);
-  }
-
-  /** Compiles the kernels of a prefill of so many positions without running it. */
-  async compile(positions: number, features?: Matrix): Promise<void> {
-    (await this.#planChunk(positions, features)).dispose();
   }
 
   /** Forgets the prompt and its answer, so that another prefill may follow. */
@@ -179,6 +177,7 @@ export class Session {
 
   /** The commands of one further token after start(). */
   step(): GPUCommandEncoder {
+    this.#state.seen.keys++;
     return this.#encode(this.#step);
   }
 
@@ -220,6 +219,7 @@ function createState(
     cache: new KvCache(device, config, capacity, dtype, owned),
     ropeTable: owned.keep(device.upload(ropeTable(capacity, config.headDim, config.ropeTheta), 'rope_table')),
     position: words('position', 1),
+    seen: { keys: 0 },
     token: words('token', 1),
     step: words('step', 1),
     history: words('history', capacity, 2),

@@ -10,8 +10,22 @@ import {
   type Tensor,
 } from '../../runtime/index.ts';
 
-/** A ceiling, in the unit of its name. */
-export type Quantity = 'copyGBs' | 'readGBs' | 'f32Gflops' | 'f16Gflops' | 'int8Gops' | 'dispatchMicros' | 'passMicros';
+/** The ceilings, each in the unit of its name. */
+export const QUANTITIES = [
+  'copyGBs',
+  'readGBs',
+  'f32Gflops',
+  'f16Gflops',
+  'int8Gops',
+  'dispatchMicros',
+  'passMicros',
+] as const;
+export type Quantity = (typeof QUANTITIES)[number];
+
+/** Whether less of it is better. */
+export function isTime(quantity: Quantity): boolean {
+  return quantity.endsWith('Micros');
+}
 
 /** One kernel, with its constants, that may set a ceiling. */
 export interface Probe {
