@@ -79,8 +79,10 @@ if (device) {
       assert.is(again.worst.readGBs, 1e-6);
       assert.ok(again.worst.dispatchMicros > 1e-6 && Date.parse(again.best.measured) > Date.parse(old.measured));
       assert.equal(JSON.parse(readFileSync(file, 'utf8')).best, again.best);
-      edit({ best: { ...best, readGBs: 'fast' }, worst: best, runs: 7 });
-      assert.is((await knownCeilings(device)).runs, 1);
+      for (const readGBs of ['fast', null, undefined]) {
+        edit({ best: { ...best, readGBs }, worst: best, runs: 7 });
+        assert.is((await knownCeilings(device)).runs, 1);
+      }
     } finally {
       if (before === undefined) delete process.env.XDG_CACHE_HOME;
       else process.env.XDG_CACHE_HOME = before;

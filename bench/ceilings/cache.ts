@@ -83,5 +83,6 @@ function readKnown(file: string): KnownCeilings | undefined {
 
 function isCeilings(value: unknown): boolean {
   if (!isObject(value) || Number.isNaN(Date.parse(String(value.measured)))) return false;
-  return QUANTITIES.every((rate) => Number(value[rate] ?? 1) > 0);
+  const lacking = (rate: string) => rate === 'f16Gflops' || rate === 'passMicros'; // null where the device has none
+  return QUANTITIES.every((rate) => (value[rate] === null ? lacking(rate) : Number(value[rate]) > 0));
 }
