@@ -1,7 +1,7 @@
 import { DEFAULT_FORMATS, joinFeatures, Phi4Vision, type StoredFormats } from '../model/index.ts';
 import type { Device } from '../runtime/index.ts';
+import { capacityOf, encodeAll, feed, preparePrompt } from './e2e/inputs.ts';
 import { choosePrompts, type PromptSet } from './e2e/prompts.ts';
-import { capacityOf, encodeAll, feed, preparePrompt } from './e2e/run.ts';
 import type { ExpectedPrompt } from './expected.ts';
 import { modelName } from './load.ts';
 import { openAdapter } from './open.ts';

@@ -1,8 +1,9 @@
 import { decode, joinFeatures, Phi4Vision } from '../../model/index.ts';
 import type { Device } from '../../runtime/index.ts';
+import { encodeAll, preparePrompt } from '../e2e/inputs.ts';
 import { choosePrompts, type PromptSet, TINY } from '../e2e/prompts.ts';
 import { summarise } from '../e2e/result.ts';
-import { encodeAll, type Phase, preparePrompt, runPrompt } from '../e2e/run.ts';
+import { type Phase, runPrompt } from '../e2e/run.ts';
 import type { ExpectedPrompt } from '../expected.ts';
 import { timed } from '../measure.ts';
 import type { Prepared, Unit } from './units.ts';

@@ -2,8 +2,8 @@ import { type ImageFeatures, joinFeatures, type Patches, type Phi4Vision, type T
 import { widen } from '../../runtime/index.ts';
 import type { Expected, ExpectedPrompt } from '../expected.ts';
 import { type Bounds, compareStage, type StageError } from '../verify.ts';
+import type { PromptInputs } from './inputs.ts';
 import type { PromptSet } from './prompts.ts';
-import type { PromptInputs } from './run.ts';
 
 /** Values of stages by name. */
 type Stages = Record<string, Float32Array>;

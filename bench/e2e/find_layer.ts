@@ -6,8 +6,8 @@ import { decoderLayer, logits } from '../full/host_layers.ts';
 import { HostWeights } from '../full/host_weights.ts';
 import { progressBar } from '../report.ts';
 import { BOUNDS, compareStage, type StageError } from '../verify.ts';
+import type { PromptInputs } from './inputs.ts';
 import type { PromptSet } from './prompts.ts';
-import type { PromptInputs } from './run.ts';
 
 /** Positions of a prompt that are evaluated again on the host. */
 const POSITIONS = 64;

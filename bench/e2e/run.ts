@@ -1,26 +1,14 @@
-import {
-  type DecodedToken,
-  decode,
-  expandImages,
-  type ImageFeatures,
-  joinFeatures,
-  type Patches,
-  type Phi4Vision,
-  processImage,
-  readImage,
-  type Session,
-} from '../../model/index.ts';
+import { decode, type ImageFeatures, joinFeatures, type Phi4Vision, type Session } from '../../model/index.ts';
 import { Owned, type ProfileRow, Timeline } from '../../runtime/index.ts';
 import type { ExpectedPrompt, ExpectedRun } from '../expected.ts';
 import { median, timed } from '../measure.ts';
 import { type Bounds, compareRun, type RunVerdict, type StageError } from '../verify.ts';
 import { checkStages } from './check.ts';
 import { findLayer } from './find_layer.ts';
+import { capacityOf, encodeAll, feed, type PromptInputs, preparePrompt } from './inputs.ts';
 import type { PromptSet } from './prompts.ts';
 
 const DECODE_RUNS = 5;
-/** Steps where nobody says which tokens to feed. */
-const FREE_STEPS = 16;
 
 /** Wall milliseconds of one run of a prompt. */
 export interface PromptTimes {
@@ -66,31 +54,6 @@ export interface RunOptions {
   check?: PromptSet['check'];
   /** Whether to run once more with every dispatch timed. */
   profile: boolean;
-}
-
-/** A prompt as the model takes it: its pictures processed, its ids with them expanded. */
-export interface PromptInputs {
-  patches: readonly Patches[];
-  ids: Uint32Array;
-}
-
-/** Reads the pictures of a prompt and expands its ids. */
-export async function preparePrompt(
-  { config }: Phi4Vision,
-  { ids, images }: ExpectedPrompt,
-  picture: PromptSet['picture'],
-): Promise<PromptInputs> {
-  const options = { ...config.image, patch: config.vision.patch };
-  const patches = await Promise.all(
-    images.map(async (index) => processImage(await readImage(picture(index)), options)),
-  );
-  const counts = patches.map(({ grid }) => grid.rows * grid.cols);
-  return { patches, ids: expandImages(ids, counts, config.decoder.vocab) };
-}
-
-/** Positions of a prompt and of the longest of its continuations. */
-export function capacityOf({ ids }: PromptInputs, { runs }: ExpectedPrompt): number {
-  return ids.length + Math.max(...runs.map(stepsOf));
 }
 
 /** Runs and times a prompt, teacher-forced where it says the tokens, then compares its stages and profiles it in sessions of their own. */
@@ -159,40 +122,12 @@ class MemoryLog {
   }
 }
 
-/** Steps of a continuation. */
-export function stepsOf({ tokens }: ExpectedRun): number {
-  return tokens.length || FREE_STEPS;
-}
-
-/** The features of pictures, encoded one after the other; the caller disposes them. */
-export async function encodeAll(model: Phi4Vision, pictures: readonly Patches[]): Promise<ImageFeatures[]> {
-  const encoded: ImageFeatures[] = [];
-  for (const patches of pictures) encoded.push(await model.encodeImage(patches));
-  return encoded;
-}
-
 /** Feeds a continuation token by token; with bounds, all logits are kept and compared. */
 async function decodeRun(session: Session, run: ExpectedRun, bounds: Bounds | undefined, memory: MemoryLog) {
   const { decoded, logits } = await feed(session, run, bounds !== undefined, () => memory.note());
   const tokens = decoded.map(({ token }) => token);
   const verdict = logits && bounds && compareRun(run, logits, tokens, bounds);
   return { verdict, arrivals: decoded.map(({ at }) => at) };
-}
-
-/** Feeds a continuation token by token; where they are to be kept, with the logits of every step, f32 [steps, vocab]. */
-export async function feed(session: Session, run: ExpectedRun, keep: boolean, onToken: () => void = () => {}) {
-  const { device, vocab } = session;
-  const steps = stepsOf(run);
-  const logits = keep ? device.tensor('step_logits', [steps, vocab], 'f32') : undefined;
-  const decoded: DecodedToken[] = [];
-  for await (const token of decode(session, { steps, forced: run.tokens, ...(logits && { logits }) })) {
-    decoded.push(token);
-    onToken();
-  }
-  if (!logits) return { decoded };
-  const { data } = await device.download(logits);
-  device.free(logits.storage);
-  return { decoded, logits: data as Float32Array };
 }
 
 /** Each phase with every dispatch timed, run once; a step of decoding several times: medians. */
