@@ -1,20 +1,12 @@
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { readObject } from '../model/checkpoint/json.ts';
-import {
-  Checkpoint,
-  expectedTensors,
-  joinFeatures,
-  loadConfig,
-  Phi4Vision,
-  Processor,
-  readTokenizerFile,
-  type Taps,
-} from '../model/index.ts';
+import { Checkpoint, expectedTensors, loadConfig, Processor, readTokenizerFile, type Taps } from '../model/index.ts';
 import { type Device, widen } from '../runtime/index.ts';
+import { loadModel, modelName } from './load.ts';
 import { openAdapter } from './open.ts';
 import { rainbow } from './rainbow.ts';
-import { digits, JsonLines, mebibytes, progressBar, Table } from './report.ts';
+import { digits, JsonLines, mebibytes, Table } from './report.ts';
 
 /** Options of `bench doctor`. */
 export interface DoctorOptions {
@@ -42,7 +34,7 @@ export async function doctor(options: DoctorOptions): Promise<number> {
   const config = examineConfig(dir);
   const tensors = examineTensors(dir);
   const activations = options.run ? await examineActivations(await openAdapter(options.adapter), dir) : undefined;
-  json.write({ bench: 'doctor', model: dir, tokens, config, tensors, activations });
+  json.write({ bench: 'doctor', model: modelName(options), tokens, config, tensors, activations });
   const finite = activations?.every(({ largest }) => Number.isFinite(largest)) ?? true;
   return tensors.missing.length === 0 && finite ? 0 : 1;
 }
@@ -132,8 +124,7 @@ async function examineActivations(device: Device, dir: string): Promise<Activati
     [{ role: 'user', content: `<image>${QUESTION}` }],
     [rainbow({ width: 256, height: 256 })],
   );
-  const bar = progressBar('loading');
-  const model = await Phi4Vision.load(device, dir, { progress: bar.update }).finally(bar.stop);
+  const model = await loadModel(device, { model: dir });
   const largest = new Map<string, number>();
   const taps: Taps = {
     wants: () => true,
@@ -147,7 +138,7 @@ async function examineActivations(device: Device, dir: string): Promise<Activati
   };
   const image = await model.encodeImage(prompt.pictures[0]!, taps);
   const session = await model.session({ capacity: prompt.ids.length });
-  await session.prefill(prompt.ids, joinFeatures([image]), taps);
+  await session.prefill(prompt.ids, { images: [image], taps });
   const activations = Array.from(largest, ([stage, size]) => ({ stage, largest: size }));
   printActivations(activations);
   return activations;

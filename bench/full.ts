@@ -15,7 +15,6 @@ import {
   type DecodedToken,
   decode,
   expandImages,
-  joinFeatures,
   loadConfig,
   type ModelConfig,
   type Patches,
@@ -31,6 +30,7 @@ import { reportCeilings } from './ceilings.ts';
 import { TINY } from './e2e/prompts.ts';
 import { HostWeights } from './full/host_weights.ts';
 import { LayerChecks } from './full/verify_layers.ts';
+import { modelName } from './load.ts';
 import { median, timed } from './measure.ts';
 import { openAdapter } from './open.ts';
 import { rainbow } from './rainbow.ts';
@@ -80,13 +80,13 @@ export async function full(options: FullOptions): Promise<number> {
   const disk = readAll(dir);
   const checks = new LayerChecks(config, options.int8Activations ? INT8_BOUND : BOUNDS.f32.stage);
   const { loading, logits, ...figures } = await traced(device, options.trace, async () => {
-    const loading = await load(device, dir, options.int8Activations);
+    const loading = await load(device, dir, patches, options.int8Activations);
     return { loading, ...(await answer(loading.model, patches, checks)) };
   });
   const memory = { resident: process.resourceUsage().maxRSS * 1024, device: device.memory.peak };
   const stages = verify(dir, config, checks, logits);
   const row = { ...figures, disk, load: loading.rate, memory, stages };
-  const model = options.model ?? `synthetic ${options.synthetic} ${options.format}, seed ${options.seed}`;
+  const model = modelName(options.model ? { model: options.model } : { ...options, model: dir });
   json.write({ bench: 'full', ...environment(device), model, ...row });
   printResult(row);
   const fits = memory.resident <= residentLimit(disk.bytes);
@@ -121,12 +121,16 @@ interface Rate {
 async function printPlan(device: Device, dir: string, config: ModelConfig, { grid }: Patches): Promise<void> {
   const checkpoint = Checkpoint.open(dir);
   try {
-    const promptLength = grid.rows * grid.cols + TEXT_TOKENS;
-    const session = { capacity: promptLength + NEW_TOKENS };
-    console.log(showMemoryPlan(await planMemory(device, config, checkpoint, { promptLength, session, grids: [grid] })));
+    const load = { context: contextOf(grid), reuse: false };
+    console.log(showMemoryPlan(await planMemory(device, config, checkpoint, { load, grids: [grid] })));
   } finally {
     checkpoint.close();
   }
+}
+
+/** Positions of the picture, the text and the answer. */
+function contextOf({ rows, cols }: Patches['grid']): number {
+  return rows * cols + TEXT_TOKENS + NEW_TOKENS;
 }
 
 /** Reads every shard from front to back. */
@@ -153,7 +157,7 @@ function readAll(dir: string): Rate {
   return { bytes, millis: performance.now() - start };
 }
 
-async function load(device: Device, dir: string, int8Activations = false) {
+async function load(device: Device, dir: string, { grid }: Patches, int8Activations = false) {
   const bar = progressBar('loading');
   let bytes = 0;
   const progress = (done: number, total: number) => {
@@ -161,7 +165,9 @@ async function load(device: Device, dir: string, int8Activations = false) {
     bar.update(done, total);
   };
   const { result: model, millis } = await timed(() =>
-    Phi4Vision.load(device, dir, { int8Activations, progress }).finally(bar.stop),
+    Phi4Vision.load(device, dir, { int8Activations, context: contextOf(grid), reuse: false, progress }).finally(
+      bar.stop,
+    ),
   );
   return { model, rate: { bytes, millis } };
 }
@@ -169,23 +175,30 @@ async function load(device: Device, dir: string, int8Activations = false) {
 /** Answers the picture and the tokens 0, 1, ... */
 async function answer(model: Phi4Vision, patches: Patches, checks: LayerChecks) {
   const { vocab } = model.config.decoder;
+  const begin = performance.now();
   console.log(`Encoding ${patches.grid.rows * patches.grid.cols} patches.`);
   const { result: image, millis: visionMillis } = await timed(() => model.encodeImage(patches, checks));
   const text = Array.from({ length: TEXT_TOKENS }, (_, i) => i % vocab);
   const ids = expandImages(Int32Array.of(-200, ...text), [image.features.shape[0]!], vocab);
   const session = await model.session({ capacity: ids.length + NEW_TOKENS });
   console.log(`Prefill of ${ids.length} positions.`);
-  const { millis: prefillMillis } = await timed(() => session.prefill(ids, joinFeatures([image]), checks));
+  const { millis: prefillMillis } = await timed(() => session.prefill(ids, { images: [image], taps: checks }));
   const steps = NEW_TOKENS + 1;
   const rows = model.device.tensor('step_logits', [steps, vocab], 'f32');
-  const start = performance.now();
   const decoded: DecodedToken[] = [];
   for await (const token of decode(session, { steps, logits: rows })) decoded.push(token);
   const logits = (await model.device.download(rows)).data.subarray(0, vocab) as Float32Array;
   const stepMillis = decoded.slice(1).map(({ at }, i) => at - decoded[i]!.at);
-  const ttftMillis = visionMillis + prefillMillis + decoded[0]!.at - start;
   const tokens = decoded.map(({ token }) => token);
-  return { positions: ids.length, visionMillis, prefillMillis, ttftMillis, stepMillis, tokens, logits };
+  return {
+    positions: ids.length,
+    visionMillis,
+    prefillMillis,
+    ttftMillis: decoded[0]!.at - begin,
+    stepMillis,
+    tokens,
+    logits,
+  };
 }
 
 function verify(dir: string, config: ModelConfig, checks: LayerChecks, logits: Float32Array): StageError[] {

@@ -14,6 +14,7 @@ import {
   tensorBytes,
 } from '../runtime/index.ts';
 import type { ModelConfig } from './checkpoint/config.ts';
+import { lazy } from './lazy.ts';
 import { PagePool } from './pages.ts';
 import type { Phi3 } from './phi3.ts';
 import { Queue } from './queue.ts';
@@ -108,9 +109,12 @@ export class Engine {
   #freeSlots = Array.from({ length: SLOTS }, (_, i) => i);
   #ropeTable: DeviceTensor;
   #owned: Owned;
-  #chunk: Promise<Plan> | undefined;
-  #decoding = new Map<string, Promise<DecodePlans>>();
-  #logProbs: Promise<LogProbsPlan> | undefined;
+  /** The plan of a chunk of a prompt: scalars rows, last (rows - 1) and keys, inputs ids, places, tables; leaves `prompted`. */
+  readonly chunk = lazy(async () => this.#owned.keep(await this.#planChunk(this.chunkRows)));
+  /** The plan of log probabilities of the latest step: scalar top, outputs ids and values. */
+  readonly logProbsPlan = lazy(() => this.#planLogProbs());
+  #greedy = lazy(() => this.#planDecoding(false));
+  #sampled = lazy(() => this.#planDecoding(true));
   #owner: Turn | undefined;
   #ring: GPUBuffer[];
   #waiting: (() => void)[] = [];
@@ -158,18 +162,17 @@ export class Engine {
     }
   }
 
-  /** The plan of a chunk of a prompt: scalars rows, last (rows - 1) and keys, inputs ids, places, tables; leaves `prompted`. */
-  chunk(): Promise<Plan> {
-    this.#chunk ??= this.#planChunk(this.chunkRows).then((plan) => this.#owned.keep(plan));
-    return this.#chunk;
-  }
-
-  /** The same for so many rows, with copies of the stages that somebody wants; the caller disposes of it. */
+  /** The plan of a chunk of so many rows, with copies of the stages that somebody wants; the caller disposes of it. */
   planTapped(taps: Taps, rows: number): Promise<Plan> {
     return this.#planChunk(rows, taps);
   }
 
-  async #planChunk(most: number, taps?: Taps): Promise<Plan> {
+  #planChunk(most: number, taps?: Taps): Promise<Plan> {
+    return Plan.create(this.recordChunk(most, taps));
+  }
+
+  /** The graph of a chunk of at most so many rows. */
+  recordChunk(most: number, taps?: Taps): Graph {
     const graph = new Graph(this.device, { taps: (name) => taps?.wants(name) ?? false });
     const rows = graph.scalar('rows', most);
     const last = graph.scalar('last', most - 1);
@@ -177,27 +180,16 @@ export class Engine {
     const ids = graph.input('ids', [most], 'u32', rows);
     const places = graph.input('places', [most, 2], 'u32', rows);
     const tables = graph.input('tables', [1, this.pool.pages], 'u32');
-    const x = this.decoder.embed(graph, ids, asMatrix(this.features));
+    const x = graph.tap('embed', this.decoder.embed(graph, ids, asMatrix(this.features)));
     const state = { pool: this.pool, ropeTable: this.#ropeTable, places, tables, keys };
     const normed = this.decoder.finalNorm(graph, this.decoder.layers(graph, x, state), last);
     graph.output('normed', normed, this.#prompted.storage);
-    return Plan.create(graph);
+    return graph;
   }
 
   /** The plans of decoding, greedily or by chance. */
   decodePlans(sampled: boolean): Promise<DecodePlans> {
-    const key = sampled ? 'sampled' : 'greedy';
-    const existing = this.#decoding.get(key);
-    if (existing) return existing;
-    const plans = this.#planDecoding(sampled);
-    this.#decoding.set(key, plans);
-    return plans;
-  }
-
-  /** The plan of log probabilities of the latest step: scalar top, outputs ids and values. */
-  logProbsPlan(): Promise<LogProbsPlan> {
-    this.#logProbs ??= this.#planLogProbs();
-    return this.#logProbs;
+    return sampled ? this.#sampled() : this.#greedy();
   }
 
   /** Whether the state on the device is a sequence's. */
@@ -285,7 +277,12 @@ export class Engine {
     const x = decoder.embed(step, state.token);
     const layers = { ...state, keys, pool: this.pool, ropeTable: this.#ropeTable };
     this.#recordHead(step, decoder.finalNorm(step, decoder.layers(step, x, layers), 0), sampled);
-    return { head: this.#owned.keep(await Plan.create(head)), step: this.#owned.keep(await Plan.create(step)) };
+    const owned = new Owned(this.device);
+    const plans = await owned.orFree(async () => {
+      return { head: owned.keep(await Plan.create(head)), step: owned.keep(await Plan.create(step)) };
+    });
+    this.#owned.keep({ dispose: () => owned.free() });
+    return plans;
   }
 
   /** lm_head, the choice of a token, and the step to the next position. */

@@ -23,7 +23,7 @@ export {
   generate,
 } from './generate.ts';
 export { type Patches, processImage, type RgbImage } from './image/patches.ts';
-export { readImage } from './image/read_image.ts';
+export { type ReadOptions, readImage } from './image/read_image.ts';
 export { assertFits, type MemoryPlan, type MemoryRow, planMemory, type Workload } from './memory_plan.ts';
 export { type ImageFeatures, type LoadOptions, Phi4Vision, PromptPicture } from './phi4_vision.ts';
 export { Processor, type Prompt, type PromptOptions } from './processor.ts';
@@ -42,6 +42,6 @@ export type {
 } from './session.ts';
 export type { Taps } from './taps.ts';
 export { ChatTemplate, type Message, type Mode, splitAnswer } from './text/chat.ts';
-export { checkLength, encodePrompt, expandImages, IMAGE_ID } from './text/prompt.ts';
+export { checkLength, encodePrompt, expandImages, hasImageMark, IMAGE_ID } from './text/prompt.ts';
 export { Tokenizer, type TokenStream } from './text/tokenizer.ts';
 export { readTokenizerFile } from './text/tokenizer_file.ts';

@@ -29,6 +29,7 @@ import { bytesOf, checkTensors, storedTensors } from './checkpoint/stored_tensor
 import { Engine, type EngineOptions } from './engine.ts';
 import { FeatureStore, featuresTensor } from './features.ts';
 import type { Patches } from './image/patches.ts';
+import { lazy } from './lazy.ts';
 import { Phi3 } from './phi3.ts';
 import { Projector } from './projector.ts';
 import { Queue } from './queue.ts';
@@ -104,8 +105,8 @@ export class Phi4Vision {
   #passes = new Queue();
   #engine: Engine | undefined;
   #pace: Pace;
-  /** The plan that encodes pictures, and where they are kept; freed with the vision weights. */
-  #encoder: Promise<{ plan: Plan; features: DeviceTensor; store: FeatureStore }> | undefined;
+  /** The plan that encodes pictures, and where they are kept. */
+  #encoding = lazy(() => this.#planEncoding());
   /** The weights of encoder and projector; undefined once they are released. */
   #visionWeights: Owned | undefined;
 
@@ -279,11 +280,6 @@ export class Phi4Vision {
       plan.dispose();
       this.#give(picture, features.storage, () => owned.free());
     });
-  }
-
-  #encoding() {
-    this.#encoder ??= this.#planEncoding();
-    return this.#encoder;
   }
 
   async #planEncoding() {

@@ -200,7 +200,7 @@ export class Session {
   }: DecodeOptions): AsyncGenerator<DecodedToken> {
     const engine = this.#engine;
     if (this.#slot === undefined) {
-      throw new PromptError('decode: prompt: expected one in the session, got none; call prefill first');
+      throw new PromptError('decode: expected a session with a prompt, got an empty one; call prefill() first');
     }
     if (this.#contents.length + steps - 1 > this.capacity) {
       throw new PromptError(

@@ -1,4 +1,5 @@
 import { NoDeviceError } from './errors.ts';
+import type { MatrixUnit } from './kernel.ts';
 
 /** One adapter as Dawn lists it. */
 export interface AdapterEntry {
@@ -98,3 +99,25 @@ const INSTALL =
     ? 'install the Vulkan driver of your GPU (NVIDIA: the proprietary driver; AMD, Intel: mesa-vulkan-drivers) and libvulkan1; ' +
       'for software rendering mesa-vulkan-drivers 24 or newer brings lavapipe'
     : 'update the graphics driver of this machine';
+
+/** The matrix units that an adapter lists; none where it has no list. */
+export function matrixUnits(info: Partial<GPUAdapterInfo>): MatrixUnit[] {
+  const { subgroupMatrixConfigs = [], subgroupMinSize = 0, subgroupMaxSize = 0 } = info as MatrixInfo;
+  return subgroupMatrixConfigs.map(({ componentType, resultComponentType, M, N, K }) => ({
+    component: componentType,
+    result: resultComponentType,
+    ...{ M, N, K },
+    lanes: [subgroupMinSize, subgroupMaxSize],
+  }));
+}
+
+/** What Dawn adds to an adapter's information. */
+type MatrixInfo = Partial<GPUAdapterInfo> & {
+  subgroupMatrixConfigs?: readonly {
+    componentType: string;
+    resultComponentType: string;
+    M: number;
+    N: number;
+    K: number;
+  }[];
+};

@@ -1,7 +1,7 @@
 import type { DeviceInfo, DeviceTensor } from './device.ts';
 import type { DType } from './dtype.ts';
 import { CapabilityError, DaybreakError } from './errors.ts';
-import type { Feature } from './kernel.ts';
+import type { Feature, MatrixUnit } from './kernel.ts';
 import { roundUp, type Shape } from './shape.ts';
 import { checkTensor, type Storage, tensorBytes } from './tensor.ts';
 
@@ -14,6 +14,7 @@ export abstract class CountingDevice implements DeviceInfo {
   readonly driver: string;
   readonly reason: string;
   readonly features: ReadonlySet<Feature>;
+  readonly matrices: readonly MatrixUnit[] | undefined;
   readonly limits: GPUSupportedLimits;
   readonly maxBlockBytes: number;
   readonly onCpu: boolean;
@@ -21,11 +22,12 @@ export abstract class CountingDevice implements DeviceInfo {
   /** The buffers that are not freed yet, the oldest first. */
   protected readonly buffers = new Set<GPUBuffer>();
 
-  constructor({ name, driver, reason, features, limits, maxBlockBytes, onCpu }: DeviceInfo) {
+  constructor({ name, driver, reason, features, matrices, limits, maxBlockBytes, onCpu }: DeviceInfo) {
     this.name = name;
     this.driver = driver;
     this.reason = reason;
     this.features = features;
+    this.matrices = matrices;
     this.limits = limits;
     this.maxBlockBytes = maxBlockBytes;
     this.onCpu = onCpu;

@@ -4,7 +4,17 @@ export { type BufferInUse, DryRunDevice } from './dry_run.ts';
 export * from './dtype.ts';
 export * from './errors.ts';
 export { type Cost, type Dispatch, type DispatchStep, Graph, type GraphOptions } from './graph.ts';
-export { type Feature, type ForcedVariants, type Grid, type Kernel, linearGrid, loadKernel } from './kernel.ts';
+export {
+  canRun,
+  type Feature,
+  type ForcedVariants,
+  type Grid,
+  type Kernel,
+  linearGrid,
+  loadKernel,
+  type MatrixUnit,
+  needsOf,
+} from './kernel.ts';
 export { Owned } from './memory.ts';
 export { Pace, type PieceOptions, runInPieces } from './pieces.ts';
 export { type MemoryReport, Plan, type PlanOptions } from './plan.ts';

@@ -5,6 +5,7 @@ import {
   type AdapterEntry,
   chooseAdapter,
   isSoftware,
+  matrixUnits,
   type Preferences,
   parseAdapterList,
 } from './adapter.ts';
@@ -152,6 +153,7 @@ class WebGpuDevice extends CountingDevice implements Device {
       driver: info.description,
       reason: choice.reason,
       features: new Set(FEATURES.filter((f) => gpu.features.has(f))),
+      matrices: choice.backend === 'null' ? undefined : matrixUnits(info),
       limits,
       maxBlockBytes: Math.min(options.maxBlockBytes ?? Number.POSITIVE_INFINITY, limits.maxStorageBufferBindingSize),
       onCpu: info.isFallbackAdapter,

@@ -5,17 +5,8 @@ import * as assert from 'uvu/assert';
 import { Expected } from '../bench/expected.ts';
 import { BOUNDS, compareRun } from '../bench/verify.ts';
 import { uniformNumber } from '../kernels/index.ts';
-import {
-  decode,
-  expandImages,
-  joinFeatures,
-  Phi4Vision,
-  processImage,
-  readImage,
-  type Session,
-  sampleHost,
-} from '../model/index.ts';
-import { KvCache } from '../model/kv_cache.ts';
+import { decode, expandImages, Phi4Vision, processImage, readImage, type Session, sampleHost } from '../model/index.ts';
+import { PagePool } from '../model/pages.ts';
 import {
   CapabilityError,
   type Device,
@@ -55,7 +46,7 @@ async function ask(device: Device, model: Phi4Vision, name: string): Promise<voi
     images.push(await encode(model, await readImage(join(TINY, `images/img${index}.png`))));
   const session = await model.session({ capacity: prompt.length + 24 });
   const patches = images.map(({ features }) => features.shape[0]!);
-  await session.prefill(expandImages(prompt.ids, patches, model.config.decoder.vocab), joinFeatures(images));
+  await session.prefill(expandImages(prompt.ids, patches, model.config.decoder.vocab), { images });
   await matches(session, name);
   session.dispose();
   for (const image of images) image.dispose();
@@ -75,6 +66,20 @@ if (device) {
     again.dispose();
   });
 
+  test('the encoder has the GELU by tanh and the projector that by erf, too alike for the reference to tell', async () => {
+    const opened = await openDevice();
+    const pipeline = opened.pipeline.bind(opened);
+    const activations = new Set<unknown>();
+    opened.pipeline = (kernel, constants) => {
+      if (kernel.name.startsWith('matmul/') && constants.ACTIVATION) activations.add(constants.ACTIVATION);
+      return pipeline(kernel, constants);
+    };
+    const vision = await Phi4Vision.load(opened, TINY);
+    await encode(vision, { width: 32, height: 32, data: new Uint8Array(32 * 32 * 3) });
+    assert.equal([...activations], [1, 2]);
+    opened.dispose();
+  });
+
   test('weights cut into many blocks give the same answer', async () => {
     const small = await openDevice({ maxBlockBytes: 64 * 2 * 768 });
     await ask(small, await Phi4Vision.load(small, TINY), 'two');
@@ -82,6 +87,7 @@ if (device) {
   });
 
   test('a sequence gives all its memory back', async () => {
+    await ask(device, model, 'one'); // plans and pages are made at first use and stay
     const before = device.memory.current;
     await ask(device, model, 'one');
     assert.is(device.memory.current, before);
@@ -146,42 +152,61 @@ if (device) {
       assert.match((error as Error).message, pattern);
     };
     const session = await model.session({ capacity: 8 });
-    await rejects(session.prefill(new Uint32Array(9)), PromptError, /expected 1 to 8 positions, got 9/);
-    await rejects(session.prefill(new Uint32Array()), PromptError, /got 0/);
-    await session.prefill(new Uint32Array(8));
     const steps = async () => {
       for await (const _ of decode(session, { steps: 2 }));
     };
+    await rejects(steps(), PromptError, /expected a session with a prompt, got an empty one; call prefill/);
+    await rejects(session.prefill(new Uint32Array(9)), PromptError, /expected 1 to 8 positions, got 9/);
+    await rejects(session.prefill(new Uint32Array()), PromptError, /got 0/);
+    await session.prefill(new Uint32Array(8));
     await rejects(steps(), PromptError, /expected at most 8 positions, got 8 of prompt and 2 steps/);
+    await rejects(session.prefill(new Uint32Array(3)), PromptError, /expected 1 to 8 positions in all, got 11/);
     session.dispose();
-    await rejects(model.session({ capacity: 2 ** 26 }), CapabilityError, /context: expected at most \d+ positions/);
+    await rejects(
+      model.session({ capacity: 2 ** 26 }),
+      PromptError,
+      /capacity: expected 1 to \d+ positions, got 67108864/,
+    );
+    const wide = await Phi4Vision.load(device, TINY, { context: 2 ** 26 });
+    await rejects(wide.session(), CapabilityError, /context: expected at most \d+ positions/);
+    wide.dispose();
     const many = { ...model.config.decoder, layers: 2 ** 20 };
     if (device.onCpu)
       assert.throws(
-        () => new KvCache(device, many, 2 ** 16, 'f32', new Owned(device)),
-        /kv_cache for 65536 positions: expected at most \d+ bytes free/,
+        () => new PagePool(device, many, 2 ** 9, 'f32', new Owned(device)),
+        /kv_pool for 65536 positions: expected at most \d+ bytes free/,
       );
   });
 
   test('what fails to be made leaves no memory behind', async () => {
     const small = await openDevice();
     const tiny = await Phi4Vision.load(small, TINY);
-    const before = small.memory.current;
     const alloc = small.alloc.bind(small);
-    for (const name of ['layers.1.v_cache', 'history', 'logits', 'slot 1', 'features']) {
-      small.alloc = (bytes, label) => {
-        if (label === name) throw new OutOfMemoryError(`no ${label}`);
-        return alloc(bytes, label);
-      };
-      const data = new Uint8Array(48 * 48 * 3);
-      const make = name === 'features' ? encode(tiny, { width: 48, height: 48, data }) : tiny.session({ capacity: 32 });
-      const error = await Promise.resolve(make).then(
-        () => undefined,
-        (e: Error) => e,
-      );
-      assert.instance(error, OutOfMemoryError, name);
-      assert.is(small.memory.current, before, name);
-    }
+    const fails = async (make: () => Promise<unknown>, ...names: string[]) => {
+      const before = small.memory.current;
+      for (const name of names) {
+        small.alloc = (bytes, label) => {
+          if (label === name) throw new OutOfMemoryError(`no ${label}`);
+          return alloc(bytes, label);
+        };
+        const error = await make().then(
+          () => undefined,
+          (e: Error) => e,
+        );
+        assert.instance(error, OutOfMemoryError, name);
+        assert.is(small.memory.current, before, name);
+      }
+      small.alloc = alloc;
+    };
+    await fails(() => tiny.session(), 'layers.1.v_pool', 'history', 'logits');
+    const session = await tiny.session();
+    await fails(() => session.prefill(Uint32Array.of(1, 2, 3)), 'slot 1');
+    await session.prefill(Uint32Array.of(1, 2, 3));
+    await fails(() => decode(session, { steps: 1 }).next(), 'slot 1');
+    assert.is((await decode(session, { steps: 1 }).next()).done, false);
+    const data = new Uint8Array(48 * 48 * 3);
+    await fails(() => encode(tiny, { width: 48, height: 48, data }), 'picture features', 'encoded', 'slot 1');
+    (await encode(tiny, { width: 48, height: 48, data })).dispose();
     tiny.dispose();
     small.dispose();
   });

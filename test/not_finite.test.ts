@@ -7,7 +7,6 @@ import { planCase, runnable } from '../kernels/verify.ts';
 import {
   Checkpoint,
   decode,
-  joinFeatures,
   type LoadOptions,
   loadConfig,
   Phi4Vision,
@@ -104,10 +103,7 @@ if (device) {
     const sequence = await model.session({ capacity: 16, ...session });
     const tokens: number[] = [];
     try {
-      await sequence.prefill(
-        Uint32Array.of(...(picture ? [config.decoder.vocab] : []), ...PROMPT),
-        joinFeatures(images),
-      );
+      await sequence.prefill(Uint32Array.of(...(picture ? [config.decoder.vocab] : []), ...PROMPT), { images });
       for await (const { token } of decode(sequence, { steps: 6 })) tokens.push(token);
       return tokens;
     } catch (error) {

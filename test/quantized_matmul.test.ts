@@ -11,7 +11,7 @@ import {
 } from '../kernels/index.ts';
 import { candidates } from '../kernels/matmul/matmul.ts';
 import { Random } from '../kernels/spec.ts';
-import { type Device, Graph, type HostTensor, type Matrix, narrow, Plan, widen } from '../runtime/index.ts';
+import { canRun, type Device, Graph, type HostTensor, type Matrix, narrow, Plan, widen } from '../runtime/index.ts';
 import { quick, testDevice } from './gpu.ts';
 
 const device = await testDevice();
@@ -123,7 +123,7 @@ if (device) {
       const shown = { ...x, shape: [rows, inner], data: x.data.slice(0, rows * inner) };
       for (const asInt8 of [false, true]) {
         const able = candidates(rows, asInt8 ? 'i8' : 'f32', 'q4', device.onCpu).filter((kernel) =>
-          (kernel.needs ?? []).every((feature) => device.features.has(feature)),
+          canRun(device, kernel),
         );
         for (const { name } of quick ? able.slice(0, 1) : able) {
           const got = await product(device, shown, matrix, asInt8, name);

@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { decode, expandImages, joinFeatures, Phi4Vision, processImage, readImage } from '../model/index.ts';
+import { decode, expandImages, Phi4Vision, processImage, readImage } from '../model/index.ts';
 import { TINY } from './bench.ts';
 import { quick, testDevice } from './gpu.ts';
 
@@ -26,7 +26,7 @@ if (device) {
         model.config.decoder.vocab,
       );
       const session = await model.session({ capacity: ids.length + 8 });
-      await session.prefill(ids, joinFeatures([image]));
+      await session.prefill(ids, { images: [image] });
       for await (const _ of decode(session, { steps: 8 }));
       session.dispose();
       image.dispose();

@@ -7,6 +7,7 @@ import {
   Checkpoint,
   checkSampling,
   generate,
+  hasImageMark,
   type LoadOptions,
   type Mode,
   Phi4Vision,
@@ -20,6 +21,7 @@ import { type Device, openDevice, UsageError } from '../runtime/index.ts';
 interface AskOptions {
   model: string;
   image: string[];
+  upright?: boolean;
   mode: Mode;
   context?: number;
   maxTokens?: number;
@@ -41,8 +43,10 @@ interface AskOptions {
 async function ask(question: string, options: AskOptions): Promise<void> {
   const load = loadOptions(options);
   const processor = Processor.load(options.model);
-  const images = await Promise.all(options.image.map(readImage));
-  const content = question.includes('<image>') ? question : '<image>\n'.repeat(images.length) + question;
+  const images = await Promise.all(options.image.map((path) => readImage(path, options)));
+  const sideways = new Set(options.image.filter((_, i) => images[i]!.orientation !== 1));
+  if (sideways.size) console.error(`note: ${[...sideways].join(', ')}: stored sideways; --upright turns it`);
+  const content = hasImageMark(question) ? question : '<image>\n'.repeat(images.length) + question;
   const sampling = { ...processor.config.sampling, ...definedOnly(options) };
   checkSampling(sampling);
   const prompt = processor.prepare([{ role: 'user', content }], images, options);
@@ -73,6 +77,7 @@ async function ask(question: string, options: AskOptions): Promise<void> {
 async function checkMemory(device: Device, { model, json }: AskOptions, { config }: Processor, workload: Workload) {
   const checkpoint = Checkpoint.open(model);
   try {
+    for (const note of checkpoint.notes) console.error(`note: ${note}`);
     const plan = await planMemory(device, config, checkpoint, workload);
     if (!json) console.error(showMemoryPlan(plan));
     assertFits(device, plan);
@@ -101,9 +106,15 @@ function positive(text: string): number {
 await main(() => {
   const program = new Command('ask')
     .description('Ask the model about pictures; without <image> in the question the pictures come first.')
-    .argument('<question>', 'the question; <image> marks where a picture belongs')
+    .argument('<question>', 'the question; <image> marks where a picture belongs, \\<image> is the text <image>')
     .requiredOption('--model <dir>', 'model folder')
-    .option('--image <file>', 'a PNG or JPEG picture, may be repeated', (file, all: string[]) => [...all, file], [])
+    .option(
+      '--image <file>',
+      'a PNG or JPEG picture, with sharp also WebP, GIF, TIFF or AVIF; may be repeated',
+      (file, all: string[]) => [...all, file],
+      [],
+    )
+    .option('--upright', 'turn pictures that are stored sideways, as most phones do')
     .addOption(new Option('--mode <mode>', 'thinking').choices(['hybrid', 'think', 'nothink']).default('hybrid'))
     .option('--context <n>', 'positions of prompt and answer together (default: 16384 or what the model has)', positive)
     .option('--max-tokens <n>', 'longest answer (default: 4096)', positive)

@@ -1,14 +1,11 @@
 import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { encode } from 'jpeg-js';
-import { PNG } from 'pngjs';
-import { ropeTable } from '../../kernels/index.ts';
 import { patchify, resizeBilinear, targetSize } from '../../model/image/patches.ts';
 import { type Message, type Phi4Vision, type Processor, type RgbImage, readImage } from '../../model/index.ts';
-import { KvCache } from '../../model/kv_cache.ts';
-import { Graph, Owned, Plan } from '../../runtime/index.ts';
-import { PICTURES } from '../cases/draw.ts';
+import { type Device, Plan } from '../../runtime/index.ts';
 
 /** Work of the host, and its size in words. */
 export interface HostTask {
@@ -28,6 +25,7 @@ export const DEVICE_TASKS = ['record', 'plan', 'encode'] as const;
 
 const POSITIONS = 256;
 const JPEG_QUALITY = 85;
+const PICTURE = fileURLToPath(new URL('../cases/pictures/page.png', import.meta.url));
 const TEXT =
   `The ferry left at 07:45, twelve minutes late, and everyone on deck was watching the fog lift off the harbour.
 "Third time this week," said the engineer; she had counted. Between 1839 and 1912 the crossing took 2.5 hours, today 55 min.
@@ -35,23 +33,24 @@ Für Gäste: Frühstück ab 6 Uhr, naïve café crème 3,80 €. const total = i
 `.repeat(6);
 
 /** What happens to text and pictures before the device sees them. */
-export function hostTasks(processor: Processor): HostTasks {
+export async function hostTasks(processor: Processor): Promise<HostTasks> {
   const { tokenizer, template, config } = processor;
   const messages: Message[] = [{ role: 'user', content: `<image>\n${TEXT}` }];
-  const picture = PICTURES['page.png']!();
+  const picture = await readImage(PICTURE);
   const { width, height } = picture;
   const { patch } = config.vision;
   const size = targetSize(height, width, { ...config.image, patch });
   const resized = resizeBilinear(picture, size.height, size.width);
   const tokens = tokenizer.encode(TEXT).length;
   const folder = mkdtempSync(join(tmpdir(), 'daybreak-host-'));
-  const [png, jpeg] = [writeFile(folder, 'png', toPng(picture)), writeFile(folder, 'jpg', toJpeg(picture))];
+  const jpeg = join(folder, 'picture.jpg');
+  writeFileSync(jpeg, toJpeg(picture));
   const pixels = `${width} x ${height}`;
   const tasks: Record<(typeof HOST_TASKS)[number], HostTask> = {
     tokenise: { what: `${TEXT.length} characters to ${tokens} tokens`, run: () => tokenizer.encode(TEXT) },
     template: { what: 'one message to a prompt', run: () => template.render(messages) },
-    png: { what: `${png.bytes} bytes to ${pixels} pixels`, run: () => readImage(png.path) },
-    jpeg: { what: `${jpeg.bytes} bytes to ${pixels} pixels, in a worker`, run: () => readImage(jpeg.path) },
+    png: { what: `${bytesOf(PICTURE)} bytes to ${pixels} pixels`, run: () => readImage(PICTURE) },
+    jpeg: { what: `${bytesOf(jpeg)} bytes to ${pixels} pixels, in a worker`, run: () => readImage(jpeg) },
     resize: {
       what: `${pixels} pixels to ${size.width} x ${size.height}`,
       run: () => resizeBilinear(picture, size.height, size.width),
@@ -66,40 +65,29 @@ export function hostTasks(processor: Processor): HostTasks {
 
 /** What happens on the host before the device computes; pipelines are compiled beforehand. */
 export async function deviceTasks(model: Phi4Vision): Promise<HostTasks> {
-  const { device, config, decoder, dtype } = model;
-  const owned = new Owned(device);
-  const state = {
-    cache: new KvCache(device, config.decoder, POSITIONS, dtype, owned),
-    ropeTable: owned.keep(
-      device.upload(ropeTable(POSITIONS, config.decoder.headDim, config.decoder.ropeTheta), 'rope'),
-    ),
-    position: owned.keep(device.tensor('position', [1], 'u32')),
-  };
-  const record = () => {
-    const graph = new Graph(device);
-    const ids = graph.input('ids', [POSITIONS], 'u32');
-    graph.output('normed', decoder.finalNorm(graph, decoder.layers(graph, decoder.embed(graph, ids), state)));
-    return graph;
-  };
+  const { device, engine } = model;
+  const record = () => engine.recordChunk(POSITIONS);
   const graph = record();
   const plan = async () => {
     (await Plan.create(graph)).dispose();
     device.reclaim();
   };
   await plan();
-  const session = owned.keep(await model.session({ capacity: POSITIONS }));
+  const { step } = await engine.decodePlans(false);
   const dispatches = `${graph.steps.length} dispatches`;
   const tasks: Record<(typeof DEVICE_TASKS)[number], HostTask> = {
     record: { what: `a prefill of ${POSITIONS} positions, ${dispatches}`, run: record },
     plan: { what: `memory and bind groups of these ${dispatches}`, run: plan },
-    encode: { what: 'the commands of one decode step', run: () => session.step().finish() },
+    encode: { what: 'the commands of one decode step', run: () => encodeStep(device, step) },
   };
-  return { tasks, dispose: () => owned.free() };
+  return { tasks, dispose: () => {} };
 }
 
-function toPng({ width, height, data }: RgbImage): Buffer {
-  const png = Object.assign(new PNG({ width, height }), { data: Buffer.from(data) });
-  return PNG.sync.write(png, { colorType: 2, inputColorType: 2, inputHasAlpha: false });
+function encodeStep(device: Device, step: Plan): void {
+  const encoder = device.gpu.createCommandEncoder();
+  step.setScalars({ keys: POSITIONS });
+  step.encode(encoder);
+  encoder.finish();
 }
 
 function toJpeg({ width, height, data }: RgbImage): Buffer {
@@ -108,8 +96,6 @@ function toJpeg({ width, height, data }: RgbImage): Buffer {
   return encode({ width, height, data: rgba }, JPEG_QUALITY).data;
 }
 
-function writeFile(folder: string, extension: string, content: Buffer): { path: string; bytes: number } {
-  const path = join(folder, `picture.${extension}`);
-  writeFileSync(path, content);
-  return { path, bytes: statSync(path).size };
+function bytesOf(path: string): number {
+  return statSync(path).size;
 }

@@ -34,8 +34,7 @@ export interface AttentionOptions {
    * Which keys each row of q sees: of k and v as they are, keys spans[t, 0] to spans[t, 1] - 1, spans u32 [tokens, 2]; or those
    * of its sequence up to its position, found through page tables: k and v are pools [pages, ...] then, whose page n begins
    * n * pageStride elements in, and their views are within a page; no row sees more than `keys` of them, by default all that
-   * tables hold. Neighbouring rows with the same span, or of one sequence, are
-   * cheapest.
+   * tables hold. Neighbouring rows with the same span, or of one sequence, are cheapest.
    */
   kv: { spans: Tensor; len: number } | (SequenceRows & { pageStride: number; keys?: Amount });
   /** The dtype of the result; that of q by default. */

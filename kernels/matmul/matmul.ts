@@ -40,14 +40,17 @@ const kernel = (name: string, lib: string, ...needs: Feature[]): Kernel => ({
 const TILE = kernel('matmul_tile', 'widen');
 const REGISTER = kernel('matmul_register', 'widen');
 const SUBGROUP = kernel('matmul_subgroup', 'widen', 'subgroups');
-const SUBGROUP_MATRIX = kernel(
-  'matmul_subgroup_matrix',
-  'widen',
-  'shader-f16',
-  'subgroups',
-  'subgroup-size-control',
-  'chromium-experimental-subgroup-matrix',
-);
+const SUBGROUP_MATRIX: Kernel = {
+  ...kernel(
+    'matmul_subgroup_matrix',
+    'widen',
+    'shader-f16',
+    'subgroups',
+    'subgroup-size-control',
+    'chromium-experimental-subgroup-matrix',
+  ),
+  matrix: { component: 'f16', result: 'f32', M: 16, N: 16, K: 16, lanes: [32, 32] },
+};
 const GEMV = kernel('gemv', 'widen');
 const GEMV_REGISTER = kernel('gemv_register', 'widen');
 const GEMV_SUBGROUP = kernel('gemv_subgroup', 'widen', 'subgroups');

@@ -34,10 +34,10 @@ export function resizePosition(g: Graph, table: Tensor, weights: Tensor, cells: 
   const y = g.temp('resize_position', [tokens, cols], 'f32', cells);
   g.dispatch({
     kernel: g.variant('resize_position', variants),
-    constants: { GRID: grid, COLS: cols },
+    constants: { COLS: cols },
     read: { table, weights, cells },
     write: { y },
-    params: { tokens: rows },
+    params: { tokens: rows, grid },
     workgroups: (value) => linearGrid(value(rows)),
     // Four weights are not zero where both axes grow; only the device knows about others.
     cost: (value) => ({ flops: 8 * value(rows) * cols, bytes: 4 * (value(rows) + grid * grid) * cols }),
