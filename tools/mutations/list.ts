@@ -261,7 +261,7 @@ const RUNTIME: Mutation[] = [
       'return (async (body) => body())(() =>',
       'model',
     ],
-    ['plan: an input of any class and length', 'checkHost(host, `run: input ${name}`);', '', 'device'],
+    ['plan: an input of any class and length', 'checkHost(host,', 'String(host,', 'device'],
   ),
   of(
     'runtime/tensor.ts',
@@ -313,8 +313,8 @@ const MODEL: Mutation[] = [
   ),
   of('model/kv_cache.ts', [
     'session: a cache that fails keeps its memory',
-    'v: owned.keep(device.tensor(`layers.${i}.v_cache`, shape, dtype))',
-    'v: device.tensor(`layers.${i}.v_cache`, shape, dtype)',
+    'v: owned.keep(device.tensor(',
+    'v: Object(device.tensor(',
     'model',
   ]),
   of(
