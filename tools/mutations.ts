@@ -12,6 +12,8 @@ import { type Mutation, mutations } from './mutations/list.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const TABLE = fileURLToPath(new URL('mutations/last_run.md', import.meta.url));
+/** What uvu prints for a test that fails, when it does. */
+const FAILED_TEST = '✘';
 /** A test that a fault makes hang has seen it. */
 const MOST_MILLIS = 300_000;
 
@@ -20,9 +22,9 @@ interface Result {
   name: string;
   file: string;
   outcome: 'red' | 'green' | 'stale';
-  /** The test file that turned red, and the first test of it that failed, or how it ended without one. */
+  /** The test that turned red, and how: a test fails, or the signal or exit code of its process. */
   seenBy?: string;
-  first?: string;
+  how?: string;
   seconds: number;
 }
 
@@ -42,38 +44,37 @@ export function mutate(source: string, { from, to }: Mutation): string | undefin
   return parts.length === 2 ? parts.join(to) : undefined;
 }
 
-/** The first failure of a test (its file, or kernels/OP) in a folder; undefined where it passes. */
+/** How a test (its file, or kernels/OP) fails in a folder, as soon as it does; undefined where it passes. */
 async function failureOf(test: string, folder: string, quick: boolean): Promise<string | undefined> {
   const [name, op] = test.split('/') as [string, string?];
-  const env = {
-    ...process.env,
-    ...{ REQUIRE_GPU: '1', NO_COLOR: '1', FORCE_COLOR: undefined },
-    ...{ DAYBREAK_OP: op, DAYBREAK_QUICK: quick ? '1' : undefined },
-  };
+  const env = { ...process.env, REQUIRE_GPU: '1', DAYBREAK_OP: op, DAYBREAK_QUICK: quick ? '1' : undefined };
   const file = `test/${name}.test.ts`;
   const child = spawn(process.execPath, ['--import', 'tsx', '--import', './tools/software_vulkan.ts', file], {
     cwd: folder,
     env,
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['ignore', 'pipe', 'ignore'],
     timeout: MOST_MILLIS,
     killSignal: 'SIGKILL',
   });
-  let output = '';
-  for (const stream of [child.stdout, child.stderr]) stream.on('data', (text) => (output += text));
+  let failed = false;
+  child.stdout.on('data', (text) => {
+    failed ||= String(text).includes(FAILED_TEST);
+    if (failed) child.kill('SIGKILL');
+  });
   const [code, signal] = await new Promise<[number | null, string | null]>((resolve, reject) => {
     child.on('error', reject);
     child.on('exit', (...ended) => resolve(ended));
   });
-  if (code === 0) return undefined;
-  return /^ *FAIL .*?"(.*)"/m.exec(output)?.[1] ?? signal ?? `exit code ${code}`;
+  if (failed) return 'a test fails';
+  return code === 0 ? undefined : (signal ?? `exit code ${code}`);
 }
 
 /** Runs the tests of a mutation in a folder that has the fault, quick cases first, until one turns red. */
-async function seen({ tests }: Mutation, folder: string): Promise<Pick<Result, 'seenBy' | 'first'> | undefined> {
+async function seen({ tests }: Mutation, folder: string): Promise<Pick<Result, 'seenBy' | 'how'> | undefined> {
   for (const quick of [true, false]) {
     for (const test of tests) {
-      const first = await failureOf(test, folder, quick);
-      if (first !== undefined) return { seenBy: test, first };
+      const how = await failureOf(test, folder, quick);
+      if (how) return { seenBy: test, how };
     }
   }
   return undefined;
@@ -97,21 +98,24 @@ async function tryMutation(mutation: Mutation, folder: string): Promise<Result> 
 }
 
 function markdown(results: readonly Result[]): string {
-  const cell = (text: string) => text.slice(0, 100).replaceAll('|', '\\|').replaceAll('\n', ' ');
-  const rows = results.map(({ name, file, outcome, seenBy = '', first = '' }) =>
-    [name, file, outcome, seenBy, first].map(cell).join(' | '),
+  const rows = results.map(({ name, file, outcome, seenBy = '', how = '' }) =>
+    [name, file, outcome, seenBy, how].join(' | '),
   );
-  const red = results.filter(({ outcome }) => outcome === 'red').length;
   return [
     '# Faults that the tests see',
-    'Written by `npx tsx tools/mutations.ts`, which puts each fault of `list.ts` into a copy of the sources and runs the named tests until one fails:',
-    `${red} of ${results.length} turn a test red.`,
+    'Written by `npx tsx tools/mutations.ts`, which puts each fault of `list.ts` into a copy of the sources and runs the tests named there',
+    `until one fails. ${summary(results)}.`,
     '',
-    '| fault | file | outcome | seen by | first failure |',
+    '| fault | file | outcome | seen by | how |',
     '|---|---|---|---|---|',
     ...rows.map((row) => `| ${row} |`),
     '',
   ].join('\n');
+}
+
+function summary(results: readonly Result[]): string {
+  const red = results.filter(({ outcome }) => outcome === 'red').length;
+  return `${red} of ${results.length} faults turn a test red`;
 }
 
 /** The mutations whose names contain a text, in any case; UsageError where there is none. */
@@ -121,12 +125,11 @@ function chosen(only: string | undefined): readonly Mutation[] {
   throw new UsageError(`--only: expected a part of a mutation's name, got '${only}'; tools/mutations/list.ts has them`);
 }
 
-/** Throws UsageError where a test fails without any fault. */
+/** Throws UsageError where one of the tests fails without any fault. */
 async function expectGreen(tests: ReadonlySet<string>, folder: string): Promise<void> {
   for (const test of tests) {
-    const first = await failureOf(test, folder, true);
-    if (first !== undefined)
-      throw new UsageError(`mutations: ${test}: expected it to pass without a fault, got ${first}`);
+    const how = await failureOf(test, folder, true);
+    if (how) throw new UsageError(`mutations: ${test}: expected it to pass without a fault, got '${how}'`);
   }
 }
 
@@ -135,21 +138,20 @@ async function run({ only, json }: { only?: string; json?: boolean }): Promise<n
   const wanted = chosen(only);
   const folder = copySources();
   const bar = progressBar('mutations');
-  await expectGreen(new Set(wanted.flatMap(({ tests }) => tests)), folder);
   const results: Result[] = [];
   for (const mutation of wanted) {
     const result = await tryMutation(mutation, folder);
-    results.push(result);
-    const { name, outcome, seenBy, first, seconds } = result;
-    const line = `${outcome.padEnd(5)} ${name}${seenBy ? `: ${seenBy}: ${first}` : ''} (${seconds.toFixed(1)} s)`;
+    const { name, outcome, seenBy, how, seconds } = result;
+    const by = seenBy ? `: ${seenBy}, ${how}` : '';
+    const line = `${outcome.padEnd(5)}  ${name}${by} (${seconds.toFixed(1)} s)`;
     bar.above(() => console.log(json ? JSON.stringify(result) : line));
-    bar.update(results.length, wanted.length);
+    bar.update(results.push(result), wanted.length);
   }
   bar.stop();
+  await expectGreen(new Set(results.flatMap(({ seenBy }) => seenBy ?? [])), folder);
   if (only === undefined) writeFileSync(TABLE, markdown(results));
-  const red = results.filter(({ outcome }) => outcome === 'red').length;
-  if (!json) console.log(`${red} of ${results.length} turn a test red`);
-  return red === results.length ? 0 : 1;
+  if (!json) console.log(summary(results));
+  return results.every(({ outcome }) => outcome === 'red') ? 0 : 1;
 }
 
 const isMain = process.argv[1] === fileURLToPath(import.meta.url);

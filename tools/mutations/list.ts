@@ -277,7 +277,7 @@ const RUNTIME: Mutation[] = [
   of(
     'runtime/dtype.ts',
     ['bf16: ties away from even', '0x7fff + ((word >>> 16) & 1)', '0x8000', 'quantize'],
-    ['f16: subnormals halved', 'sign * fraction * 2 ** -24', 'sign * fraction * 2 ** -25', 'kernels/cast'],
+    ['f16: subnormals halved', 'sign * fraction * 2 ** -24', 'sign * fraction * 2 ** -25', 'quantize'],
   ),
 ].flat();
 
