@@ -45,7 +45,13 @@ const KERNELS: Mutation[] = [
     'rms_norm_subgroup: eps dropped',
     '/ f32(COLS) + EPS)',
     '/ f32(COLS))',
-    'kernels/rms_norm',
+    'norm_eps',
+  ]),
+  of('kernels/layer_norm/layer_norm_subgroup.wgsl', [
+    'layer_norm_subgroup: eps dropped',
+    '/ f32(COLS) + EPS)',
+    '/ f32(COLS))',
+    'norm_eps',
   ]),
   of(
     'kernels/layer_norm/layer_norm.wgsl',
