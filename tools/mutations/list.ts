@@ -400,6 +400,12 @@ const MODEL: Mutation[] = [
     ['pictures: a patch fewer than allowed', '<= budget', '< budget', 'image'],
     ['pictures: channels reversed', 'LEVELS[data[i]!]!', 'LEVELS[data[i + 2 - 2 * ((i - from) % 3)]!]!', 'image'],
   ),
+  of('model/image/read_image.ts', [
+    "pictures: a JPEG decoded on the caller's thread",
+    "format === 'png' && width * height <= PIXELS_AT_ONCE",
+    'width * height <= PIXELS_AT_ONCE',
+    'many_scans',
+  ]),
   of('model/image/image_file.ts', [
     'pictures: control characters in errors',
     ".replace(/\\p{Cc}/gu, '?')",
@@ -443,5 +449,12 @@ const MODEL: Mutation[] = [
   ),
 ].flat();
 
+const PROGRAMS: Mutation[] = of('bench/report.ts', [
+  'programs: a reader that stops is an error',
+  "error.code === 'EPIPE'",
+  "error.code === 'EPIP'",
+  'closed_pipe',
+]);
+
 /** Faults that were made in this project, and their like. */
-export const mutations: readonly Mutation[] = [...KERNELS, ...RUNTIME, ...MODEL];
+export const mutations: readonly Mutation[] = [...KERNELS, ...RUNTIME, ...MODEL, ...PROGRAMS];
