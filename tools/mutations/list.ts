@@ -153,7 +153,7 @@ const KERNELS: Mutation[] = [
   ),
   of(
     'kernels/embed/embed.wgsl',
-    ['embed: the row behind a block', 'row >= params.rows', 'row > params.rows', 'kernels/embed'],
+    ['embed: the last row of a block left out', 'row >= params.rows', 'row + 1u >= params.rows', 'kernels/embed'],
     ['embed: bf16 halves swapped', 'vec4f(even.x, odd.x, even.y', 'vec4f(odd.x, even.x, even.y', 'kernels/embed'],
   ),
   of(
