@@ -267,12 +267,12 @@ const RUNTIME: Mutation[] = [
       'return (async (body) => body())(() =>',
       'model',
     ],
-    ['plan: an input of any class and length', 'checkHost(host,', 'String(host,', 'device'],
+    ['plan: an input of any class and length', 'checkHost(host,', 'String(host,', 'host_data'],
   ),
   of(
     'runtime/tensor.ts',
-    ['host data: any class', 'data.constructor === Expected && ', '', 'device'],
-    ['host data: any length', ' && data.length === count', '', 'device'],
+    ['host data: any class', 'data.constructor === Expected && ', '', 'host_data'],
+    ['host data: any length', ' && data.length === count', '', 'host_data'],
   ),
   of('runtime/memory.ts', [
     'memory: what fails keeps what it had',
