@@ -56,15 +56,18 @@ async function failureOf(test: string, folder: string, quick: boolean): Promise<
     timeout: MOST_MILLIS,
     killSignal: 'SIGKILL',
   });
+  const stop = () => child.kill('SIGKILL');
+  process.once('exit', stop);
   let failed = false;
   child.stdout.on('data', (text) => {
     failed ||= String(text).includes(FAILED_TEST);
-    if (failed) child.kill('SIGKILL');
+    if (failed) stop();
   });
   const [code, signal] = await new Promise<[number | null, string | null]>((resolve, reject) => {
     child.on('error', reject);
     child.on('exit', (...ended) => resolve(ended));
   });
+  process.off('exit', stop);
   if (failed) return 'a test fails';
   return code === 0 ? undefined : (signal ?? `exit code ${code}`);
 }
