@@ -350,13 +350,16 @@ const MODEL: Mutation[] = [
     'quantize',
   ]),
   of('model/checkpoint/stored_tensors.ts', [
-    'checkpoint: missing tensors found one by one while loading',
+    'checkpoint: missing tensors named one at a time',
     'missing.length > 1',
     'false',
-    'model',
-    'weights',
-    'quantize',
-    'ask',
+    'missing_tensors',
+  ]),
+  of('model/phi4_vision.ts', [
+    'checkpoint: missing tensors named only while loading',
+    'const total = checkTensors(source, config);',
+    'const total = 0;',
+    'missing_tensors',
   ]),
   of(
     'model/checkpoint/json.ts',
