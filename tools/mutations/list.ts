@@ -297,7 +297,7 @@ const MODEL: Mutation[] = [
   of(
     'model/siglip2.ts',
     ['vision: queries and keys swapped', "['q', 'k', 'v'].map", "['k', 'q', 'v'].map", 'reference'],
-    ['vision: the other GELU', "activation: 'gelu_tanh'", "activation: 'gelu_erf'", 'reference'],
+    ['vision: the other GELU', "activation: 'gelu_tanh'", "activation: 'gelu_erf'", 'gelu_kinds'],
     [
       'vision: rows and columns of the positions swapped',
       'row_weights: denseWeights(positionGrid, grid.rows)',
@@ -305,7 +305,12 @@ const MODEL: Mutation[] = [
       'reference',
     ],
   ),
-  of('model/projector.ts', ['projector: the other GELU', "activation: 'gelu_erf'", "activation: 'gelu_tanh'", 'reference']),
+  of('model/projector.ts', [
+    'projector: the other GELU',
+    "activation: 'gelu_erf'",
+    "activation: 'gelu_tanh'",
+    'gelu_kinds',
+  ]),
   of(
     'model/session.ts',
     ['session: the answer one position late', '#promptLength - 1))', '#promptLength))', 'reference'],
