@@ -314,7 +314,12 @@ const MODEL: Mutation[] = [
   of(
     'model/session.ts',
     ['session: the answer one position late', '#promptLength - 1))', '#promptLength))', 'reference'],
-    ['session: chunks of a prompt on top of each other', 'Uint32Array.of(start)', 'Uint32Array.of(0)', 'model'],
+    [
+      'session: chunks of a prompt on top of each other',
+      'Uint32Array.of(start)',
+      'Uint32Array.of(0)',
+      'prefill_chunks',
+    ],
     ['session: a prompt of any length', 'ids.length < 1 || ids.length > this.capacity', 'false', 'model'],
   ),
   of('model/kv_cache.ts', [
