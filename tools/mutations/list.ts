@@ -331,8 +331,8 @@ const MODEL: Mutation[] = [
   of(
     'model/generate.ts',
     ['generate: a lost device leaves an unhandled rejection', 'token.catch(() => {});', '', 'model'],
-    ['generate: an end token does not end', 'eos.includes(token)', 'eos.includes(-1)', 'model', 'ask', 'chat'],
-    ['generate: one token past the context', 'context - ids.length + 1', 'context - ids.length + 2', 'ask'],
+    ['generate: an end token does not end', 'eos.includes(token)', 'eos.includes(-1)', 'answer_end'],
+    ['generate: one token past the context', 'context - ids.length + 1', 'context - ids.length + 2', 'answer_end'],
     [
       'decode: one step past the cache',
       'promptLength + steps - 1 > capacity',
