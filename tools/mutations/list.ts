@@ -218,9 +218,9 @@ const KERNELS: Mutation[] = [
   ]),
   of('kernels/sample/sample_narrow.wgsl', [
     'sample: top-k keeps one more',
-    'next_count >= top_k',
-    'next_count > top_k',
-    'kernels/sample',
+    'times(tie, top_k - count)',
+    'times(tie, top_k - count + 1u)',
+    'sampler',
   ]),
   of('kernels/sample/sample_draw.wgsl', ['sample: one tie too many', 'ties -= kept;', '', 'sampler']),
 ].flat();
@@ -405,7 +405,7 @@ const MODEL: Mutation[] = [
       'image',
     ],
     ['pictures: cut, not rounded', 'let sum = 2 ** (FRACTION_BITS - 1)', 'let sum = 0', 'image'],
-    ['pictures: a patch fewer than allowed', '<= budget', '< budget', 'image'],
+    ['pictures: a patch more than allowed', '<= budget', '<= budget + 1', 'image'],
     ['pictures: channels reversed', 'LEVELS[data[i]!]!', 'LEVELS[data[i + 2 - 2 * ((i - from) % 3)]!]!', 'image'],
   ),
   of('model/image/read_image.ts', [
