@@ -411,7 +411,7 @@ const MODEL: Mutation[] = [
   of('model/image/read_image.ts', [
     "pictures: a JPEG decoded on the caller's thread",
     "format === 'png' && width * height <= PIXELS_AT_ONCE",
-    'width * height <= PIXELS_AT_ONCE',
+    "format !== '' && width * height <= PIXELS_AT_ONCE",
     'many_scans',
   ]),
   of('model/image/image_file.ts', [
