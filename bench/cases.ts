@@ -1,14 +1,27 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { isObject, show } from '../model/checkpoint/json.ts';
+import * as v from 'valibot';
 import type { Message, Mode } from '../model/index.ts';
 import { UsageError } from '../runtime/index.ts';
-import { drawCases } from './cases/draw.ts';
 
 const FOLDER = fileURLToPath(new URL('./cases', import.meta.url));
-const FIELDS = ['name', 'text', 'messages', 'images', 'mode'];
-const MODES: readonly unknown[] = ['hybrid', 'think', 'nothink'] satisfies Mode[];
+const MESSAGE = v.strictObject({ role: v.picklist(['system', 'user', 'assistant']), content: v.string() });
+const CASE = v.pipe(
+  v.strictObject({
+    name: v.pipe(v.string(), v.regex(/^[\w-]+$/, 'letters, digits, _ and -')),
+    text: v.optional(v.string()),
+    messages: v.optional(v.pipe(v.array(MESSAGE), v.nonEmpty('one at least'))),
+    images: v.optional(v.array(v.string()), []),
+    mode: v.optional(v.picklist(['hybrid', 'think', 'nothink'] satisfies Mode[]), 'hybrid'),
+  }),
+  v.check(({ text, messages }) => (text === undefined) !== (messages === undefined), 'either text or messages'),
+);
+const CASES = v.pipe(
+  v.array(CASE),
+  v.nonEmpty('one at least'),
+  v.check((all) => new Set(all.map(({ name }) => name)).size === all.length, 'every name once'),
+);
 
 /** A conversation that is benched, with the paths of the pictures for the <image> marks in it. */
 export interface Case {
@@ -19,63 +32,37 @@ export interface Case {
 }
 
 /**
- * The cases of bench/cases, their pictures drawn where they are missing, and the reference file that the official code
- * wrote of them on the checkpoint in bench/reference/tiny. Throws UsageError.
+ * The cases of bench/cases, and the reference file that the official code wrote of them on the checkpoint in
+ * bench/reference/tiny. Throws UsageError.
  */
 export function caseFiles(): { cases: readonly Case[]; reference: string } {
-  drawCases(join(FOLDER, 'pictures'));
   return { cases: readCases(join(FOLDER, 'cases.json')), reference: join(FOLDER, 'expected.safetensors') };
 }
 
 /** Reads cases in the format of tools/reference.py, except for ids, forced and steps; UsageError names what is wrong. */
 export function readCases(path: string): Case[] {
-  const cases = parseList(path).map((value, i) => readCase(value, `${path}: case ${i}`, dirname(path)));
-  const twice = cases.find(({ name }, i) => cases.findIndex((other) => other.name === name) < i);
-  if (twice) throw wrong(path, 'name', 'every name once', show(twice.name));
-  return cases;
+  const { success, output, issues } = v.safeParse(CASES, parseJson(path));
+  if (!success) {
+    const { kind, expected, received, message } = issues[0];
+    const wanted = kind === 'validation' ? message : expected === 'never' ? 'no such field' : expected!;
+    throw wrong(`${path}: ${v.getDotPath(issues[0]) ?? 'file'}`, wanted, received);
+  }
+  return output.map(({ text, messages = [{ role: 'user', content: text! }], images, ...rest }, i) => {
+    const paths = images.map((image) => join(dirname(path), image));
+    const missing = paths.find((image) => !existsSync(image));
+    if (missing) throw wrong(`${path}: ${i}.images`, 'pictures that there are', missing);
+    return { ...rest, messages, images: paths };
+  });
 }
 
-function parseList(path: string): unknown[] {
+function parseJson(path: string): unknown {
   try {
-    const list: unknown = JSON.parse(readFileSync(path, 'utf8'));
-    if (Array.isArray(list) && list.length > 0) return list;
-    throw new Error(show(list).slice(0, 80));
+    return JSON.parse(readFileSync(path, 'utf8'));
   } catch (error) {
-    throw wrong(path, 'file', 'a JSON list of cases', (error as Error).message);
+    throw wrong(`${path}: file`, 'a JSON list of cases', (error as Error).message);
   }
 }
 
-function readCase(value: unknown, where: string, folder: string): Case {
-  const check = (valid: boolean, what: string, expected: string, got: unknown) => {
-    if (!valid) throw wrong(where, what, expected, show(got).slice(0, 200));
-  };
-  const fields = isObject(value) ? value : {};
-  const { name, text, messages = [{ role: 'user', content: text }], images = [], mode = 'hybrid' } = fields;
-  const unknown = Object.keys(fields).find((key) => !FIELDS.includes(key));
-  check(isObject(value), 'case', 'an object', value);
-  check(unknown === undefined, 'field', FIELDS.join(', '), unknown);
-  check(typeof name === 'string' && /^[\w-]+$/.test(name), 'name', 'letters, digits, _ and -', name);
-  check('text' in fields !== 'messages' in fields, 'text', 'either text or messages', text);
-  check(isConversation(messages), 'messages', 'a list of {role, content}, both strings', messages);
-  check(Array.isArray(images) && images.every((image) => typeof image === 'string'), 'images', 'file names', images);
-  check(MODES.includes(mode), 'mode', MODES.join(', '), mode);
-  const paths = (images as string[]).map((image) => join(folder, image));
-  const missing = paths.find((image) => !existsSync(image));
-  check(missing === undefined, 'images', 'pictures that there are', missing);
-  return { name, messages, images: paths, mode } as Case;
-}
-
-function isConversation(value: unknown): boolean {
-  if (!Array.isArray(value) || value.length === 0) return false;
-  return value.every(
-    (message) =>
-      isObject(message) &&
-      Object.keys(message).sort().join() === 'content,role' &&
-      typeof message.role === 'string' &&
-      typeof message.content === 'string',
-  );
-}
-
-function wrong(where: string, what: string, expected: string, got: string): UsageError {
-  return new UsageError(`${where}: ${what}: expected ${expected}, got ${got}; see bench/cases/README.md`);
+function wrong(where: string, expected: string, got: string): UsageError {
+  return new UsageError(`${where}: expected ${expected}, got ${got.slice(0, 200)}; see bench/cases/README.md`);
 }

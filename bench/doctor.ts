@@ -6,15 +6,15 @@ import {
   expectedTensors,
   joinFeatures,
   loadConfig,
-  Phi4Vision,
   Processor,
   readTokenizerFile,
   type Taps,
 } from '../model/index.ts';
 import { type Device, widen } from '../runtime/index.ts';
+import { loadModel, modelName } from './load.ts';
 import { openAdapter } from './open.ts';
 import { rainbow } from './rainbow.ts';
-import { digits, JsonLines, mebibytes, progressBar, Table } from './report.ts';
+import { digits, JsonLines, mebibytes, Table } from './report.ts';
 
 /** Options of `bench doctor`. */
 export interface DoctorOptions {
@@ -42,7 +42,7 @@ export async function doctor(options: DoctorOptions): Promise<number> {
   const config = examineConfig(dir);
   const tensors = examineTensors(dir);
   const activations = options.run ? await examineActivations(await openAdapter(options.adapter), dir) : undefined;
-  json.write({ bench: 'doctor', model: dir, tokens, config, tensors, activations });
+  json.write({ bench: 'doctor', model: modelName(options), tokens, config, tensors, activations });
   const finite = activations?.every(({ largest }) => Number.isFinite(largest)) ?? true;
   return tensors.missing.length === 0 && finite ? 0 : 1;
 }
@@ -132,8 +132,7 @@ async function examineActivations(device: Device, dir: string): Promise<Activati
     [{ role: 'user', content: `<image>${QUESTION}` }],
     [rainbow({ width: 256, height: 256 })],
   );
-  const bar = progressBar('loading');
-  const model = await Phi4Vision.load(device, dir, { progress: bar.update }).finally(bar.stop);
+  const model = await loadModel(device, { model: dir });
   const largest = new Map<string, number>();
   const taps: Taps = {
     wants: () => true,

@@ -1,30 +1,22 @@
-import { join } from 'node:path';
-import { decode, expandImages, joinFeatures, openSynthetic, Phi4Vision, type SyntheticFormat } from '../model/index.ts';
+import { decode, expandImages, joinFeatures, type Phi4Vision } from '../model/index.ts';
 import { type Device, openDevice } from '../runtime/index.ts';
 import { reportCeilings } from './ceilings.ts';
 import { choosePrompts, type PromptSet } from './e2e/prompts.ts';
 import { type PromptResult, printProfile, printPrompt, promptTable, summarise } from './e2e/result.ts';
 import { type PromptRun, type RunOptions, runPrompt } from './e2e/run.ts';
 import { writeHtmlReport } from './html.ts';
-import { timed } from './measure.ts';
+import { loadAndExplain, loadModel, type ModelOptions, modelName } from './load.ts';
 import { openAdapter } from './open.ts';
-import { assertWritable, digits, environment, JsonLines, mebibytes, progressBar, type Table } from './report.ts';
+import { assertWritable, environment, JsonLines, progressBar, type Table } from './report.ts';
 import { traced } from './trace.ts';
 import { HALF_REFERENCE_BOUNDS } from './verify.ts';
 
 /** Options of `bench e2e`. */
-export interface E2eOptions {
-  model: string;
+export interface E2eOptions extends ModelOptions {
   reference?: string;
   /** Whether to run the cases of bench/cases. */
   cases?: boolean;
   prompts?: string;
-  /** A shape to fill with random weights in place of a model folder, their format and seed. */
-  synthetic?: string;
-  format: SyntheticFormat;
-  seed: number;
-  /** Whether to compare quantised files with their checksums. */
-  verify: boolean;
   adapter?: string;
   dtype: 'f32' | 'f16';
   repeats: number;
@@ -43,11 +35,10 @@ export async function e2e(options: E2eOptions): Promise<number> {
   const first = await openAdapter(adapter);
   const json = new JsonLines(options.json);
   if (options.html) assertWritable('--html', options.html);
-  const ceilings = await reportCeilings(first, json);
+  await reportCeilings(first, json);
   const set = choosePrompts({ ...options, folder: options.synthetic ? undefined : options.model });
   explain(set);
-  const model = options.synthetic ? `synthetic ${options.synthetic} ${options.format}` : options.model;
-  const env = { bench: 'e2e', model, dtype: options.dtype, ...environment(first) };
+  const env = { bench: 'e2e', model: modelName(options), dtype: options.dtype, ...environment(first) };
   const suite = new Suite(options, set, (result) => json.write({ ...env, ...result }));
   for (let repeat = 0; repeat < repeats; repeat++) {
     const device = repeat === 0 ? first : await openDevice({ adapter });
@@ -55,7 +46,7 @@ export async function e2e(options: E2eOptions): Promise<number> {
     device.dispose();
   }
   set.close();
-  printProfile(suite.results, ceilings.passMicros);
+  printProfile(suite.results);
   if (options.html) writeHtmlReport(options.html, json.rows);
   return conclude(suite.results);
 }
@@ -74,7 +65,7 @@ function explain({ check }: PromptSet): void {
   if (dtype && HALF_REFERENCE_BOUNDS.has(dtype))
     console.log(`The reference was computed in ${dtype} and tells large errors only; one in float32 tells all.`);
   console.log(
-    'Times are wall milliseconds. TTFT = reading pictures + encoder + prefill + first token; loading, compiling and making the KV cache come before.',
+    'Times are wall milliseconds. TTFT: from the prepared prompt to the first token, with encoder, KV cache and prefill; loading, compiling and reading pictures come before.',
   );
 }
 
@@ -99,7 +90,7 @@ class Suite {
   async run(device: Device): Promise<void> {
     const { repeats } = this.#options;
     const { prompts, picture } = this.#set;
-    const model = await load(device, this.#options, this.#repeat === 0);
+    const model = await (this.#repeat === 0 ? loadAndExplain : loadModel)(device, this.#options);
     await warmUp(model);
     this.#repeat++;
     const last = this.#repeat === repeats;
@@ -133,34 +124,21 @@ class Suite {
   }
 }
 
-async function load(device: Device, options: E2eOptions, verbose: boolean): Promise<Phi4Vision> {
-  const { model: dir, dtype, verify, synthetic, format, seed } = options;
-  const bar = progressBar('loading');
-  const settings = { dtype, progress: bar.update };
-  const open = () => {
-    if (!synthetic) return Phi4Vision.load(device, dir, { ...settings, verify });
-    const { config, source } = openSynthetic(synthetic, format, seed);
-    return Phi4Vision.fromSource(device, config, source, settings);
-  };
-  const { result, millis } = await timed(() => open().finally(bar.stop));
-  if (!verbose) return result;
-  for (const key of result.config.unknownKeys) console.log(`warning: ${join(dir, 'config.json')}: unknown key ${key}`);
-  for (const name of result.unknownTensors) console.log(`warning: ${dir}: unknown tensor ${name}`);
-  const name = synthetic ? `synthetic ${synthetic}, ${format}, seed ${seed}` : dir;
-  const bytes = `${mebibytes(device.memory.current)} MiB on the device`;
-  console.log(`model: ${name}, ${dtype}, ${bytes}, loaded in ${digits(millis / 1000)} s`);
-  return result;
-}
+/** Row counts from which kernels are specialised otherwise than for few rows. */
+const MANY = 64;
 
-/** Runs a tiny picture and two tokens, so that no prompt's time contains the compilation of a kernel. */
-async function warmUp(model: Phi4Vision): Promise<void> {
+/** Runs a tiny picture, few and many positions and two tokens, so that no prompt's time contains the compilation of a kernel. */
+export async function warmUp(model: Phi4Vision): Promise<void> {
   const { patch, channels } = model.config.vision;
   const shape = [4, patch * patch * channels];
   const pixels = { shape, dtype: 'f32', data: new Float32Array(shape[0]! * shape[1]!) } as const;
   const image = await model.encodeImage({ grid: { rows: 2, cols: 2 }, pixels });
-  const session = await model.session({ capacity: 16 });
-  await session.prefill(expandImages(Int32Array.of(0, -200), [4], model.config.decoder.vocab), joinFeatures([image]));
-  for await (const _ of decode(session, { steps: 2 }));
-  session.dispose();
+  for (const texts of [1, MANY]) {
+    const ids = expandImages(Int32Array.of(...Array(texts).fill(0), -200), [4], model.config.decoder.vocab);
+    const session = await model.session({ capacity: ids.length + 2 });
+    await session.prefill(ids, joinFeatures([image]));
+    for await (const _ of decode(session, { steps: 2 }));
+    session.dispose();
+  }
   image.dispose();
 }

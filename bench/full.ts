@@ -31,6 +31,7 @@ import { reportCeilings } from './ceilings.ts';
 import { TINY } from './e2e/prompts.ts';
 import { HostWeights } from './full/host_weights.ts';
 import { LayerChecks } from './full/verify_layers.ts';
+import { modelName } from './load.ts';
 import { median, timed } from './measure.ts';
 import { openAdapter } from './open.ts';
 import { rainbow } from './rainbow.ts';
@@ -86,7 +87,7 @@ export async function full(options: FullOptions): Promise<number> {
   const memory = { resident: process.resourceUsage().maxRSS * 1024, device: device.memory.peak };
   const stages = verify(dir, config, checks, logits);
   const row = { ...figures, disk, load: loading.rate, memory, stages };
-  const model = options.model ?? `synthetic ${options.synthetic} ${options.format}, seed ${options.seed}`;
+  const model = modelName(options.model ? { model: options.model } : { ...options, model: dir });
   json.write({ bench: 'full', ...environment(device), model, ...row });
   printResult(row);
   const fits = memory.resident <= residentLimit(disk.bytes);
@@ -169,6 +170,7 @@ async function load(device: Device, dir: string, int8Activations = false) {
 /** Answers the picture and the tokens 0, 1, ... */
 async function answer(model: Phi4Vision, patches: Patches, checks: LayerChecks) {
   const { vocab } = model.config.decoder;
+  const begin = performance.now();
   console.log(`Encoding ${patches.grid.rows * patches.grid.cols} patches.`);
   const { result: image, millis: visionMillis } = await timed(() => model.encodeImage(patches, checks));
   const text = Array.from({ length: TEXT_TOKENS }, (_, i) => i % vocab);
@@ -178,14 +180,20 @@ async function answer(model: Phi4Vision, patches: Patches, checks: LayerChecks) 
   const { millis: prefillMillis } = await timed(() => session.prefill(ids, joinFeatures([image]), checks));
   const steps = NEW_TOKENS + 1;
   const rows = model.device.tensor('step_logits', [steps, vocab], 'f32');
-  const start = performance.now();
   const decoded: DecodedToken[] = [];
   for await (const token of decode(session, { steps, logits: rows })) decoded.push(token);
   const logits = (await model.device.download(rows)).data.subarray(0, vocab) as Float32Array;
   const stepMillis = decoded.slice(1).map(({ at }, i) => at - decoded[i]!.at);
-  const ttftMillis = visionMillis + prefillMillis + decoded[0]!.at - start;
   const tokens = decoded.map(({ token }) => token);
-  return { positions: ids.length, visionMillis, prefillMillis, ttftMillis, stepMillis, tokens, logits };
+  return {
+    positions: ids.length,
+    visionMillis,
+    prefillMillis,
+    ttftMillis: decoded[0]!.at - begin,
+    stepMillis,
+    tokens,
+    logits,
+  };
 }
 
 function verify(dir: string, config: ModelConfig, checks: LayerChecks, logits: Float32Array): StageError[] {

@@ -1,7 +1,8 @@
 import Benchmark from 'benchmark';
-import { Phi4Vision, Processor } from '../model/index.ts';
-import { type Device, openDevice, UsageError } from '../runtime/index.ts';
+import { Processor } from '../model/index.ts';
+import { openDevice, UsageError } from '../runtime/index.ts';
 import { DEVICE_TASKS, deviceTasks, HOST_TASKS, type HostTask, type HostTasks, hostTasks } from './host/tasks.ts';
+import { loadModel, modelName } from './load.ts';
 import { median, quantile } from './measure.ts';
 import { digits, environment, JsonLines, printDevice, progressBar, Table } from './report.ts';
 import { traced } from './trace.ts';
@@ -54,31 +55,28 @@ export async function host(name: string | undefined, options: HostOptions): Prom
           bar.update(++done, total * repeats);
         }
         bar.above(() => table.row(cells(task, tasks[task]!, timed)));
-        json.write({ ...environment(device), bench: 'host', model, task, repeats: timed.map(({ micros }) => micros) });
+        json.write({
+          ...environment(device),
+          bench: 'host',
+          model: modelName(options),
+          task,
+          repeats: timed.map(({ micros }) => micros),
+        });
       }
     } finally {
       dispose();
     }
   };
   try {
-    if (onHost.length > 0) await timeAll(hostTasks(Processor.load(model)), onHost);
+    if (onHost.length > 0) await timeAll(await hostTasks(Processor.load(model)), onHost);
     if (device) {
-      const timeTasks = async () => timeAll(await deviceTasks(await load(device, model)), onDevice);
+      const timeTasks = async () => timeAll(await deviceTasks(await loadModel(device, { model })), onDevice);
       await traced(device, options.trace, timeTasks);
     }
   } finally {
     bar.stop();
   }
   return 0;
-}
-
-async function load(device: Device, dir: string): Promise<Phi4Vision> {
-  const bar = progressBar('loading');
-  try {
-    return await Phi4Vision.load(device, dir, { progress: bar.update });
-  } finally {
-    bar.stop();
-  }
 }
 
 /** Times a task once, for as long as LENGTH says, after one run that warms up; throws what the task throws. */

@@ -1,8 +1,9 @@
 import { readFileSync, writeFileSync } from 'node:fs';
+import { basename } from 'node:path';
 import { statFile } from '../model/checkpoint/json.ts';
 import { UsageError } from '../runtime/index.ts';
 import { reportPage } from './html/page.ts';
-import { parseRow, type Row } from './html/rows.ts';
+import { type OtherRow, parseRow, type Row, SHOWN } from './html/rows.ts';
 
 /** Options of `bench report`. */
 export interface ReportOptions {
@@ -22,13 +23,16 @@ export function report(files: readonly string[], { html }: ReportOptions): numbe
 export function writeHtmlReport(file: string, rows: readonly object[]): void {
   writePage(
     file,
-    rows.flatMap((row, i) => parseRow(JSON.stringify(row), `row ${i + 1}`)),
+    rows.map((row, i) => parseRow(JSON.stringify(row), `row ${i + 1}`)),
   );
 }
 
-function readRows(file: string): Row[] {
-  const lines = readText(file).split('\n');
-  return lines.flatMap((line, i) => (line.trim() === '' ? [] : parseRow(line, `${file}:${i + 1}`)));
+/** The rows of a file, each with the file's name; of two files with one name the second is called by its place. */
+function readRows(path: string, index: number, files: readonly string[]): (Row | OtherRow)[] {
+  const name = basename(path);
+  const file = files.findIndex((other) => basename(other) === name) === index ? name : `${name} (${index + 1})`;
+  const lines = readText(path).split('\n');
+  return lines.flatMap((line, i) => (line.trim() === '' ? [] : { ...parseRow(line, `${path}:${i + 1}`), file }));
 }
 
 function readText(file: string): string {
@@ -41,9 +45,10 @@ function readText(file: string): string {
   }
 }
 
-function writePage(file: string, rows: readonly Row[]): void {
-  if (rows.length === 0) {
-    throw new UsageError('report: expected rows of e2e, ops, host or peers, got none; write some with --json');
+function writePage(file: string, rows: readonly (Row | OtherRow)[]): void {
+  if (!rows.some((row) => 'bench' in row)) {
+    const others = [...new Set(rows.flatMap((row) => ('other' in row ? [row.other] : [])))].join(', ') || 'none';
+    throw new UsageError(`report: expected rows of ${SHOWN.join(', ')}, got ${others}; write some with --json`);
   }
   try {
     writeFileSync(file, reportPage(rows));

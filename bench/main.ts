@@ -1,16 +1,17 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { type CeilingsOptions, ceilings } from './ceilings.ts';
-import { type CompareOptions, compare } from './compare.ts';
-import { type DoctorOptions, doctor } from './doctor.ts';
+import { ceilings } from './ceilings.ts';
+import { compare } from './compare.ts';
+import { doctor } from './doctor.ts';
 import { TINY } from './e2e/prompts.ts';
-import { type E2eOptions, e2e } from './e2e.ts';
-import { type FullOptions, full } from './full.ts';
-import { type HostOptions, host } from './host.ts';
-import { type ReportOptions, report } from './html.ts';
-import { type OpsOptions, ops } from './ops.ts';
-import { PEERS, type PeersOptions, peers } from './peers.ts';
-import { type QualityOptions, quality } from './quality.ts';
+import { e2e } from './e2e.ts';
+import { full } from './full.ts';
+import { host } from './host.ts';
+import { report } from './html.ts';
+import { ops } from './ops.ts';
+import { PEERS, peers } from './peers.ts';
+import { quality } from './quality.ts';
 import { main, runCommands } from './report.ts';
+import { speed } from './speed.ts';
 
 const adapter = () => new Option('--adapter <name>', 'part of the name of the adapter to use (also DAYBREAK_ADAPTER)');
 const trace = () => new Option('--trace <file>', 'write a timeline for ui.perfetto.dev or chrome://tracing');
@@ -19,6 +20,11 @@ const repeats = () =>
 const html = () => new Option('--html <file>', 'write a report with plots, one file that needs no network');
 const json = () => new Option('--json <file>', 'write every sample and the environment as JSON lines');
 
+const dtype = () => new Option('--dtype <type>', 'storage of activations').choices(['f32', 'f16']).default('f32');
+const synthetic = () =>
+  new Option('--synthetic <shape>', "random weights in place of a model folder: '15b', or a folder with a config.json");
+const noVerify = () => new Option('--no-verify', 'do not compare quantised files with their checksums');
+const int8 = () => new Option('--int8-activations', 'feed quantised weights activations of 8 bits');
 const format = () =>
   new Option('--format <format>', 'weights of a synthetic model').choices(['int4', 'bf16']).default('int4');
 const seed = () => new Option('--seed <n>', 'seed of a synthetic model').argParser(Number).default(1);
@@ -43,12 +49,28 @@ function positive(text: string): number {
   return value;
 }
 
+function size(text: string): number {
+  const value = Number(text);
+  if (text === '' || !Number.isInteger(value) || value < 0)
+    throw new InvalidArgumentError('expected an integer from 0 on');
+  return value;
+}
+
+function sizes(text: string): number[] {
+  return text.split(',').map(size);
+}
+
 function names(text: string): string[] {
   return text.split(',');
 }
 
 await main(async () => {
   let exitCode = 0;
+  const run =
+    <A extends unknown[]>(bench: (...args: A) => number | Promise<number>) =>
+    async (...args: A) => {
+      exitCode = await bench(...args);
+    };
   const program = new Command('bench').description('Is it right, and how fast: benches of daybreak.');
   program
     .command('e2e', { isDefault: true })
@@ -57,39 +79,58 @@ await main(async () => {
     .option('--reference <file>', 'reference file (default: expected.safetensors in the model folder)')
     .option('--cases', 'run the prompts of bench/cases')
     .option('--prompts <a,b>', 'only these prompts')
-    .option('--synthetic <shape>', "random weights in place of a model folder: '15b', or a folder with a config.json")
+    .addOption(synthetic())
     .addOption(format())
     .addOption(seed())
-    .option('--no-verify', 'do not compare quantised files with their checksums')
+    .addOption(noVerify())
     .addOption(adapter())
-    .addOption(new Option('--dtype <type>', 'storage of activations').choices(['f32', 'f16']).default('f32'))
+    .addOption(dtype())
     .addOption(repeats())
     .addOption(json())
     .addOption(html())
     .addOption(trace())
-    .action(async (options: E2eOptions) => {
-      exitCode = await e2e(options);
-    });
+    .action(run(e2e));
+  program
+    .command('speed')
+    .description("tokens per second of prefill and decode, in llama-bench's terms")
+    .option('--model <dir>', 'model folder', TINY)
+    .addOption(synthetic())
+    .addOption(format())
+    .addOption(seed())
+    .addOption(noVerify())
+    .addOption(
+      new Option('-p, --n-prompt <a,b>', 'prompt lengths (default: 512,1024,3856; on a CPU 512)').argParser(sizes),
+    )
+    .addOption(new Option('-n, --n-gen <n>', 'tokens to generate; 0: none').argParser(size).default(128))
+    .addOption(
+      new Option(
+        '-d, --n-depth <a,b>',
+        'positions before those tokens (default: 0,4096,16384; on a CPU 0,1024)',
+      ).argParser(sizes),
+    )
+    .addOption(adapter())
+    .addOption(dtype())
+    .addOption(int8())
+    .addOption(new Option('--repeats <n>', 'time everything so often').argParser(count).default(5))
+    .addOption(json())
+    .action(run(speed));
   program
     .command('ops')
     .description('time the kernels on the shapes of the 15B model')
     .argument('[name]', 'only this op')
+    .option('--all', 'on a CPU time also the shapes that take long there')
     .addOption(adapter())
     .addOption(repeats())
     .addOption(json())
     .addOption(html())
     .addOption(trace())
-    .action(async (name: string | undefined, options: OpsOptions) => {
-      exitCode = await ops(name, options);
-    });
+    .action(run(ops));
   program
     .command('ceilings')
     .description('measure what the device can do at most, with every kernel there is for it')
     .addOption(adapter())
     .addOption(json())
-    .action(async (options: CeilingsOptions) => {
-      exitCode = await ceilings(options);
-    });
+    .action(run(ceilings));
   program
     .command('quality')
     .description('how far int4 weights move the distribution of the next token, by group and activations')
@@ -104,9 +145,7 @@ await main(async () => {
     )
     .addOption(adapter())
     .addOption(json())
-    .action(async (options: QualityOptions) => {
-      exitCode = await quality(options);
-    });
+    .action(run(quality));
   program
     .command('full')
     .description('load a full-size checkpoint, answer a picture, and compare layers with float64')
@@ -114,13 +153,11 @@ await main(async () => {
     .option('--synthetic <shape>', "its shape: '15b', or a folder with a config.json", '15b')
     .addOption(format())
     .addOption(seed())
-    .option('--int8-activations', 'feed quantised weights activations of 8 bits')
+    .addOption(int8())
     .addOption(adapter())
     .addOption(json())
     .addOption(trace())
-    .action(async (options: FullOptions) => {
-      exitCode = await full(options);
-    });
+    .action(run(full));
   program
     .command('doctor')
     .description('what a model folder really holds: special tokens, configuration, tensors, activations')
@@ -128,9 +165,7 @@ await main(async () => {
     .addOption(adapter())
     .option('--no-run', 'do not load the model to look at its activations')
     .addOption(json())
-    .action(async (options: DoctorOptions) => {
-      exitCode = await doctor(options);
-    });
+    .action(run(doctor));
   program
     .command('host')
     .description('time the work of the host: text, pictures, recording, planning, encoding')
@@ -140,9 +175,7 @@ await main(async () => {
     .addOption(adapter())
     .addOption(json())
     .addOption(trace())
-    .action(async (task: string | undefined, options: HostOptions) => {
-      exitCode = await host(task, options);
-    });
+    .action(run(host));
   program
     .command('peers')
     .description('time ONNX Runtime (installed on demand) beside our ops on the same adapter')
@@ -151,14 +184,11 @@ await main(async () => {
     .option('--slow', 'also time what takes more than 3 s a run, and wait 10 minutes for a peer instead of 30 s')
     .addOption(adapter())
     .addOption(json())
-    .action(async (options: PeersOptions) => {
-      exitCode = await peers(options);
-    });
+    .action(run(peers));
   program
     .command('compare')
-    .description('is it slower: the working tree against a commit, or one file of JSON lines against another')
-    .argument('[files...]', 'the old and the new file, each with --repeats 5 or more')
-    .option('--interleave <ref>', 'compare the working tree with this commit, taking turns in one run')
+    .description('is it slower: the working tree against a commit')
+    .requiredOption('--interleave <ref>', 'compare the working tree with this commit, taking turns in one run')
     .addOption(new Option('--ops <a,b>', 'only these ops, or variants as op/variant').argParser(names))
     .addOption(
       new Option('--e2e [prompts]', 'phases of prompts of the tiny checkpoint; alone: no ops').argParser(names),
@@ -167,16 +197,12 @@ await main(async () => {
     .addOption(adapter())
     .addOption(json())
     .option('--markdown <file>', "write a table for a pull request; '-': print it")
-    .action(async (files: string[], options: CompareOptions) => {
-      exitCode = await compare(files, options);
-    });
+    .action(run(compare));
   program
     .command('report')
     .description('turn JSON lines of benches into one HTML page with plots')
     .argument('<rows...>', 'files of JSON lines')
     .requiredOption('--html <file>', 'the page to write')
-    .action((files: string[], options: ReportOptions) => {
-      exitCode = report(files, options);
-    });
+    .action(run(report));
   return (await runCommands(program)) || exitCode;
 });

@@ -9,6 +9,7 @@ import { median } from './measure.ts';
 import { openAdapter } from './open.ts';
 import { assertWritable, digits, environment, JsonLines, progressBar, Table } from './report.ts';
 import { CEILING_FORMULA, ceilingShare, showShare } from './roofline.ts';
+import { benchShapes, explainShapes } from './shapes.ts';
 import { type Repeats, type Timing, timeCase } from './time_case.ts';
 import { traced } from './trace.ts';
 
@@ -19,6 +20,8 @@ export interface OpsOptions {
   json?: string;
   html?: string;
   trace?: string;
+  /** Whether to time shapes too that take long on a CPU. */
+  all?: boolean;
 }
 
 const RUNS: Repeats = { least: 3, most: 7, millis: 4000 };
@@ -28,7 +31,7 @@ const RUNS: Repeats = { least: 3, most: 7, millis: 4000 };
  * whose quick cases differ from float64 prints WRONG and no time. Returns the exit code: 0 all right, 1 a wrong one.
  */
 export async function ops(name: string | undefined, options: OpsOptions): Promise<number> {
-  const { adapter, repeats } = options;
+  const { adapter, repeats, all = false } = options;
   const chosen = specs.filter((spec) => !name || spec.name === name);
   if (chosen.length === 0) {
     throw new UsageError(`ops: expected one of ${specs.map((spec) => spec.name).join(', ')}, got '${name}'`);
@@ -39,8 +42,10 @@ export async function ops(name: string | undefined, options: OpsOptions): Promis
   const ceilings = await reportCeilings(first, json);
   console.log(`Median GPU time of up to ${RUNS.most} runs after one warm-up; flops and bytes as the op declares them.`);
   console.log(CEILING_FORMULA);
+  explainShapes(first, chosen, all);
   const env = environment(first);
-  const suite = new Suite(first, chosen, repeats, ceilings, (row) => json.write({ ...env, bench: 'ops', ...row }));
+  const subjects = chosen.flatMap((spec) => subjectsOf(first, spec, all));
+  const suite = new Suite(subjects, repeats, ceilings, (row) => json.write({ ...env, bench: 'ops', ...row }));
   for (let repeat = 0; repeat < repeats; repeat++) {
     const device = repeat === 0 ? first : await openDevice({ adapter });
     await traced(device, repeat === 0 ? options.trace : undefined, () => suite.run(device));
@@ -68,14 +73,8 @@ class Suite {
   #repeat = 0;
   #table: Table | undefined;
 
-  constructor(
-    device: Device,
-    chosen: readonly OpSpec[],
-    repeats: number,
-    ceilings: Ceilings,
-    write: (row: object) => void,
-  ) {
-    this.#subjects = chosen.flatMap((spec) => subjectsOf(device, spec));
+  constructor(subjects: Subject[], repeats: number, ceilings: Ceilings, write: (row: object) => void) {
+    this.#subjects = subjects;
     this.#repeats = repeats;
     this.#ceilings = ceilings;
     this.#write = write;
@@ -135,10 +134,10 @@ class Suite {
   }
 }
 
-function subjectsOf(device: Device, spec: OpSpec): Subject[] {
+function subjectsOf(device: Device, spec: OpSpec, all: boolean): Subject[] {
   const able = spec.variants.filter(({ needs = [] }) => needs.every((feature) => device.features.has(feature)));
   return able.map((variant) => {
-    const shapes = spec.bench.filter((c) => runnable(device, spec, c).includes(variant));
+    const shapes = benchShapes(device, spec, all).filter((c) => runnable(device, spec, c).includes(variant));
     return { spec, variant, shapes: shapes.map((c) => ({ c, timings: [] })) };
   });
 }

@@ -1,6 +1,6 @@
 import { type OpSpec, Random } from '../kernels/spec.ts';
 import { specs } from '../kernels/specs.ts';
-import { planCase, recordCase, runnable } from '../kernels/verify.ts';
+import { chosenVariant, planCase, runnable } from '../kernels/verify.ts';
 import { type Device, type Plan, UsageError, widen } from '../runtime/index.ts';
 import { timed } from './measure.ts';
 import { openAdapter } from './open.ts';
@@ -82,7 +82,7 @@ async function compare(
         for (const peer of wanted) theirs.push(await Theirs.prepare(peer, counterpart, reference, row.bound));
         await race(row, counterpart.name, ours, theirs, slow, report);
       } finally {
-        for (const side of theirs) side.dispose();
+        for (const side of theirs) await side.dispose();
       }
     }
   } finally {
@@ -145,8 +145,7 @@ class Ours implements Contender {
     inputs: Inputs,
     reference: Float32Array,
   ): Promise<Ours> {
-    const used = recordCase(device, spec, c, undefined, inputs).map(({ kernel }) => kernel);
-    const variant = spec.variants.find((kernel) => used.includes(kernel))!.name;
+    const variant = chosenVariant(device, spec, c, inputs)!.name;
     const { plan, tensors } = await planCase(device, spec, c, variant, inputs);
     const { result } = plan.run();
     const { dtype, data } = await device.download(result!);
@@ -215,8 +214,8 @@ class Theirs implements Contender {
     }
   }
 
-  dispose(): void {
-    this.#peer?.stop();
+  async dispose(): Promise<void> {
+    await this.#peer?.stop();
   }
 }
 

@@ -1,8 +1,9 @@
-import { DEFAULT_FORMATS, expandImages, joinFeatures, Phi4Vision, type StoredFormats } from '../model/index.ts';
+import { DEFAULT_FORMATS, joinFeatures, Phi4Vision, type StoredFormats } from '../model/index.ts';
 import type { Device } from '../runtime/index.ts';
+import { capacityOf, encodeAll, feed, preparePrompt } from './e2e/inputs.ts';
 import { choosePrompts, type PromptSet } from './e2e/prompts.ts';
-import { encodeAll, feed, readPatches, stepsOf } from './e2e/run.ts';
 import type { ExpectedPrompt } from './expected.ts';
+import { modelName } from './load.ts';
 import { openAdapter } from './open.ts';
 import { digits, environment, JsonLines, mebibytes, progressBar, Table } from './report.ts';
 
@@ -54,7 +55,14 @@ export async function quality(options: QualityOptions): Promise<number> {
     const { meanKl, maxKl, top1 } = result;
     const share = `${digits(100 * top1)} %`;
     table.row([variant.label, variant.activations, mebibytes(bytes), digits(meanKl), digits(maxKl), share]);
-    json.write({ bench: 'quality', ...environment(device), model: options.model, ...variant, bytes, ...result });
+    json.write({
+      bench: 'quality',
+      ...environment(device),
+      model: modelName(options),
+      ...variant,
+      bytes,
+      ...result,
+    });
   }
   console.log(`${exact.rows.length} steps; the weights as they are: ${mebibytes(exact.bytes)} MiB`);
   set.close();
@@ -100,12 +108,10 @@ async function promptLogits(
   prompt: ExpectedPrompt,
   picture: PromptSet['picture'],
 ): Promise<Float32Array[]> {
-  const patches = await Promise.all(prompt.images.map((index) => readPatches(model, picture(index))));
-  const images = await encodeAll(model, patches);
-  const counts = images.map(({ features }) => features.shape[0]!);
-  const ids = expandImages(prompt.ids, counts, model.config.decoder.vocab);
-  const session = await model.session({ capacity: ids.length + Math.max(...prompt.runs.map(stepsOf)) });
-  await session.prefill(ids, joinFeatures(images));
+  const inputs = await preparePrompt(model, prompt, picture);
+  const images = await encodeAll(model, inputs.patches);
+  const session = await model.session({ capacity: capacityOf(inputs, prompt) });
+  await session.prefill(inputs.ids, joinFeatures(images));
   const rows: Float32Array[] = [];
   for (const run of prompt.runs) {
     const { logits } = await feed(session, run, true);

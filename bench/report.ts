@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
+import { resolve } from 'node:path';
 import { SingleBar } from 'cli-progress';
 import { type Command, CommanderError } from 'commander';
 import { DaybreakError, type Device, UsageError } from '../runtime/index.ts';
@@ -112,6 +113,11 @@ export function progressBar(label: string, { bytes = false } = {}): ProgressBar 
   };
 }
 
+/** A folder's name without the path to it, of this or another system, for rows that are sent to others. */
+export function folderName(dir: string): string {
+  return resolve(dir).split(/[\\/]/).at(-1)!;
+}
+
 /** Bytes as whole MiB. */
 export function mebibytes(bytes: number): number {
   return Math.round(bytes / 2 ** 20);
@@ -124,10 +130,16 @@ export function digits(value: number): string {
 
 /**
  * Runs a command; an expected error becomes one line on stderr, any other its stack, and both exit code 2. A reader that
- * has seen enough (| head) ends the process quietly.
+ * has seen enough (| head) ends the process quietly; any other failure to write is said.
  */
 export async function main(body: () => Promise<number>): Promise<void> {
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 2));
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(0);
+    console.error(
+      `error: standard output: expected a place to write to, got ${error.message}; free space or choose another`,
+    );
+    process.exit(2);
+  });
   try {
     process.exitCode = await body();
   } catch (error) {

@@ -1,7 +1,8 @@
 import type { Case, OpSpec } from '../kernels/spec.ts';
-import { findUnwritten, planCase } from '../kernels/verify.ts';
+import { findUnwritten } from '../kernels/verify.ts';
 import type { Constants, Device, Dispatch, HostTensor, Plan, ProfileRow } from '../runtime/index.ts';
 import { sum, timed } from './measure.ts';
+import { planRotated } from './shapes.ts';
 
 /** What a time was measured with: GPU timestamps around every dispatch, or the host's clock from submit to done. */
 export type Clock = 'gpu' | 'wall';
@@ -28,7 +29,7 @@ export interface Timing {
   rows: ProfileRow[][];
 }
 
-/** Times one case with one variant after runs that warm up and show that the whole result is written. */
+/** Times one case with one variant, its weights in turns out of memory, after runs that warm up and show that the whole result is written. */
 export async function timeCase(
   device: Device,
   spec: OpSpec,
@@ -39,12 +40,11 @@ export async function timeCase(
   clock: Clock,
   constants: Constants = {},
 ): Promise<Timing> {
-  const { plan, tensors, dispatches } = await planCase(device, spec, c, variant, inputs, { constants });
-  const once = async () => (clock === 'gpu' ? plan.profile() : wallMicros(device, plan));
-  const problem = await findUnwritten(device, plan);
+  const { next, dispatches, dispose } = await planRotated(device, spec, c, variant, inputs, constants);
+  const once = async () => (clock === 'gpu' ? next().profile() : wallMicros(device, next()));
+  const problem = await findUnwritten(device, next());
   const samples = problem ? [] : await repeated(once, repeats);
-  plan.dispose();
-  for (const tensor of Object.values(tensors)) device.free(tensor.storage!);
+  dispose();
   const rows = samples.filter((sample) => typeof sample !== 'number');
   const micros = samples.map((sample) => (typeof sample === 'number' ? sample : sum(sample.map((row) => row.micros))));
   const flops = sum(dispatches.map(({ cost }) => cost.flops));

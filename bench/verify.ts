@@ -48,7 +48,7 @@ export const HALF_REFERENCE_BOUNDS: ReadonlyMap<string, Bounds> = new Map([
 ]);
 
 /** Compares the leading values of a stage with the reference, which may hold fewer rows. */
-export function compareStage(stage: string, got: Float32Array, ref: Float32Array, bound: number): StageError {
+export function compareStage(stage: string, got: ArrayLike<number>, ref: ArrayLike<number>, bound: number): StageError {
   let [worst, largest] = [0, 0];
   for (let i = 0; i < ref.length; i++) {
     const error = Math.abs(got[i]! - ref[i]!);

@@ -1,21 +1,20 @@
 export { type AdvanceState, advance } from './advance/advance.ts';
 export { argmax } from './argmax/argmax.ts';
 export { type AttentionOptions, attention, type HeadView } from './attention/attention.ts';
-export { cast } from './cast/cast.ts';
-export { dequantize } from './dequantize/dequantize.ts';
 export { type EmbedTable, embed } from './embed/embed.ts';
 export { kvAppend } from './kv_append/kv_append.ts';
 export { layerNorm } from './layer_norm/layer_norm.ts';
 export {
   dequantizeWeightsHost,
   type Int8Rows,
+  isQuantized,
   placeOf,
   type Quantization,
   type QuantizedWeights,
   quantizedShapes,
   quantizeWeightsHost,
 } from './lib/quantized.ts';
-export { type LinearOptions, linear } from './matmul/matmul.ts';
+export { type MatmulOptions, matmul } from './matmul/matmul.ts';
 export { quantizeRows } from './quantize_rows/quantize_rows.ts';
 export { quantizeWeights } from './quantize_weights/quantize_weights.ts';
 export { resizePosition } from './resize_position/resize_position.ts';

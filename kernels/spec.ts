@@ -34,6 +34,10 @@ export interface OpSpec<C extends Case = Case> {
   cases: readonly C[];
   /** The model's own shapes, for timing. */
   bench: readonly C[];
+  /** The work of a case, in which bench shapes can be too large for a CPU; without it none is. */
+  flops?(c: C): number;
+  /** Inputs that a model reads once per run, as weights: runs that are timed take turns with copies of them. */
+  weights?: readonly string[];
   inputs(c: C, random: Random): Record<string, HostTensor>;
   /** Records the op on device tensors of the inputs' names; returns its result. */
   record(g: Graph, tensors: Record<string, Tensor>, c: C): Tensor;

@@ -1,8 +1,6 @@
 import { spec as advance } from './advance/advance.spec.ts';
 import { spec as argmax } from './argmax/argmax.spec.ts';
 import { spec as attention } from './attention/attention.spec.ts';
-import { spec as cast } from './cast/cast.spec.ts';
-import { spec as dequantize } from './dequantize/dequantize.spec.ts';
 import { spec as embed } from './embed/embed.spec.ts';
 import { spec as kvAppend } from './kv_append/kv_append.spec.ts';
 import { spec as layerNorm } from './layer_norm/layer_norm.spec.ts';
@@ -20,8 +18,6 @@ export const specs = [
   advance,
   argmax,
   attention,
-  cast,
-  dequantize,
   embed,
   kvAppend,
   layerNorm,

@@ -1,5 +1,6 @@
 import {
   type Constants,
+  canRun,
   type Device,
   type Dispatch,
   Graph,
@@ -7,6 +8,7 @@ import {
   type HostTensor,
   type Kernel,
   Plan,
+  type Storage,
   type Tensor,
   widen,
 } from '../runtime/index.ts';
@@ -31,8 +33,7 @@ export interface Verdict {
 /** The variants of a spec that a device can run in a case. */
 export function runnable(device: Device, spec: OpSpec, c: Case): Kernel[] {
   if (lacksF16(device, spec, c)) return [];
-  const able = spec.variants.filter((kernel) => (kernel.needs ?? []).every((f) => device.features.has(f)));
-  return able.filter((kernel) => spec.applies?.(kernel, c) ?? true);
+  return spec.variants.filter((kernel) => canRun(device, kernel) && (spec.applies?.(kernel, c) ?? true));
 }
 
 /** Whether a case needs shader-f16 and the device has none. */
@@ -47,6 +48,9 @@ export interface CaseOptions {
   guardBytes?: number;
   /** Values that replace what the op gives the variant's constants; the grid stays what the op makes it. */
   constants?: Constants;
+  /** Tensors on the device to read in place of inputs of their names, and where to write the result. */
+  given?: Record<string, Tensor>;
+  result?: Storage;
 }
 
 /** Records a case, with one variant where it is forced by name; `tensors` makes the tensors that the op reads. */
@@ -56,10 +60,10 @@ function record(
   c: Case,
   variant: string | undefined,
   tensors: (g: Graph) => Record<string, Tensor>,
-  constants: Constants = {},
+  { constants = {}, result }: CaseOptions = {},
 ): { graph: Graph; dispatches: Dispatch[] } {
   const graph = new Graph(device, { variants: variant ? { [spec.name]: variant } : {} });
-  graph.output('result', spec.record(graph, tensors(graph), c));
+  graph.output('result', spec.record(graph, tensors(graph), c), result);
   const dispatches = graph.steps.filter((step) => step.kind === 'dispatch');
   for (const step of dispatches) if (step.kernel.name === variant) step.constants = { ...step.constants, ...constants };
   return { graph, dispatches };
@@ -76,7 +80,18 @@ export function recordCase(
 ): Dispatch[] {
   const tensors = (g: Graph) =>
     Object.fromEntries(Object.entries(inputs).map(([name, { shape, dtype }]) => [name, g.input(name, shape, dtype)]));
-  return record(device, spec, c, variant, tensors, constants).dispatches;
+  return record(device, spec, c, variant, tensors, { constants }).dispatches;
+}
+
+/** The variant that an op uses in a case where none is forced. */
+export function chosenVariant(
+  device: Device,
+  spec: OpSpec,
+  c: Case,
+  inputs: Record<string, HostTensor>,
+): Kernel | undefined {
+  const used = recordCase(device, spec, c, undefined, inputs).map(({ kernel }) => kernel);
+  return spec.variants.find((kernel) => used.includes(kernel));
 }
 
 /** A plan of one case with one variant forced by name, the device tensors that it reads, and its dispatches. */
@@ -86,10 +101,12 @@ export async function planCase(
   c: Case,
   variant: string,
   inputs: Record<string, HostTensor>,
-  { guardBytes = 0, constants }: CaseOptions = {},
+  options: CaseOptions = {},
 ): Promise<{ plan: Plan; tensors: Record<string, Tensor>; dispatches: Dispatch[] }> {
-  const tensors = Object.fromEntries(Object.entries(inputs).map(([name, host]) => [name, device.upload(host, name)]));
-  const { graph, dispatches } = record(device, spec, c, variant, () => tensors, constants);
+  const { guardBytes = 0, given = {} } = options;
+  const placed = Object.entries(inputs).map(([name, host]) => [name, given[name] ?? device.upload(host, name)]);
+  const tensors: Record<string, Tensor> = Object.fromEntries(placed);
+  const { graph, dispatches } = record(device, spec, c, variant, () => tensors, options);
   return { plan: await Plan.create(graph, { guardBytes }), tensors, dispatches };
 }
 

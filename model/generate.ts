@@ -1,4 +1,4 @@
-import { Owned, PromptError, type Storage, type Tensor } from '../runtime/index.ts';
+import { NotFiniteError, Owned, PromptError, type Storage, type Tensor } from '../runtime/index.ts';
 import { type ImageFeatures, joinFeatures, type Phi4Vision } from './phi4_vision.ts';
 import type { Processor, Prompt } from './processor.ts';
 import type { Session, SessionOptions } from './session.ts';
@@ -6,6 +6,9 @@ import { splitAnswer } from './text/chat.ts';
 
 /** Steps submitted before the token of the first of them is awaited. */
 const STEPS_AHEAD = 3;
+
+/** A row of a session's history. */
+const CHOICE_BYTES = 8;
 
 /** How to decode; a forced token replaces the model's choice as the input of the next step. */
 export interface DecodeOptions {
@@ -24,7 +27,8 @@ export interface DecodedToken {
 
 /**
  * Decodes after a prefill, a few steps ahead of the tokens it yields; the caller stops by leaving the loop.
- * Throws PromptError where prompt and steps pass the session's capacity, DeviceLostError when the device goes away.
+ * Throws PromptError where the session holds no prompt, or prompt and steps pass its capacity; NotFiniteError in place of a
+ * token whose logits are not all finite; DeviceLostError when the device goes away.
  */
 export async function* decode(
   session: Session,
@@ -43,10 +47,10 @@ export async function* decode(
       if (pending.length === STEPS_AHEAD) yield await pending.shift()!;
       const encoder = step === 0 ? session.start(forced) : session.step();
       const staging = ring[step % STEPS_AHEAD]!;
-      encoder.copyBufferToBuffer(session.history.storage.buffer, step * 4, staging, 0, 4);
+      encoder.copyBufferToBuffer(session.history.storage.buffer, step * CHOICE_BYTES, staging, 0, CHOICE_BYTES);
       if (logits) copyRow(encoder, session, logits.storage!, step);
       device.submit(encoder, 'decode');
-      const token = readToken(session, staging);
+      const token = readToken(session, staging, step);
       token.catch(() => {}); // it is awaited later; until then a lost device must not count as unhandled
       pending.push(token);
     }
@@ -61,11 +65,15 @@ function copyRow(encoder: GPUCommandEncoder, { logits, vocab }: Session, target:
   encoder.copyBufferToBuffer(logits.storage.buffer, 0, target.buffer, target.offset + step * vocab * 4, vocab * 4);
 }
 
-async function readToken({ device }: Session, staging: GPUBuffer): Promise<DecodedToken> {
+async function readToken({ device, vocab, dtype }: Session, staging: GPUBuffer, step: number): Promise<DecodedToken> {
   const bytes = await device.map(staging);
-  const token = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
+  const [token, strays] = new Uint32Array(bytes.slice(0, CHOICE_BYTES).buffer) as unknown as [number, number];
   staging.unmap();
-  return { token, at: performance.now() };
+  if (strays === 0) return { token, at: performance.now() };
+  const hint = dtype === 'f16' ? 'load the model in f32' : 'is a weight damaged or too large?';
+  throw new NotFiniteError(
+    `decode: token ${step + 1}: expected ${vocab} finite logits, got ${strays} that are not, in ${dtype}; ${hint}`,
+  );
 }
 
 /** How to answer; every field is optional. */
@@ -107,7 +115,7 @@ export function answerCapacity({ ids, context }: Prompt, maxTokens = MAX_TOKENS)
 
 /**
  * Answers a prompt: encodes its pictures, fills the KV cache, decodes until an end token, maxTokens or the context's end.
- * Throws OutOfMemoryError or CapabilityError where the cache does not fit, DeviceLostError.
+ * Throws OutOfMemoryError or CapabilityError where the cache does not fit, NotFiniteError, DeviceLostError.
  */
 export async function generate(
   model: Phi4Vision,

@@ -6,7 +6,7 @@ export {
   type StoredFormats,
 } from './checkpoint/config.ts';
 export { Checkpoint, SafetensorsFile, type TensorSource } from './checkpoint/safetensors.ts';
-export { formatOf, isQuantized, partNames } from './checkpoint/stored_tensors.ts';
+export { formatOf, partNames } from './checkpoint/stored_tensors.ts';
 export { type SynthesizeOptions, synthesizeCheckpoint } from './checkpoint/synthesize.ts';
 export {
   openSynthetic,
@@ -25,7 +25,7 @@ export {
   generate,
 } from './generate.ts';
 export { type Patches, processImage, type RgbImage } from './image/patches.ts';
-export { readImage } from './image/read_image.ts';
+export { type ReadOptions, readImage } from './image/read_image.ts';
 export { assertFits, type MemoryPlan, type MemoryRow, planMemory, type Workload } from './memory_plan.ts';
 export { type ImageFeatures, joinFeatures, type LoadOptions, Phi4Vision } from './phi4_vision.ts';
 export { Processor, type Prompt, type PromptOptions } from './processor.ts';
@@ -36,6 +36,6 @@ export { checkSampling, sampleHost } from './sampler.ts';
 export type { Session, SessionOptions } from './session.ts';
 export type { Taps } from './taps.ts';
 export { ChatTemplate, type Message, type Mode, splitAnswer } from './text/chat.ts';
-export { checkLength, encodePrompt, expandImages, IMAGE_ID } from './text/prompt.ts';
+export { checkLength, encodePrompt, expandImages, hasImageMark, IMAGE_ID } from './text/prompt.ts';
 export { Tokenizer, type TokenStream } from './text/tokenizer.ts';
 export { readTokenizerFile } from './text/tokenizer_file.ts';

@@ -1,8 +1,17 @@
-import { attention, embed, type Int8Rows, kvAppend, linear, quantizeRows, rmsNorm, rope } from '../kernels/index.ts';
+import {
+  attention,
+  embed,
+  type Int8Rows,
+  isQuantized,
+  kvAppend,
+  matmul,
+  quantizeRows,
+  rmsNorm,
+  rope,
+} from '../kernels/index.ts';
 import type { DType, Graph, Matrix, Tensor } from '../runtime/index.ts';
 import type { ModelConfig } from './checkpoint/config.ts';
 import { interleaved, plain } from './checkpoint/matrix_layout.ts';
-import { isQuantized } from './checkpoint/stored_tensors.ts';
 import type { KvCache } from './kv_cache.ts';
 import type { WeightStore } from './weights.ts';
 
@@ -21,6 +30,8 @@ export interface DecoderState {
   ropeTable: Tensor;
   /** u32 [1] on the device. */
   position: Tensor;
+  /** Keys that the last row of the next run sees, on the host; only costs count it. */
+  seen?: { keys: number };
 }
 
 /** How activations between norms and matmuls are stored, and whether quantised weights take them as 8-bit integers. */
@@ -93,7 +104,7 @@ export class Phi3 {
 
   /** Records lm_head for one normed row; returns logits f32 [1, vocab]. */
   logits(g: Graph, normed: Tensor): Tensor {
-    return g.scope('head', () => linear(g, this.#rows(g, normed, this.#lmHead), this.#lmHead));
+    return g.scope('head', () => matmul(g, this.#rows(g, normed, this.#lmHead), this.#lmHead));
   }
 
   /** Rows as a weight takes them. */
@@ -103,25 +114,25 @@ export class Phi3 {
 
   #layer(g: Graph, x: Tensor, layer: Layer, cache: { k: Tensor; v: Tensor }, state: DecoderState): Tensor {
     const { heads, kvHeads, headDim, rmsNormEps } = this.#config;
-    const { position, ropeTable } = state;
+    const { position, ropeTable, seen } = state;
     const { capacity } = state.cache;
     const { as } = this.#activations;
     const tokens = x.shape[0]!;
     const mixed = g.scope('attn', () => {
       const normed = rmsNorm(g, x, layer.inputNorm, rmsNormEps, { as });
-      const qkv = linear(g, this.#rows(g, normed, layer.qkv), layer.qkv);
+      const qkv = matmul(g, this.#rows(g, normed, layer.qkv), layer.qkv);
       const rotated = rope(g, qkv, ropeTable, position, { heads: heads + kvHeads, headDim });
       kvAppend(g, rotated, heads * headDim, qkv, (heads + kvHeads) * headDim, position, cache);
       const q = { tensor: rotated, offset: 0, headStride: headDim, rowStride: (heads + kvHeads) * headDim };
       const cached = (tensor: Tensor) => ({ tensor, offset: 0, headStride: capacity * headDim, rowStride: headDim });
-      const views = { q, k: cached(cache.k), v: cached(cache.v), kv: { position, capacity } };
+      const views = { q, k: cached(cache.k), v: cached(cache.v), kv: { position, capacity, ...(seen && { seen }) } };
       const values = attention(g, { ...views, tokens, heads, kvHeads, headDim, as });
-      return linear(g, this.#rows(g, values, layer.out), layer.out, { residual: x });
+      return matmul(g, this.#rows(g, values, layer.out), layer.out, { residual: x });
     });
     return g.scope('mlp', () => {
       const normed = rmsNorm(g, mixed, layer.postNorm, rmsNormEps, { as });
-      const gated = linear(g, this.#rows(g, normed, layer.gateUp), layer.gateUp, { activation: 'silu_gate', as });
-      return linear(g, this.#rows(g, gated, layer.down), layer.down, { residual: mixed });
+      const gated = matmul(g, this.#rows(g, normed, layer.gateUp), layer.gateUp, { activation: 'silu_gate', as });
+      return matmul(g, this.#rows(g, gated, layer.down), layer.down, { residual: mixed });
     });
   }
 }

@@ -1,4 +1,4 @@
-import { linear } from '../kernels/index.ts';
+import { matmul } from '../kernels/index.ts';
 import type { DType, Graph, Matrix, Tensor } from '../runtime/index.ts';
 import { plain } from './checkpoint/matrix_layout.ts';
 import type { WeightStore } from './weights.ts';
@@ -31,8 +31,8 @@ export class Projector {
   /** Records z = W2 gelu(W0 x + b0) + b2 for x f32 [T, visionHidden]; returns f32 [T, hidden]. */
   record(g: Graph, x: Tensor): Tensor {
     return g.scope('projector', () => {
-      const wide = linear(g, x, this.#weights[0], { bias: this.#biases[0], activation: 'gelu_erf', as: this.#as });
-      return linear(g, wide, this.#weights[1], { bias: this.#biases[1] });
+      const wide = matmul(g, x, this.#weights[0], { bias: this.#biases[0], activation: 'gelu_erf', as: this.#as });
+      return matmul(g, wide, this.#weights[1], { bias: this.#biases[1] });
     });
   }
 }

@@ -1,5 +1,5 @@
 import { chooseToken, type Sampling } from '../kernels/index.ts';
-import { PromptError } from '../runtime/index.ts';
+import { NotFiniteError, PromptError } from '../runtime/index.ts';
 
 /** Throws PromptError where a setting is out of range: temperature >= 0, topK an integer >= 0, 0 < topP <= 1, seed u32. */
 export function checkSampling({ temperature, topK, topP, seed }: Sampling & { seed: number }): void {
@@ -14,8 +14,11 @@ export function checkSampling({ temperature, topK, topP, seed }: Sampling & { se
   require(isU32(seed), 'seed', 'an integer from 0 to 2^32 - 1', seed, 'every such number gives its own answer');
 }
 
-/** The token that the settings draw from one row of finite logits for a number u in [0, 1); throws PromptError. */
+/** The token that the settings draw from one row of logits for a number u in [0, 1); throws PromptError, NotFiniteError. */
 export function sampleHost(logits: Float32Array, sampling: Sampling, u: number): number {
   checkSampling({ ...sampling, seed: 0 });
+  const stray = logits.find((x) => !Number.isFinite(x));
+  if (stray !== undefined)
+    throw new NotFiniteError(`sampling: logits: expected finite numbers, got ${stray}; compute them in f32`);
   return chooseToken(logits, sampling, u);
 }

@@ -32,11 +32,12 @@ export interface SessionOptions {
 /** What one step of decoding reads and updates on the device, so that the commands of every token are the same. */
 interface DecodeState extends DecoderState {
   position: DeviceTensor;
+  seen: { keys: number };
   /** The token to embed next, u32 [1]. */
   token: DeviceTensor;
   /** Tokens chosen so far, u32 [1]. */
   step: DeviceTensor;
-  /** The model's own choice at each step, u32 [capacity]. */
+  /** At each step the model's own choice and how many of its logits were not finite, u32 [capacity, 2]. */
   history: DeviceTensor;
   /** Tokens to go on with in place of the model's choices, u32 [capacity], and how many of them count, u32 [1]. */
   forced: DeviceTensor;
@@ -51,9 +52,11 @@ export class Session {
   readonly device: Device;
   /** Logits of the latest step, f32 [1, vocab]. */
   readonly logits: DeviceTensor;
-  /** The model's own choice at each step, u32 [capacity]. */
+  /** At each step the model's own choice and how many of its logits were not finite, u32 [capacity, 2]. */
   readonly history: DeviceTensor;
   readonly vocab: number;
+  /** What activations between norms and matmuls and the cache are stored as. */
+  readonly dtype: DType;
   #decoder: Phi3;
   #state: DecodeState;
   /** The final norm of the prompt's last row, [1, hidden]. */
@@ -81,6 +84,7 @@ export class Session {
     this.capacity = state.cache.capacity;
     this.logits = io.logits;
     this.vocab = io.logits.shape[1]!;
+    this.dtype = io.normed.dtype;
     this.history = state.history;
   }
 
@@ -113,9 +117,14 @@ export class Session {
 
   /**
    * Runs the prompt's ids u32 (from vocab on: rows of `features`) through the decoder, chunk by chunk, leaving the
-   * last row for start(). Throws PromptError where the prompt is empty or does not fit the capacity.
+   * last row for start(). Throws PromptError where the prompt is empty or does not fit the capacity, or another one is there.
    */
   async prefill(ids: Uint32Array, features?: Matrix, taps?: Taps): Promise<void> {
+    if (this.#promptLength > 0) {
+      throw new PromptError(
+        `session: prefill: expected an empty session, got one with a prompt of ${this.#promptLength} positions; reset it first`,
+      );
+    }
     if (ids.length < 1 || ids.length > this.capacity) {
       throw new PromptError(
         `session: prompt: expected 1 to ${this.capacity} positions, got ${ids.length}; allow a longer context`,
@@ -128,6 +137,7 @@ export class Session {
         const plan = plans.get(chunk.length) ?? (await this.#planChunk(chunk.length, features, taps));
         plans.set(chunk.length, plan);
         this.device.write(this.#state.position.storage, Uint32Array.of(start));
+        this.#state.seen.keys = start + chunk.length;
         plan.run({ ids: { shape: [chunk.length], dtype: 'u32', data: chunk } });
         await this.device.idle();
         await takeTaps(this.device, plan, taps);
@@ -140,10 +150,14 @@ export class Session {
 
   /**
    * Chooses the first token after the prompt; from here the tokens of `forced` are taken in place of the model's
-   * choices, which history records all the same. May be called again after steps: the answer starts anew.
+   * choices, which history records all the same. May be called again after steps: the answer starts anew. Throws PromptError
+   * where there is no prompt.
    */
   start(forced: Uint32Array = new Uint32Array()): GPUCommandEncoder {
-    const { position, step, forcedCount } = this.#state;
+    if (this.#promptLength === 0)
+      throw new PromptError('session: start: expected a session with a prompt, got an empty one; call prefill() first');
+    const { position, step, forcedCount, seen } = this.#state;
+    seen.keys = this.#promptLength;
     this.device.write(position.storage, Uint32Array.of(this.#promptLength - 1));
     this.device.write(step.storage, Uint32Array.of(0));
     this.device.write(forcedCount.storage, Uint32Array.of(forced.length));
@@ -151,13 +165,19 @@ export class Session {
     return this.#encode(this.#head);
   }
 
-  /** Positions of the prompt. */
+  /** Forgets the prompt and its answer, so that another prefill may follow. */
+  reset(): void {
+    this.#promptLength = 0;
+  }
+
+  /** Positions of the prompt; 0 before prefill(). */
   get promptLength(): number {
     return this.#promptLength;
   }
 
-  /** The commands of one further token. */
+  /** The commands of one further token after start(). */
   step(): GPUCommandEncoder {
+    this.#state.seen.keys++;
     return this.#encode(this.#step);
   }
 
@@ -194,14 +214,15 @@ function createState(
   capacity: number,
   owned: Owned,
 ): DecodeState {
-  const words = (name: string, count: number) => owned.keep(device.tensor(name, [count], 'u32'));
+  const words = (name: string, ...shape: number[]) => owned.keep(device.tensor(name, shape, 'u32'));
   return {
     cache: new KvCache(device, config, capacity, dtype, owned),
     ropeTable: owned.keep(device.upload(ropeTable(capacity, config.headDim, config.ropeTheta), 'rope_table')),
     position: words('position', 1),
+    seen: { keys: 0 },
     token: words('token', 1),
     step: words('step', 1),
-    history: words('history', capacity),
+    history: words('history', capacity, 2),
     forced: words('forced', capacity),
     forcedCount: words('forced_count', 1),
     settings: undefined,

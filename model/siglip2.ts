@@ -1,4 +1,4 @@
-import { attention, layerNorm, linear, resizePosition } from '../kernels/index.ts';
+import { attention, layerNorm, matmul, resizePosition } from '../kernels/index.ts';
 import { type DType, type Graph, type HostTensor, type Matrix, roundUp, type Tensor } from '../runtime/index.ts';
 import type { ModelConfig } from './checkpoint/config.ts';
 import { COLUMN_MULTIPLE, plain, rowPadded, stacked } from './checkpoint/matrix_layout.ts';
@@ -65,7 +65,7 @@ export class Siglip2 {
     const colWeights = g.input('col_weights', [grid.cols, positionGrid], 'f32');
     let x = g.scope('vision.embeddings', () => {
       const position = resizePosition(g, this.#position, rowWeights, colWeights);
-      return linear(g, pixels, this.#patch.weight, { bias: this.#patch.bias, residual: position });
+      return matmul(g, pixels, this.#patch.weight, { bias: this.#patch.bias, residual: position });
     });
     this.#layers.forEach((layer, i) => {
       const name = `vision.layers.${i}`;
@@ -89,15 +89,15 @@ export class Siglip2 {
     const as = this.#as;
     const tokens = x.shape[0]!;
     const normed = layerNorm(g, x, layer.norm1.weight, layer.norm1.bias, layerNormEps, as);
-    const qkv = linear(g, normed, layer.qkv.weight, { bias: layer.qkv.bias, as });
+    const qkv = matmul(g, normed, layer.qkv.weight, { bias: layer.qkv.bias, as });
     const view = (part: number) => ({ tensor: qkv, offset: part * hidden, headStride: headDim, rowStride: 3 * hidden });
     const sizes = { tokens, heads, kvHeads: heads, headDim };
     const mixed = attention(g, { ...sizes, q: view(0), k: view(1), v: view(2), kv: { len: tokens }, as });
-    const attended = linear(g, mixed, layer.out.weight, { bias: layer.out.bias, residual: x });
+    const attended = matmul(g, mixed, layer.out.weight, { bias: layer.out.bias, residual: x });
     const normed2 = layerNorm(g, attended, layer.norm2.weight, layer.norm2.bias, layerNormEps, as);
-    const wide = linear(g, normed2, layer.fc1.weight, { bias: layer.fc1.bias, activation: 'gelu_tanh', as });
+    const wide = matmul(g, normed2, layer.fc1.weight, { bias: layer.fc1.bias, activation: 'gelu_tanh', as });
     g.tap(`${name}.fc1`, wide);
-    return linear(g, wide, layer.fc2.weight, { bias: layer.fc2.bias, residual: attended });
+    return matmul(g, wide, layer.fc2.weight, { bias: layer.fc2.bias, residual: attended });
   }
 }
 

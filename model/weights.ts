@@ -1,4 +1,4 @@
-import { type Quantization, quantizedShapes } from '../kernels/index.ts';
+import { isQuantized, type Quantization, quantizedShapes } from '../kernels/index.ts';
 import {
   BYTES,
   CapabilityError,
@@ -18,10 +18,11 @@ import {
 import { Checksums } from './checkpoint/checksums.ts';
 import type { StoredFormats } from './checkpoint/config.ts';
 import { checkpointError } from './checkpoint/json.ts';
-import { COLUMN_MULTIPLE, type MatrixLayout, type ReadBytes, readRows } from './checkpoint/matrix_layout.ts';
+import { COLUMN_MULTIPLE, type MatrixLayout, type ReadBytes, readRows, sourceOf } from './checkpoint/matrix_layout.ts';
 import type { TensorInfo, TensorSource } from './checkpoint/safetensors.ts';
-import { checkTensor, formatOf, isQuantized, partNames } from './checkpoint/stored_tensors.ts';
+import { checkTensor, formatOf, partNames } from './checkpoint/stored_tensors.ts';
 import { quantizeInto } from './quantize/on_device.ts';
+import { checkRange } from './quantize/rows.ts';
 
 /** Blocks start at a multiple of this many rows, so that no tile of a kernel and no pair of rows is cut. */
 const BLOCK_MULTIPLE = 64;
@@ -144,20 +145,22 @@ export class WeightStore {
     return { name: sources.join('+'), rows, cols, dtype: how.format, group: how.group, blocks };
   }
 
-  /** A matrix that is quantised on the device, chunk by chunk. */
+  /** A matrix that is quantised on the device, chunk by chunk; CheckpointError where a weight cannot be. */
   async #quantizedMatrix(weights: Rows, how: Quantization): Promise<Matrix> {
-    const { name, layout, cols } = weights;
+    const { name, layout, infos, dtype, cols } = weights;
     const words = quantizedShapes(layout.rows, cols, how).quants[1]!;
     const blocks: MatrixBlock[] = [];
     for (const { row, count } of this.#cut({ ...weights, cols: words, dtype: 'u32' })) {
       const shapes = quantizedShapes(count, cols, how);
       const tensor = this.owned.keep(this.device.tensor(`${name}.${how.format}[${row}]`, shapes.quants, 'u32'));
       const scales = this.owned.keep(this.device.tensor(`${name}.scales[${row}]`, shapes.scales, 'f16'));
-      for await (const { row: at, rows } of this.#chunks(weights, row, count, QUANTIZED_CHUNK_BYTES))
-        await quantizeInto(this.device, rows, how, {
-          quants: rowsOf(tensor, at - row),
-          scales: rowsOf(scales, at - row),
-        });
+      for await (const { row: at, rows } of this.#chunks(weights, row, count, QUANTIZED_CHUNK_BYTES)) {
+        const target = { quants: rowsOf(tensor, at - row), scales: rowsOf(scales, at - row) };
+        const wrong = await quantizeInto(this.device, rows, how, target);
+        if (wrong === undefined) continue;
+        const values = widen(dtype, rows.data.subarray(wrong * cols, (wrong + 1) * cols));
+        checkRange(values, infos[sourceOf(layout, at + wrong)!.source]!, how.format);
+      }
       blocks.push({ row, tensor, scales });
     }
     return { name, rows: layout.rows, cols, dtype: how.format, group: how.group, blocks };

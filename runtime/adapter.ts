@@ -1,4 +1,5 @@
 import { NoDeviceError } from './errors.ts';
+import type { MatrixUnit } from './kernel.ts';
 
 /** One adapter as Dawn lists it. */
 export interface AdapterEntry {
@@ -11,12 +12,13 @@ export interface AdapterChoice extends AdapterEntry {
   reason: string;
 }
 
-const SOFTWARE = [/llvmpipe|lavapipe/i, /swiftshader/i, /basic render driver|warp/i];
-
-/** 0 for a GPU, 1 for lavapipe, 2 and above for slower software adapters. */
-function rank(name: string): number {
-  return SOFTWARE.findIndex((pattern) => pattern.test(name)) + 1;
+/** What Dawn would open for most speed and for least power, as GPUAdapterInfo.device names them. */
+export interface Preferences {
+  fast?: string;
+  frugal?: string;
 }
+
+const SOFTWARE = [/llvmpipe|lavapipe/i, /swiftshader/i, /basic render driver|warp/i];
 
 /** Reads the adapter list out of the message with which Dawn refuses an adapter name that nobody has. */
 export function parseAdapterList(message: string): AdapterEntry[] {
@@ -26,33 +28,96 @@ export function parseAdapterList(message: string): AdapterEntry[] {
   }));
 }
 
-/**
- * Chooses an adapter: the one whose name contains `wanted` (any case), else a GPU before lavapipe before SwiftShader.
- * Throws NoDeviceError that lists what there is, or says what to install where there is nothing.
- */
-export function chooseAdapter(available: AdapterEntry[], wanted?: string): AdapterChoice {
-  if (available.length === 0)
-    throw new NoDeviceError(`device: expected a GPU or software adapter, got none; ${INSTALL}`);
-  const ranked = available
-    .filter((entry) => !wanted || entry.name.toLowerCase().includes(wanted.toLowerCase()))
-    .sort((a, b) => rank(a.name) - rank(b.name));
-  const best = ranked[0];
-  const names = available.map((entry) => `'${entry.name}'`).join(', ');
-  if (!best) {
-    throw new NoDeviceError(
-      `device: adapter: expected a name containing '${wanted}', got ${names}; choose one of these with --adapter or DAYBREAK_ADAPTER`,
-    );
-  }
-  return { ...best, reason: wanted ? `its name contains '${wanted}'` : reasonFor(best, available.length) };
+/** Whether an adapter's name is that of one that runs on the CPU. */
+export function isSoftware({ name }: AdapterEntry): boolean {
+  return SOFTWARE.some((pattern) => pattern.test(name));
 }
 
-function reasonFor(entry: AdapterEntry, count: number): string {
-  const kind = rank(entry.name) === 0 ? 'a GPU comes first' : 'no GPU found, software adapter';
-  return count === 1 ? `${kind}, the only adapter` : `${kind}, best of ${count} adapters`;
+/**
+ * Chooses an adapter: of those whose name contains `wanted` (any case) a discrete GPU before an integrated one before
+ * lavapipe before SwiftShader; where `wanted` ends in #N, the Nth of them as they are listed.
+ * Throws NoDeviceError that lists what there is, or says what to install where there is nothing.
+ */
+export function chooseAdapter(
+  available: readonly AdapterEntry[],
+  wanted = '',
+  preferences: Preferences = {},
+): AdapterChoice {
+  if (available.length === 0)
+    throw new NoDeviceError(`device: expected a GPU or software adapter, got none; ${INSTALL}`);
+  const [, name = '', position] = /^(.*?)(?:#(\d+))?$/.exec(wanted)!;
+  const matching = available.filter((entry) => entry.name.toLowerCase().includes(name.toLowerCase()));
+  const byRank = matching
+    .filter((entry) => opensFirst(available, entry) === entry)
+    .sort((a, b) => rank(a, preferences) - rank(b, preferences));
+  const chosen = position ? matching[Number(position) - 1] : byRank[0];
+  if (!chosen) {
+    const expected = position ? `at least ${position} names` : 'a name';
+    throw new NoDeviceError(
+      `device: adapter: expected ${expected} containing '${name}', got ${list(available)}; ${CHOOSE}`,
+    );
+  }
+  if (opensFirst(available, chosen) !== chosen) throw cannotOpen(available, chosen);
+  const others = available.filter((entry) => entry !== chosen);
+  const reason = wanted ? `asked for as '${wanted}'` : REASONS[Number(isSoftware(chosen))]!;
+  return { ...chosen, reason: others.length > 0 ? `${reason}; not taken: ${list(others)}` : `${reason}; no other` };
 }
+
+/** 0 to 2 for GPUs, 3 for lavapipe, 4 and above for slower software adapters. */
+function rank(entry: AdapterEntry, { fast, frugal }: Preferences): number {
+  const software = SOFTWARE.findIndex((pattern) => pattern.test(entry.name));
+  if (software >= 0) return 3 + software;
+  const device = entry.name.toLowerCase().replace(/[^a-z0-9]+/g, '-');
+  if (device === fast) return 0;
+  return device === frugal ? 2 : 1;
+}
+
+/** The adapter that Dawn opens when asked for another by its name: the first that contains it. */
+function opensFirst(available: readonly AdapterEntry[], { backend, name }: AdapterEntry): AdapterEntry {
+  return available.find((entry) => entry.backend === backend && entry.name.includes(name))!;
+}
+
+function cannotOpen(available: readonly AdapterEntry[], { name }: AdapterEntry): NoDeviceError {
+  return new NoDeviceError(
+    `device: adapter: expected a name that no adapter before it contains, as Dawn opens the first that does, got the second '${name}' of ${list(available)}; ${REORDER}`,
+  );
+}
+
+function list(entries: readonly AdapterEntry[]): string {
+  return entries.map(({ name }) => `'${name}'`).join(', ');
+}
+
+const REASONS = ['a GPU comes first, a discrete one before an integrated one', 'no GPU found, software adapter'];
+
+const CHOOSE = "choose one with --adapter or DAYBREAK_ADAPTER: a part of its name, 'NAME#2' for the second of several";
+
+const REORDER =
+  'let the driver list it first, or alone: with DRI_PRIME=pci-... (lspci -D) where Mesa selects devices, or in a container that has only this one';
 
 const INSTALL =
   process.platform === 'linux'
     ? 'install the Vulkan driver of your GPU (NVIDIA: the proprietary driver; AMD, Intel: mesa-vulkan-drivers) and libvulkan1; ' +
       'for software rendering mesa-vulkan-drivers 24 or newer brings lavapipe'
     : 'update the graphics driver of this machine';
+
+/** The matrix units that an adapter lists; none where it has no list. */
+export function matrixUnits(info: Partial<GPUAdapterInfo>): MatrixUnit[] {
+  const { subgroupMatrixConfigs = [], subgroupMinSize = 0, subgroupMaxSize = 0 } = info as MatrixInfo;
+  return subgroupMatrixConfigs.map(({ componentType, resultComponentType, M, N, K }) => ({
+    component: componentType,
+    result: resultComponentType,
+    ...{ M, N, K },
+    lanes: [subgroupMinSize, subgroupMaxSize],
+  }));
+}
+
+/** What Dawn adds to an adapter's information. */
+type MatrixInfo = Partial<GPUAdapterInfo> & {
+  subgroupMatrixConfigs?: readonly {
+    componentType: string;
+    resultComponentType: string;
+    M: number;
+    N: number;
+    K: number;
+  }[];
+};

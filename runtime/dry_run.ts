@@ -1,9 +1,12 @@
-import { Device } from './device.ts';
+import { type BufferKind, CountingDevice } from './counting_device.ts';
+import type { Device, DeviceTensor } from './device.ts';
 import type { DType } from './dtype.ts';
+import { DaybreakError } from './errors.ts';
 import { type Kernel, loadKernel } from './kernel.ts';
-import type { Pipeline } from './pipeline.ts';
+import type { Params, Pipeline } from './pipeline.ts';
+import type { Recorder } from './recorder.ts';
 import type { Shape } from './shape.ts';
-import type { Storage, Tensor } from './tensor.ts';
+import { checkHost, type HostTensor } from './tensor.ts';
 
 /** A buffer that is not freed yet; of a tensor also its dtype. */
 export interface BufferInUse {
@@ -16,68 +19,75 @@ export interface BufferInUse {
  * A device with the name, limits and features of a real one that takes no memory and computes nothing: what runs on it
  * records the same graphs and asks for the same buffers, so that `memory` says what it would take there.
  */
-export class DryRunDevice extends Device {
-  override readonly dryRun = true;
-  #buffers: ReadonlySet<GPUBuffer>;
+export class DryRunDevice extends CountingDevice implements Device {
+  readonly dryRun = true;
+  readonly available = undefined;
+  timeline: Recorder | undefined;
   #dtypes = new WeakMap<GPUBuffer, DType>();
 
-  constructor(device: Device) {
-    const buffers = new Set<GPUBuffer>();
-    const { name, reason, driver: description, onCpu: isFallbackAdapter, maxBlockBytes } = device;
-    const adapter = { info: { description, isFallbackAdapter } } as GPUAdapter;
-    super(idleGpu(device.gpu, buffers), adapter, { backend: 'dry run', name, reason }, { maxBlockBytes });
-    this.#buffers = buffers;
+  /** There is none: throws a DaybreakError. */
+  get gpu(): GPUDevice {
+    throw noResult();
   }
 
-  /** The buffers that are not freed yet, the oldest first. */
   inUse(): BufferInUse[] {
-    return [...this.#buffers].map((buffer) => ({
+    return [...this.buffers].map((buffer) => ({
       label: buffer.label,
       bytes: buffer.size,
       dtype: this.#dtypes.get(buffer),
     }));
   }
 
-  /** Lets everything pass: no memory is taken. */
-  override assertRoom(): void {}
-
-  override tensor(name: string, shape: Shape, dtype: DType): Tensor & { storage: Storage } {
+  override tensor(name: string, shape: Shape, dtype: DType): DeviceTensor {
     const tensor = super.tensor(name, shape, dtype);
     this.#dtypes.set(tensor.storage.buffer, dtype);
     return tensor;
   }
 
-  override async pipeline(kernel: Kernel): Promise<Pipeline> {
-    const { reflection } = loadKernel(kernel);
-    return { gpu: {} as GPUComputePipeline, tensors: {} as GPUBindGroupLayout, reflection };
+  upload(host: HostTensor, name: string): DeviceTensor {
+    checkHost(host, `upload: ${name}`);
+    return this.tensor(name, host.shape, host.dtype);
+  }
+
+  async pipeline(kernel: Kernel): Promise<Pipeline> {
+    return { reflection: loadKernel(kernel).reflection, bind: () => () => {} };
+  }
+
+  params(bytes: Uint8Array): Params {
+    return { buffer: this.uniformBuffer(bytes), show: () => {} };
+  }
+
+  async download(): Promise<never> {
+    throw noResult();
+  }
+  async read(): Promise<never> {
+    throw noResult();
+  }
+  async map(): Promise<never> {
+    throw noResult();
+  }
+
+  guard<T>(_what: string, body: () => T): T {
+    return body();
+  }
+
+  assertAlive(): void {}
+  /** Lets everything pass: no memory is taken. */
+  assertRoom(): void {}
+  reclaim(): void {}
+  write(): void {}
+  run(): void {}
+  submit(): void {}
+  async roomForBindGroups(): Promise<void> {}
+  async idle(): Promise<void> {}
+  dispose(): void {}
+
+  /** A handle that says its size and label: all that is asked of it. */
+  protected create(size: number, _kind: BufferKind, label: string): GPUBuffer {
+    return { size, label, destroy: () => {} } as GPUBuffer;
   }
 }
 
-/** As much of a GPUDevice as Device calls, without effect but for the set of its buffers. */
-function idleGpu({ limits, features }: GPUDevice, buffers: Set<GPUBuffer>): GPUDevice {
-  const nothing = () => {};
-  const object = () => ({});
-  const done = async () => {};
-  const pass = { setPipeline: nothing, setBindGroup: nothing, dispatchWorkgroups: nothing, end: nothing };
-  const encoder = { beginComputePass: () => pass, copyBufferToBuffer: nothing, finish: object };
-  const createBuffer = ({ size, label }: GPUBufferDescriptor) => {
-    const getMappedRange = () => new ArrayBuffer(size);
-    const destroy = () => buffers.delete(buffer);
-    const buffer = { size, label, destroy, mapAsync: done, getMappedRange, unmap: nothing } as unknown as GPUBuffer;
-    buffers.add(buffer);
-    return buffer;
-  };
-  const gpu = {
-    limits,
-    features,
-    lost: new Promise(nothing),
-    queue: { writeBuffer: nothing, submit: nothing, onSubmittedWorkDone: done },
-    addEventListener: nothing,
-    createBuffer,
-    createBindGroupLayout: object,
-    createBindGroup: object,
-    createCommandEncoder: () => encoder,
-    destroy: nothing,
-  };
-  return gpu as unknown as GPUDevice;
+function noResult(): DaybreakError {
+  return new DaybreakError('dry run: expected a device that computes, got one that only counts memory; use a real one');
 }

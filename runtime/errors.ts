@@ -24,5 +24,7 @@ export class CheckpointError extends DaybreakError {}
 export class ImageError extends DaybreakError {}
 /** A prompt cannot be turned into tokens, or does not fit. */
 export class PromptError extends DaybreakError {}
+/** A result is infinite or no number: a value passed what its type holds, or a weight is damaged. */
+export class NotFiniteError extends DaybreakError {}
 /** A command line argument is unknown, missing or out of range. */
 export class UsageError extends DaybreakError {}

@@ -2,9 +2,9 @@ import type { Device } from './device.ts';
 import type { DType } from './dtype.ts';
 import { CapabilityError, DaybreakError, WgslError } from './errors.ts';
 import { chooseVariant, type ForcedVariants, type Grid, type Kernel, loadKernel } from './kernel.ts';
-import { type Shape, showShape } from './shape.ts';
-import type { Storage, Tensor } from './tensor.ts';
-import { type Binding, type Constants, resolveScalar } from './wgsl.ts';
+import { elements, type Shape, showShape } from './shape.ts';
+import { checkTensor, rootOf, type Storage, type Tensor } from './tensor.ts';
+import { type Binding, type Constants, type Param, resolveScalar } from './wgsl.ts';
 
 /** Arithmetic operations and bytes moved to and from memory at least, as the op declares them. */
 export interface Cost {
@@ -69,6 +69,7 @@ export class Graph {
   /** A tensor whose contents are given anew to every run. */
   input(name: string, shape: Shape, dtype: DType): Tensor {
     if (this.inputs.has(name)) throw new DaybreakError(`input: ${name}: expected a new name, got one that is taken`);
+    checkTensor({ shape, dtype }, `input: ${name}`);
     const tensor = { name, shape, dtype };
     this.inputs.set(name, tensor);
     this.#defined.add(tensor);
@@ -77,20 +78,20 @@ export class Graph {
 
   /** A temporary: defined by the first dispatch that writes it, its memory reused after the last that reads it. */
   temp(name: string, shape: Shape, dtype: DType): Tensor {
-    return { name: this.#path(name), shape, dtype };
+    const path = this.#path(name);
+    checkTensor({ shape, dtype }, `temp: ${path}`);
+    return { name: path, shape, dtype };
   }
 
   /** The same elements under another shape; both names are one tensor to the planner. */
   reshape(tensor: Tensor, shape: Shape): Tensor {
-    const count = (s: Shape) => s.reduce((a, b) => a * b, 1);
-    if (count(shape) !== count(tensor.shape)) {
+    checkTensor({ shape, dtype: tensor.dtype }, `reshape: ${tensor.name}`);
+    if (elements(shape) !== elements(tensor.shape)) {
       throw new DaybreakError(
-        `reshape: ${tensor.name}: expected ${count(tensor.shape)} elements, got ${showShape(shape)}`,
+        `reshape: ${tensor.name}: expected ${elements(tensor.shape)} elements, got ${showShape(shape)}`,
       );
     }
-    const view = { ...tensor, shape };
-    views.set(view, rootOf(tensor));
-    return view;
+    return { ...tensor, shape, viewOf: rootOf(tensor) };
   }
 
   /**
@@ -103,6 +104,7 @@ export class Graph {
     if (storage && known && known !== storage) {
       throw new DaybreakError(`output: ${name}: expected a tensor without memory, got ${tensor.name} with some`);
     }
+    if (storage) this.device.assertUsable(storage, `output: ${name}`);
     this.#expectDefined(tensor, `output: ${name}`);
     if (this.outputs.has(name)) throw new DaybreakError(`output: ${name}: expected a new name, got one that is taken`);
     this.outputs.set(name, { tensor, storage });
@@ -111,7 +113,8 @@ export class Graph {
   /** Keeps a copy of a tensor as it is at this point, where the graph's options want one of this name. */
   tap(name: string, tensor: Tensor): Tensor {
     if (!this.#options.taps?.(name)) return tensor;
-    const target = { ...tensor, name: `tap ${name}`, storage: undefined };
+    const { shape, dtype } = tensor;
+    const target = { name: `tap ${name}`, shape, dtype };
     this.taps.set(name, target);
     this.steps.push({ kind: 'tap', scope: this.#path(''), source: tensor, target });
     return tensor;
@@ -136,10 +139,15 @@ export class Graph {
     return chooseVariant(this.device, op, candidates, this.#options.variants?.[op]);
   }
 
-  /** Appends a kernel call after checking every name and dtype against the .wgsl file; throws WgslError. */
+  /**
+   * Appends a kernel call after checking names, dtypes and values against the .wgsl file and the device; throws
+   * WgslError, CapabilityError or DaybreakError.
+   */
   dispatch(call: Dispatch): void {
     const constants = call.constants ?? {};
     check(call, constants);
+    this.#checkGrid(call);
+    refuseAliases(call, call.kernel.name, (tensor) => tensor.storage?.buffer ?? rootOf(tensor));
     if (Object.values(constants).includes('f16') && !this.device.features.has('shader-f16')) {
       throw new CapabilityError(
         `${call.kernel.name}: f16: expected an adapter with shader-f16, got '${this.device.name}'; use f32`,
@@ -148,11 +156,26 @@ export class Graph {
     for (const [name, tensor] of Object.entries(call.read)) {
       if (tensor) this.#expectDefined(tensor, `${call.kernel.name}: ${name}`);
     }
-    for (const tensor of Object.values(call.write)) this.#defined.add(rootOf(tensor));
+    for (const [name, tensor] of Object.entries(call.write)) {
+      if (tensor.storage) this.device.assertUsable(tensor.storage, `${call.kernel.name}: ${name}`);
+      this.#defined.add(rootOf(tensor));
+    }
     this.steps.push({ ...call, kind: 'dispatch', scope: this.#scopes.join('.'), constants });
   }
 
+  /** Throws unless the grid is made of integers that the device allows; no work is none only where a tensor is empty. */
+  #checkGrid({ kernel, workgroups, read, write }: Dispatch): void {
+    const most = this.device.limits.maxComputeWorkgroupsPerDimension;
+    const empty = [...Object.values(read), ...Object.values(write)].some((t) => t && elements(t.shape) === 0);
+    const fine = (n = 1) => Number.isInteger(n) && n >= (empty ? 0 : 1) && n <= most;
+    if (workgroups.every(fine)) return;
+    throw new CapabilityError(
+      `${kernel.name}: workgroups: expected integers from 1 to ${most}, got ${workgroups.join(' x ')}; fold large ones with linearGrid`,
+    );
+  }
+
   #expectDefined(tensor: Tensor, what: string): void {
+    if (tensor.storage) this.device.assertUsable(tensor.storage, what);
     if (tensor.storage || this.#defined.has(rootOf(tensor))) return;
     throw new DaybreakError(
       `${what}: expected a tensor that this graph has written or takes as input, got ${tensor.name}`,
@@ -164,12 +187,16 @@ export class Graph {
   }
 }
 
-/** Views made by reshape, by the tensor they show. */
-const views = new WeakMap<Tensor, Tensor>();
-
-/** The tensor that owns the memory a tensor shows. */
-export function rootOf(tensor: Tensor): Tensor {
-  return views.get(tensor) ?? tensor;
+/** Throws a DaybreakError where a dispatch reads and writes one memory, by what `memoryOf` says a tensor lies in. */
+export function refuseAliases({ read, write }: Dispatch, what: string, memoryOf: (tensor: Tensor) => unknown): void {
+  const written = new Map(Object.entries(write).map(([name, tensor]) => [memoryOf(tensor), name]));
+  for (const [name, tensor] of Object.entries(read)) {
+    const other = tensor && written.get(memoryOf(tensor));
+    if (!other) continue;
+    throw new DaybreakError(
+      `${what}: ${name}: expected memory that this call does not write, got that of ${other} ('${tensor.name}'); write to another tensor`,
+    );
+  }
 }
 
 const SCALARS: Record<string, readonly DType[]> = {
@@ -177,6 +204,12 @@ const SCALARS: Record<string, readonly DType[]> = {
   f16: ['f16'],
   i32: ['i32', 'u32'],
   u32: ['u32', 'i32', 'bf16', 'f16', 'f32', 'i8'],
+};
+
+const RANGES: Record<Param['type'], { text: string; holds(value: number): boolean }> = {
+  u32: { text: 'an integer from 0 to 2^32 - 1 (u32)', holds: (value) => value === value >>> 0 },
+  i32: { text: 'an integer from -2^31 to 2^31 - 1 (i32)', holds: (value) => value === (value | 0) },
+  f32: { text: 'a finite number (f32)', holds: (value) => Number.isFinite(Math.fround(value)) },
 };
 
 function check(call: Dispatch, constants: Constants): void {
@@ -193,6 +226,10 @@ function check(call: Dispatch, constants: Constants): void {
   sameNames('read tensors', bound('read'), call.read, fail);
   sameNames('written tensors', bound('read_write'), call.write, fail);
   sameNames('parameters', params, call.params ?? {}, fail);
+  for (const { name, type } of params) {
+    const value = call.params![name]!;
+    if (!RANGES[type].holds(value)) throw fail(`parameter ${name}`, RANGES[type].text, String(value));
+  }
   for (const binding of reflection.bindings) {
     const tensor = call.read[binding.name] ?? call.write[binding.name];
     const scalar = resolveScalar(binding, reflection, constants);

@@ -1,13 +1,25 @@
 export { type AdapterChoice, type AdapterEntry, chooseAdapter } from './adapter.ts';
-export { Device, type DeviceOptions, type Feature, listAdapters, openDevice } from './device.ts';
+export type { Device, DeviceInfo, DeviceTensor } from './device.ts';
 export { type BufferInUse, DryRunDevice } from './dry_run.ts';
 export * from './dtype.ts';
 export * from './errors.ts';
 export { type Cost, type Dispatch, Graph, type GraphOptions } from './graph.ts';
-export { type ForcedVariants, type Grid, type Kernel, linearGrid, loadKernel } from './kernel.ts';
+export {
+  canRun,
+  type Feature,
+  type ForcedVariants,
+  type Grid,
+  type Kernel,
+  linearGrid,
+  loadKernel,
+  type MatrixUnit,
+  needsOf,
+} from './kernel.ts';
 export { Owned } from './memory.ts';
 export { type MemoryReport, Plan, type PlanOptions } from './plan.ts';
+export type { HostSpan, ProfileRow } from './recorder.ts';
 export * from './shape.ts';
 export * from './tensor.ts';
-export { gpuClock, type HostSpan, type ProfileRow, type Recording, Timeline } from './timeline.ts';
+export { gpuClock, type Recording, Timeline } from './timeline.ts';
+export { type DeviceOptions, listAdapters, openDevice } from './webgpu_device.ts';
 export { type Constants, reflect, specialise } from './wgsl.ts';

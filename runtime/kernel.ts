@@ -1,8 +1,26 @@
 import { readFileSync } from 'node:fs';
-import type { Device, Feature } from './device.ts';
 import { CapabilityError, WgslError } from './errors.ts';
 import { ceilDiv } from './shape.ts';
 import { type Reflection, reflect } from './wgsl.ts';
+
+/** A device feature that a kernel may need. */
+export type Feature =
+  | 'shader-f16'
+  | 'subgroups'
+  | 'subgroup-size-control'
+  | 'chromium-experimental-subgroup-matrix'
+  | 'timestamp-query';
+
+/** Products of matrices that a subgroup of so many lanes computes at once: result [M, N] += component [M, K] component [K, N]. */
+export interface MatrixUnit {
+  readonly component: string;
+  readonly result: string;
+  readonly M: number;
+  readonly N: number;
+  readonly K: number;
+  /** The least and the largest size of a subgroup. */
+  readonly lanes: readonly [number, number];
+}
 
 /** One .wgsl file: a complete module with defaults. */
 export interface Kernel {
@@ -12,6 +30,8 @@ export interface Kernel {
   /** Shared WGSL appended behind the source, so that line numbers of the source stay true. */
   readonly lib?: readonly URL[];
   readonly needs?: readonly Feature[];
+  /** The matrix unit that it is written for. */
+  readonly matrix?: MatrixUnit;
 }
 
 /** Workgroups in x, y, z. */
@@ -38,18 +58,49 @@ export function loadKernel(kernel: Kernel): LoadedKernel {
 /** Variants of an op that were asked for by name, by op. */
 export type ForcedVariants = Readonly<Record<string, string>>;
 
+/** What of a device decides which kernels it can run. */
+interface Capable {
+  readonly features: ReadonlySet<Feature>;
+  readonly matrices: readonly MatrixUnit[] | undefined;
+}
+
+/** Whether a device has all that a kernel needs: features, and a matrix unit of its sizes. */
+export function canRun({ features, matrices }: Capable, kernel: Kernel): boolean {
+  const { needs = [], matrix } = kernel;
+  if (!needs.every((feature) => features.has(feature))) return false;
+  return !matrix || !matrices || matrices.some((unit) => provides(unit, matrix));
+}
+
+function provides(unit: MatrixUnit, wanted: MatrixUnit): boolean {
+  const keys = ['component', 'result', 'M', 'N', 'K'] as const;
+  const [least, most] = unit.lanes;
+  return keys.every((key) => unit[key] === wanted[key]) && least <= wanted.lanes[0] && wanted.lanes[1] <= most;
+}
+
 /**
- * The variant of an op to run on a device: the one forced by name, else the first whose features the device has.
+ * The variant of an op to run on a device: the one forced by name, else the first whose needs the device meets.
  * `candidates` stand best first. Throws CapabilityError where the forced one, or all of them, cannot run.
  */
-export function chooseVariant(device: Device, op: string, candidates: readonly Kernel[], forced?: string): Kernel {
-  const able = candidates.filter((kernel) => (kernel.needs ?? []).every((feature) => device.features.has(feature)));
+export function chooseVariant(
+  device: Capable & { readonly name: string },
+  op: string,
+  candidates: readonly Kernel[],
+  forced?: string,
+): Kernel {
+  const able = candidates.filter((kernel) => canRun(device, kernel));
   const names = candidates.map((kernel) => kernel.name).join(', ');
   const chosen = forced ? candidates.find((kernel) => kernel.name === forced) : able[0];
   if (forced && !chosen) throw new WgslError(`${op}: variant: expected one of ${names}, got '${forced}'`);
   if (chosen && able.includes(chosen)) return chosen;
-  const needed = (chosen ? [chosen] : candidates).map(({ name, needs = [] }) => `${needs.join(', ')} for ${name}`);
+  const needed = (chosen ? [chosen] : candidates).map((kernel) => `${needsOf(kernel).join(', ')} for ${kernel.name}`);
   throw new CapabilityError(`${op}: expected features ${needed.join(' or ')}, got not all of them on '${device.name}'`);
+}
+
+/** What a kernel needs of a device, in words. */
+export function needsOf({ needs = [], matrix }: Kernel): string[] {
+  if (!matrix) return [...needs];
+  const { component, result, M, N, K, lanes } = matrix;
+  return [...needs, `${M}x${N}x${K} matrices of ${component} to ${result} in ${lanes[0]} lanes`];
 }
 
 /** Folds a number of workgroups into two dimensions of at most 65535; kernels undo it: group.x + group.y * groups.x. */

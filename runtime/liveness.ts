@@ -1,5 +1,5 @@
-import { type Graph, rootOf, type Step } from './graph.ts';
-import { type Tensor, tensorBytes } from './tensor.ts';
+import type { Graph, Step } from './graph.ts';
+import { rootOf, type Tensor, tensorBytes } from './tensor.ts';
 
 /** The steps during which a temporary holds a value, both inclusive. */
 export interface Lifetime {

@@ -4,7 +4,7 @@ import { roundUp } from './shape.ts';
 
 /** The parameters of all dispatches in one buffer, each shown by a window of the same size at its own offset. */
 export interface PackedParams {
-  bytes: Uint8Array;
+  bytes: Uint8Array<ArrayBuffer>;
   /** Bytes of the window: the largest `struct Params`. */
   window: number;
   /** Byte offset of each dispatch's window, by position in the list. */

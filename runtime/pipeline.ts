@@ -1,28 +1,51 @@
-import type { Device } from './device.ts';
-import { WgslError } from './errors.ts';
+import { CapabilityError, OutOfMemoryError, WgslError } from './errors.ts';
 import { type Kernel, type LoadedKernel, loadKernel } from './kernel.ts';
 import { type Constants, type Reflection, specialise } from './wgsl.ts';
 
-/** A compiled kernel and the layouts of its bind groups. */
-export interface Pipeline {
-  gpu: GPUComputePipeline;
-  reflection: Reflection;
-  /** Layout of @group(0). */
-  tensors: GPUBindGroupLayout;
+/** Appends one command, or what it needs, to a compute pass. */
+export type Recorded = (pass: GPUComputePassEncoder) => void;
+
+/** Parameters of many dispatches in one buffer. */
+export interface Params {
+  buffer: GPUBuffer;
+  /** Shows a pass the parameters at a byte offset. */
+  show(pass: GPUComputePassEncoder, offset: [number]): void;
 }
+
+/** A compiled kernel. */
+export interface Pipeline {
+  readonly reflection: Reflection;
+  /** Binds buffers to the tensors of @group(0) and returns what sets pipeline and buffers in a pass. */
+  bind(label: string, entries: readonly GPUBindGroupEntry[]): Recorded;
+}
+
+/** Makes a bind group and reports errors under `label`. */
+export type MakeBindGroup = (
+  label: string,
+  layout: GPUBindGroupLayout,
+  entries: readonly GPUBindGroupEntry[],
+) => GPUBindGroup;
 
 const COMPUTE = 4; // GPUShaderStage.COMPUTE
 
 /** Compiles every distinct pair of kernel and constants once per device. */
 export class PipelineCache {
-  #device: Device;
+  #gpu: GPUDevice;
+  #paramsLayout: GPUBindGroupLayout;
+  #makeBindGroup: MakeBindGroup;
   #pipelines = new WeakMap<LoadedKernel, Map<string, Promise<Pipeline>>>();
 
-  constructor(device: Device) {
-    this.#device = device;
+  /** `paramsLayout` is the layout of @group(1) of every kernel. */
+  constructor(gpu: GPUDevice, paramsLayout: GPUBindGroupLayout, makeBindGroup: MakeBindGroup) {
+    this.#gpu = gpu;
+    this.#paramsLayout = paramsLayout;
+    this.#makeBindGroup = makeBindGroup;
   }
 
-  /** Rejects with WgslError where the kernel does not compile with these constants. */
+  /**
+   * Rejects with WgslError where the kernel does not compile with these constants, with CapabilityError where it binds
+   * more than the adapter allows, and with OutOfMemoryError; a later call tries anew.
+   */
   async get(kernel: Kernel, constants: Constants): Promise<Pipeline> {
     const loaded = loadKernel(kernel);
     const compiled = this.#pipelines.get(loaded) ?? new Map<string, Promise<Pipeline>>();
@@ -33,37 +56,72 @@ export class PipelineCache {
     const code = specialise(loaded.text, `${kernel.name}.wgsl`, loaded.reflection, constants);
     const pipeline = this.#compile(kernel, code, loaded.reflection);
     compiled.set(key, pipeline);
+    pipeline.catch(() => compiled.delete(key));
     return pipeline;
   }
 
   async #compile(kernel: Kernel, code: string, reflection: Reflection): Promise<Pipeline> {
-    const { gpu } = this.#device;
-    const tensors = gpu.createBindGroupLayout({
-      entries: reflection.bindings.map(({ index, access }) => ({
-        binding: index,
-        visibility: COMPUTE,
-        buffer: { type: access === 'read' ? 'read-only-storage' : 'storage' },
-      })),
-    });
-    const layout = gpu.createPipelineLayout({ bindGroupLayouts: [tensors, this.#device.paramsLayout] });
-    gpu.pushErrorScope('validation');
-    const module = gpu.createShaderModule({ code, label: kernel.name });
-    const moduleError = await gpu.popErrorScope();
-    if (moduleError) throw new WgslError(await describe(kernel, module));
-    try {
-      const pipeline = await gpu.createComputePipelineAsync({ layout, compute: { module }, label: kernel.name });
-      return { gpu: pipeline, reflection, tensors };
-    } catch (error) {
-      throw new WgslError(`${kernel.name}.wgsl: expected a pipeline, got: ${(error as Error).message}`);
+    const file = `${kernel.name}.wgsl`;
+    const [{ tensors, layout }, layoutError] = this.#scoped(() => this.#layouts(reflection));
+    const [module, moduleError] = this.#scoped(() => this.#gpu.createShaderModule({ code, label: kernel.name }));
+    const [layoutFault, moduleFault] = await Promise.all([layoutError, moduleError]);
+    if (layoutFault) {
+      const most = this.#gpu.limits.maxStorageBuffersPerShaderStage;
+      const got = `${reflection.bindings.length}: ${layoutFault.message}`;
+      throw new CapabilityError(`${file}: bindings: expected at most ${most} that the adapter takes, got ${got}`);
     }
+    if (moduleFault) throw new WgslError(await describe(file, module));
+    try {
+      const compute = { module };
+      const pipeline = await this.#gpu.createComputePipelineAsync({ layout, compute, label: kernel.name });
+      return { reflection, bind: (label, entries) => this.#bind(pipeline, tensors, label, entries) };
+    } catch (error) {
+      throw pipelineError(file, error as Error);
+    }
+  }
+
+  #layouts({ bindings }: Reflection) {
+    const entries = bindings.map(({ index, access }) => ({
+      binding: index,
+      visibility: COMPUTE,
+      buffer: { type: access === 'read' ? ('read-only-storage' as const) : ('storage' as const) },
+    }));
+    const tensors = this.#gpu.createBindGroupLayout({ entries });
+    return { tensors, layout: this.#gpu.createPipelineLayout({ bindGroupLayouts: [tensors, this.#paramsLayout] }) };
+  }
+
+  #bind(
+    pipeline: GPUComputePipeline,
+    layout: GPUBindGroupLayout,
+    label: string,
+    entries: readonly GPUBindGroupEntry[],
+  ): Recorded {
+    const group = this.#makeBindGroup(label, layout, entries);
+    return (pass) => {
+      pass.setPipeline(pipeline);
+      pass.setBindGroup(0, group);
+    };
+  }
+
+  /** The result of `body`, and the validation error that it met. */
+  #scoped<T>(body: () => T): [T, Promise<GPUError | null>] {
+    this.#gpu.pushErrorScope('validation');
+    return [body(), this.#gpu.popErrorScope()];
   }
 }
 
 /** The compiler's errors as `<kernel>.wgsl:line:column: message`, one a line. */
-async function describe(kernel: Kernel, module: GPUShaderModule): Promise<string> {
+async function describe(file: string, module: GPUShaderModule): Promise<string> {
   const { messages } = await module.getCompilationInfo();
   return messages
     .filter(({ type }) => type === 'error')
-    .map(({ lineNum, linePos, message }) => `${kernel.name}.wgsl:${lineNum}:${linePos}: ${message}`)
+    .map(({ lineNum, linePos, message }) => `${file}:${lineNum}:${linePos}: ${message}`)
     .join('\n');
+}
+
+/** Whether memory ran out, or the kernel is at fault. */
+function pipelineError(file: string, { message }: Error): Error {
+  const outOfMemory = /out[ _]?of[ _]?(\w+[ _])?memory/i.test(message);
+  if (!outOfMemory) return new WgslError(`${file}: expected a pipeline, got: ${message}`);
+  return new OutOfMemoryError(`${file}: expected memory for a pipeline, got: ${message}; free some and try again`);
 }

@@ -1,14 +1,14 @@
 import type { Device } from './device.ts';
 import { DaybreakError } from './errors.ts';
-import { type DispatchStep, type Graph, rootOf, type TapStep } from './graph.ts';
-import { assignSlots, lifetimes } from './liveness.ts';
+import { type DispatchStep, type Graph, refuseAliases, type TapStep } from './graph.ts';
+import { assignSlots, lifetimes, touched } from './liveness.ts';
 import { Owned } from './memory.ts';
 import { packParams } from './params.ts';
-import type { Pipeline } from './pipeline.ts';
-import type { Stopwatch } from './profiler.ts';
+import type { Params, Pipeline, Recorded } from './pipeline.ts';
+import type { PassTimes, ProfileRow } from './recorder.ts';
 import { roundUp, sameShape, showShape } from './shape.ts';
-import { checkHost, type HostTensor, type Storage, type Tensor, tensorBytes } from './tensor.ts';
-import { type ProfileRow, Timeline } from './timeline.ts';
+import { checkHost, type HostTensor, rootOf, type Storage, type Tensor, tensorBytes } from './tensor.ts';
+import { Timeline } from './timeline.ts';
 
 /** Bytes that a plan holds beside weights: temporaries as allocated, and what they would take without reuse. */
 export interface MemoryReport {
@@ -26,10 +26,10 @@ export interface PlanOptions {
 
 interface Ready {
   step: DispatchStep;
-  pipeline: Pipeline;
-  tensors: GPUBindGroup;
+  /** Sets the pipeline and its tensors. */
+  bound: Recorded;
   /** The plan's parameters, and where in them this step's stand. */
-  params: GPUBindGroup;
+  params: Params;
   offset: [number];
 }
 
@@ -42,15 +42,19 @@ export class Plan {
   #inputs: ReadonlyMap<string, Tensor>;
   #ready: (Ready | TapStep)[];
   #storages: Map<Tensor, Storage>;
+  /** Memory that the steps use and others may free. */
+  #borrowed: Storage[];
   #owned: Owned;
   #guarded: ReadonlySet<Storage>;
   #guardBytes: number;
+  #disposed = false;
 
   private constructor(graph: Graph, memory: Memory, ready: (Ready | TapStep)[], owned: Owned) {
     this.#device = graph.device;
     this.#inputs = graph.inputs;
     this.#ready = ready;
     this.#storages = memory.storages;
+    this.#borrowed = borrowed(graph);
     this.#owned = owned;
     this.#guarded = memory.guarded;
     this.#guardBytes = memory.guardBytes;
@@ -72,15 +76,16 @@ export class Plan {
     const { device, steps } = graph;
     const dispatches = steps.filter((step) => step.kind === 'dispatch');
     const pipelines = await Promise.all(dispatches.map((step) => device.pipeline(step.kernel, step.constants)));
+    await device.roomForBindGroups(dispatches.length + 1);
     const memory = allocate(graph, options.guardBytes ?? 0, owned);
     const packed = packParams(dispatches, device.limits.minUniformBufferOffsetAlignment);
-    const uniform = owned.keep(device.uniform(packed.bytes, 'params'));
-    const params = device.paramsGroup(uniform, packed.window);
+    const params = device.params(packed.bytes, packed.window);
+    owned.keep(params.buffer);
     let next = 0;
     const ready = steps.map((step): Ready | TapStep => {
       if (step.kind === 'tap') return step;
       const [pipeline, offset] = [pipelines[next]!, packed.offsets[next++]!];
-      return { step, pipeline, tensors: bind(device, step, pipeline, memory), params, offset: [offset] };
+      return { step, bound: bind(device, step, pipeline, memory), params, offset: [offset] };
     });
     return new Plan(graph, memory, ready, owned);
   }
@@ -88,14 +93,13 @@ export class Plan {
   /** Writes the inputs, runs every step and returns the outputs, which stay on the device until the next run. */
   run(inputs: Record<string, HostTensor> = {}): Readonly<Record<string, Tensor>> {
     this.setInputs(inputs);
-    const encoder = this.#device.gpu.createCommandEncoder();
-    this.encode(encoder);
-    this.#device.submit(encoder, 'run');
+    this.#device.run('run', (encoder) => this.encode(encoder));
     return this.outputs;
   }
 
   /** Writes the contents of all inputs; each must be given with its shape and dtype. */
   setInputs(inputs: Record<string, HostTensor>): void {
+    this.#assertInUse('run');
     for (const [name, tensor] of this.#inputs) {
       const host = inputs[name];
       if (!host || !sameShape(host.shape, tensor.shape) || host.dtype !== tensor.dtype) {
@@ -109,8 +113,9 @@ export class Plan {
 
   /** Appends all steps to a command encoder. */
   encode(encoder: GPUCommandEncoder): void {
+    this.#assertInUse('encode');
     const { timeline } = this.#device;
-    if (timeline) timeline.encode(encoder, this.#named(), (stopwatch) => this.#encode(encoder, stopwatch));
+    if (timeline) timeline.encode(encoder, this.#named(), (times) => this.#encode(encoder, times));
     else this.#encode(encoder);
   }
 
@@ -135,6 +140,7 @@ export class Plan {
 
   /** Names of the plan's tensors behind which a kernel has written; needs PlanOptions.guardBytes. */
   async damage(): Promise<string[]> {
+    this.#assertInUse('damage');
     const damaged: string[] = [];
     for (const [tensor, storage] of this.#storages) {
       if (!this.#guarded.has(storage)) continue;
@@ -147,7 +153,16 @@ export class Plan {
 
   /** Gives the plan's buffers back; outputs are gone with it. */
   dispose(): void {
+    this.#disposed = true;
+    this.#ready = [];
     this.#owned.free();
+  }
+
+  /** Throws a DaybreakError once the plan is disposed, or memory that it was given is freed. */
+  #assertInUse(op: string): void {
+    if (this.#disposed)
+      throw new DaybreakError(`${op}: plan: expected one that is in use, got one that was disposed; create it again`);
+    for (const storage of this.#borrowed) this.#device.assertUsable(storage, op);
   }
 
   #named() {
@@ -155,15 +170,15 @@ export class Plan {
     return steps.map(({ scope, kernel, cost }) => ({ scope, kernel: kernel.name, ...cost }));
   }
 
-  /** All dispatches in one compute pass unless taps interrupt it, or with a stopwatch each in a pass of its own. */
-  #encode(encoder: GPUCommandEncoder, stopwatch?: Stopwatch): void {
+  /** All dispatches in one compute pass unless taps interrupt it, or each in a pass of its own where they are timed. */
+  #encode(encoder: GPUCommandEncoder, times?: PassTimes): void {
     let pass: GPUComputePassEncoder | undefined;
     let index = 0;
     for (const item of this.#ready) {
       if ('step' in item) {
-        pass ??= encoder.beginComputePass(stopwatch && { timestampWrites: stopwatch.writes(index++) });
+        pass ??= encoder.beginComputePass(times && { timestampWrites: times.writes(index++) });
         record(pass, item);
-        if (!stopwatch) continue;
+        if (!times) continue;
       }
       pass?.end();
       pass = undefined;
@@ -173,7 +188,7 @@ export class Plan {
   }
 
   #copyTap(encoder: GPUCommandEncoder, { source, target }: TapStep): void {
-    const from = source.storage ?? this.#storages.get(rootOf(source))!;
+    const from = storageOf(source, this.#storages)!;
     const to = this.#storages.get(target)!;
     const bytes = roundUp(tensorBytes(source), 4);
     encoder.copyBufferToBuffer(from.buffer, from.offset, to.buffer, to.offset, bytes);
@@ -218,6 +233,12 @@ function allocate(graph: Graph, guardBytes: number, owned: Owned): Memory {
   return { storages, guarded, report, guardBytes };
 }
 
+function borrowed({ steps, outputs }: Graph): Storage[] {
+  const tensors = [...steps.flatMap(touched), ...[...outputs.values()].map(({ tensor }) => tensor)];
+  const given = [...tensors, ...outputs.values()].flatMap(({ storage }) => storage ?? []);
+  return [...new Map(given.map((storage) => [storage.buffer, storage])).values()];
+}
+
 /** A slot of its own: with guards, nothing may write where another tensor's guard is checked. */
 function alone({ tensor }: { tensor: Tensor }) {
   return { bytes: tensorBytes(tensor), tensors: [tensor] };
@@ -225,25 +246,31 @@ function alone({ tensor }: { tensor: Tensor }) {
 
 function bindAll(tensors: [string, Tensor][], storages: Map<Tensor, Storage>): Record<string, Tensor> {
   return Object.fromEntries(
-    tensors.map(([name, tensor]) => [name, { ...tensor, storage: tensor.storage ?? storages.get(rootOf(tensor))! }]),
+    tensors.map(([name, tensor]) => [name, { ...tensor, viewOf: undefined, storage: storageOf(tensor, storages)! }]),
   );
 }
 
-function bind(device: Device, step: DispatchStep, pipeline: Pipeline, memory: Memory): GPUBindGroup {
+/** Where a tensor's elements lie, once the plan has placed it. */
+function storageOf(tensor: Tensor, storages: Map<Tensor, Storage>): Storage | undefined {
+  return tensor.storage ?? storages.get(rootOf(tensor));
+}
+
+function bind(device: Device, step: DispatchStep, pipeline: Pipeline, memory: Memory): Recorded {
   const label = `${step.scope} ${step.kernel.name}`;
+  refuseAliases(step, label, (tensor) => storageOf(tensor, memory.storages)?.buffer);
   const standIn = Object.values(step.read).find((tensor) => tensor !== null);
   const entries = pipeline.reflection.bindings.map(({ name, index }) => {
     const tensor = step.read[name] ?? step.write[name] ?? standIn!;
     return { binding: index, resource: resource(device, label, tensor, memory) };
   });
-  return device.guard(label, () => device.gpu.createBindGroup({ layout: pipeline.tensors, entries }));
+  return pipeline.bind(label, entries);
 }
 
 function resource(device: Device, label: string, tensor: Tensor, memory: Memory): GPUBufferBinding {
-  const own = memory.storages.get(rootOf(tensor));
-  const storage = tensor.storage ?? own;
+  const storage = storageOf(tensor, memory.storages);
   if (!storage)
     throw new DaybreakError(`${label}: ${tensor.name}: expected a tensor that an earlier step wrote, got none`);
+  device.assertUsable(storage, `${label}: ${tensor.name}`);
   const guard = memory.guarded.has(storage) ? memory.guardBytes : 0;
   const size = roundUp(Math.max(tensorBytes(tensor), 16), 16) + guard;
   if (size > device.limits.maxStorageBufferBindingSize) {
@@ -254,10 +281,9 @@ function resource(device: Device, label: string, tensor: Tensor, memory: Memory)
   return { buffer: storage.buffer, offset: storage.offset, size };
 }
 
-function record(pass: GPUComputePassEncoder, { step, pipeline, tensors, params, offset }: Ready): void {
+function record(pass: GPUComputePassEncoder, { step, bound, params, offset }: Ready): void {
   if (step.workgroups.includes(0)) return;
-  pass.setPipeline(pipeline.gpu);
-  pass.setBindGroup(0, tensors);
-  pass.setBindGroup(1, params, offset);
+  bound(pass);
+  params.show(pass, offset);
   pass.dispatchWorkgroups(...(step.workgroups as [number, number?, number?]));
 }

@@ -1,12 +1,7 @@
 import type { Device } from './device.ts';
 import { CapabilityError } from './errors.ts';
+import type { Lap, PassTimes } from './recorder.ts';
 import { ceilDiv } from './shape.ts';
-
-/** When something began and how long it took, in microseconds of one clock. */
-export interface Lap {
-  start: number;
-  micros: number;
-}
 
 const PAIRS_PER_SET = 2048;
 
@@ -17,7 +12,7 @@ export function requireTimestamps(device: Device): void {
 }
 
 /** GPU timestamps around `count` compute passes; throws CapabilityError where the adapter has no timestamps. */
-export class Stopwatch {
+export class Stopwatch implements PassTimes {
   #device: Device;
   #count: number;
   #sets: GPUQuerySet[];

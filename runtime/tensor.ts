@@ -1,6 +1,6 @@
 import { BYTES, type DType, type HostArray, hostArray } from './dtype.ts';
 import { ShapeError } from './errors.ts';
-import { elements, type Shape, showShape } from './shape.ts';
+import { elements, expect, type Shape, showShape } from './shape.ts';
 
 /** A range of bytes of a device buffer. */
 export interface Storage {
@@ -15,6 +15,8 @@ export interface Tensor {
   readonly shape: Shape;
   readonly dtype: DType;
   readonly storage?: Storage;
+  /** The tensor whose elements these are, under another shape. */
+  readonly viewOf?: Tensor;
 }
 
 /** A contiguous array on the host. */
@@ -56,8 +58,21 @@ export function tensorBytes(t: { shape: Shape; dtype: DType }): number {
   return elements(t.shape) * BYTES[t.dtype];
 }
 
+/** The tensor that owns the memory a tensor shows. */
+export function rootOf(tensor: Tensor): Tensor {
+  return tensor.viewOf ?? tensor;
+}
+
+/** Throws ShapeError unless shape and dtype are such as a tensor can have. */
+export function checkTensor({ shape, dtype }: { shape: Shape; dtype: DType }, op: string): void {
+  const sizes = shape.every((size) => Number.isSafeInteger(size) && size >= 0);
+  expect(sizes, op, 'shape', 'sizes that are integers from 0 on', showShape(shape));
+  expect(Object.hasOwn(BYTES, dtype), op, 'dtype', `one of ${Object.keys(BYTES).join(', ')}`, `'${dtype}'`);
+}
+
 /** Throws ShapeError unless a host tensor's array is of the class and length that its dtype and shape say. */
 export function checkHost({ shape, dtype, data }: HostTensor, what: string): void {
+  checkTensor({ shape, dtype }, what);
   const Expected = hostArray(dtype, 0).constructor;
   const count = elements(shape);
   if (data.constructor === Expected && data.length === count) return;

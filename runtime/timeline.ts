@@ -1,21 +1,6 @@
 import type { Device } from './device.ts';
-import { type Lap, requireTimestamps, Stopwatch } from './profiler.ts';
-
-/** GPU time and declared work of one dispatch; `start` is on the GPU's clock. */
-export interface ProfileRow extends Lap {
-  scope: string;
-  kernel: string;
-  flops: number;
-  bytes: number;
-}
-
-/** What the host did or waited for, in microseconds of performance.now(). Waits overlap what happens meanwhile. */
-export interface HostSpan extends Lap {
-  name: 'encode' | 'submit' | 'upload' | 'read back' | 'idle';
-  label: string;
-  /** Bytes moved, where it moved some. */
-  bytes?: number;
-}
+import { requireTimestamps, Stopwatch } from './profiler.ts';
+import type { HostSpan, PassTimes, ProfileRow, Recorder, Work } from './recorder.ts';
 
 /** Everything a device did during a recording. */
 export interface Recording<T> {
@@ -28,12 +13,12 @@ export interface Recording<T> {
 const CLOCK_TRIALS = 8;
 
 /** The device's `timeline` while it records: every dispatch runs in a timed pass of its own, which costs time. */
-export class Timeline {
+export class Timeline implements Recorder {
   #device: Device;
   #spans: HostSpan[] = [];
   /** Dispatches of recordings that ended within this one. */
   #rows: ProfileRow[] = [];
-  #passes: { stopwatch: Stopwatch; steps: readonly Omit<ProfileRow, keyof Lap>[] }[] = [];
+  #passes: { stopwatch: Stopwatch; steps: readonly Work[] }[] = [];
 
   private constructor(device: Device) {
     this.#device = device;
@@ -49,7 +34,7 @@ export class Timeline {
       const result = await body();
       device.timeline = undefined;
       const recording = { result, spans: timeline.#spans, rows: [...timeline.#rows, ...(await timeline.#read())] };
-      if (outer) outer.#absorb(recording);
+      outer?.absorb(recording.spans, recording.rows);
       return recording;
     } finally {
       device.timeline = outer;
@@ -57,7 +42,6 @@ export class Timeline {
     }
   }
 
-  /** The result of `body`, and a span of how long it took; of a promise, until it settles. */
   span<T>(name: HostSpan['name'], label: string, body: () => T, bytes?: number): T {
     const start = performance.now() * 1000;
     const end = () => {
@@ -70,19 +54,14 @@ export class Timeline {
     return result;
   }
 
-  /** Lets `body` encode one timed pass per step. */
-  encode(
-    encoder: GPUCommandEncoder,
-    steps: readonly Omit<ProfileRow, keyof Lap>[],
-    body: (stopwatch: Stopwatch) => void,
-  ): void {
+  encode(encoder: GPUCommandEncoder, steps: readonly Work[], body: (times: PassTimes) => void): void {
     const stopwatch = new Stopwatch(this.#device, steps.length);
     this.#passes.push({ stopwatch, steps });
     this.span('encode', `${steps.length} dispatches`, () => body(stopwatch));
     stopwatch.resolve(encoder);
   }
 
-  #absorb({ spans, rows }: Recording<unknown>): void {
+  absorb(spans: readonly HostSpan[], rows: readonly ProfileRow[]): void {
     this.#spans.push(...spans);
     this.#rows.push(...rows);
   }

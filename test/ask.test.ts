@@ -1,14 +1,31 @@
 // tier: gpu
-import { copyFileSync, cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { copyFileSync, cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { copyWorkingTree } from '../bench/compare/sides.ts';
+import { Checkpoint } from '../model/checkpoint/safetensors.ts';
+import { SafetensorsWriter } from '../model/checkpoint/safetensors_writer.ts';
 import { type Ended, fails, runAsk, TINY } from './bench.ts';
 import { testDevice } from './gpu.ts';
 
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const picture = join(TINY, 'images/img1.png');
 const ask = (...args: string[]): Ended => runAsk('--model', TINY, ...args);
+
+/** The tiny checkpoint as one file, beside an index of shards that are not there. */
+function writeWhole(dir: string): void {
+  cpSync(TINY, dir, { recursive: true, filter: (path) => !path.includes('-of-00002') });
+  writeFileSync(join(dir, 'model.safetensors.index.json'), '{"weight_map":{"lm_head.weight":"missing.safetensors"}}');
+  const source = Checkpoint.open(TINY);
+  const writer = new SafetensorsWriter(join(dir, 'model.safetensors'), [...source.tensors.values()]);
+  for (const name of source.tensors.keys()) writer.write(name, source.read(name).data);
+  writer.finish();
+  source.close();
+}
 
 const device = await testDevice();
 if (device) {
@@ -55,6 +72,68 @@ if (device) {
     fails(ask('--top-p', '2', 'What?'), /top-p: expected a number above 0 and at most 1, got 2/);
     fails(ask('--max-tokens', '0', 'What?'), /--max-tokens .*expected an integer from 1 on/);
     fails(runAsk('What?'), /required option '--model <dir>'/);
+  });
+
+  test('a literal <image> is asked about with a backslash', () => {
+    const { status, stdout, stderr } = ask(
+      '--json',
+      '--max-tokens',
+      '1',
+      '--image',
+      picture,
+      'What does \\<image> mean?',
+    );
+    assert.is(status, 0, stderr);
+    assert.is(JSON.parse(stdout).imageTokens, 255);
+  });
+
+  test('a stale index beside a whole file is told on standard error', () => {
+    const dir = mkdtempSync(join(tmpdir(), 'daybreak-ask-'));
+    writeWhole(dir);
+    const { status, stdout, stderr } = runAsk('--model', dir, '--json', '--max-tokens', '1', 'Hello');
+    assert.is(status, 0, stderr);
+    assert.is(JSON.parse(stdout).newTokens, 1);
+    assert.match(
+      stderr,
+      /^note: .*index\.json: missing\.safetensors is not there; .* from model\.safetensors instead$/m,
+    );
+    rmSync(dir, { recursive: true });
+  });
+
+  test('a full disk is said, and a reader that has gone is not', () => {
+    const shell = (line: string) => spawnSync('bash', ['-c', line, '-', TINY], { cwd: ROOT, encoding: 'utf8' });
+    const question = 'npm run -s ask -- --model "$1" --max-tokens 3 Hello';
+    const full = shell(`${question} > /dev/full`);
+    assert.is(full.status, 2);
+    assert.match(full.stderr, /^error: standard output: expected a place to write to, got ENOSPC: .*; free space/m);
+    const gone = shell(`set -o pipefail; ${question} | true`);
+    assert.is(gone.status, 0, gone.stderr);
+    assert.not.match(gone.stderr, /error/);
+  });
+
+  test('a checkout may have any name but one with a question mark, which is refused in words', () => {
+    for (const name of ['a #b%20 c', 'what?']) {
+      const parent = mkdtempSync(join(tmpdir(), 'daybreak-ask-'));
+      const folder = join(parent, name);
+      mkdirSync(folder);
+      copyWorkingTree(folder);
+      symlinkSync(join(ROOT, 'node_modules'), join(folder, 'node_modules'));
+      const question = ['run', '-s', 'ask', '--', '--model', 'bench/reference/tiny', '--max-tokens', '1', 'Hello'];
+      const ended = spawnSync('npm', question, { cwd: folder, encoding: 'utf8' });
+      if (name.includes('?')) fails(ended, /^error: checkout: expected a path without \?, got .*what\?.*; rename/);
+      else assert.is(ended.status, 0, ended.stderr);
+      rmSync(parent, { recursive: true });
+    }
+  });
+
+  test('a picture stored sideways is named once, and turned on demand', () => {
+    const sideways = join(ROOT, 'test/fixtures/pictures/orientation_6.png');
+    const stored = ask('--image', sideways, '--image', sideways, '--max-tokens', '1', 'What is this?');
+    const note = `${sideways}: stored sideways; --upright turns it`;
+    assert.is(stored.stderr.split(note).length, 2, stored.stderr);
+    const upright = ask('--image', sideways, '--upright', '--max-tokens', '1', 'What is this?');
+    assert.is(upright.status, 0, upright.stderr);
+    assert.not.ok(upright.stderr.includes('sideways;'));
   });
 
   test('damaged model folders are named', () => {

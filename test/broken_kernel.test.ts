@@ -42,15 +42,38 @@ if (device) {
     const { status, stdout } = run('bench/main.ts', 'ops', 'rope');
     assert.is(status, 1, stdout);
     assert.match(stdout, /^rope\/rope +WRONG/m);
-    assert.is(run('bench/main.ts', 'ops', 'cast').status, 0);
+    assert.is(run('bench/main.ts', 'ops', 'argmax').status, 0);
   });
 
   test('it turns the rows of the e2e bench red and names the first stage that diverges', () => {
     const { status, stdout } = run('bench/main.ts', 'e2e', '--prompts', 'text,one');
     assert.is(status, 1, stdout);
-    assert.match(stdout, /^text .* WRONG from greedy: relative logit error .*$/m);
+    assert.match(stdout, /^text .* WRONG from layers\.0 \(prefill\): relative error .*$/m);
     assert.match(stdout, /^one .* WRONG from img0\.vis_sel: relative error .*$/m);
     assert.match(stdout, /2 of 2 prompts do not match/);
+  });
+
+  test('a decoder that is wrong is named by its first wrong layer and phase, and its steps are counted', () => {
+    const phi3 = join(root, 'model/phi3.ts');
+    replaceIn(kernel('rope/rope.wgsl'), 'a * cosine + b * sine', 'a * cosine - b * sine');
+    replaceIn(kernel('resize_position/resize_position.wgsl'), 'sum -= weight', 'sum += weight');
+    const broken = (file: string, right: string, wrong: string) => {
+      replaceIn(file, right, wrong);
+      const { status, stdout } = run('bench/main.ts', '--prompts', 'text');
+      replaceIn(file, wrong, right);
+      assert.is(status, 1, stdout);
+      return /^text .*$/m.exec(stdout)![0];
+    };
+    const layer = broken(phi3, '(g, stream, layer,', '(g, stream, this.#layers[i === 1 ? 2 : i]!,');
+    assert.match(
+      layer,
+      /WRONG from layers\.1 \(prefill\): relative error [\d.e-]+; greedy: 24 of 24 steps out of bounds/,
+    );
+    assert.match(layer, /; forced: 16 of 16 steps out of bounds, .* wrong tokens at steps 0, 1, .* and \d+ more$/);
+    const step = broken(phi3, '{ residual: mixed }', '{ residual: tokens === 1 ? x : mixed }');
+    assert.match(step, /WRONG from layers\.0 \(decode\): relative error/);
+    const head = broken(phi3, 'this.#norm, this.#config.rmsNormEps', 'this.#norm, 1');
+    assert.match(head, /WRONG from lm_head: relative error/);
   });
 }
 

@@ -1,29 +1,18 @@
 // tier: host
 import { createHash } from 'node:crypto';
-import {
-  existsSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  utimesSync,
-  writeFileSync,
-} from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Canvas } from '../bench/cases/canvas.ts';
-import { drawCases, PICTURES } from '../bench/cases/draw.ts';
-import { GLYPHS } from '../bench/cases/font.ts';
 import { caseFiles, readCases } from '../bench/cases.ts';
 import { Expected } from '../bench/expected.ts';
 import { expandImages, Processor, readImage } from '../model/index.ts';
 import { UsageError } from '../runtime/index.ts';
 
 const TINY = fileURLToPath(new URL('../bench/reference/tiny', import.meta.url));
+const PICTURES = fileURLToPath(new URL('../bench/cases/pictures', import.meta.url));
 const { cases, reference } = caseFiles();
 const processor = Processor.load(TINY);
 
@@ -38,7 +27,7 @@ async function inFolder(body: (dir: string) => Promise<void> | void): Promise<vo
 }
 
 /** Size and first half of the SHA-256 of the RGB values of every picture. */
-const DRAWN: Record<string, string> = {
+const PIXELS: Record<string, string> = {
   'small.png': '150x100 a35b38e53bdbd93be5dc8a384e69536b',
   'screenshot.png': '1280x720 92035028ee2d383e288d845cbb3e6b06',
   'page.png': '700x906 d277405005e0e0c61ef3824dc1450292',
@@ -51,51 +40,12 @@ const DRAWN: Record<string, string> = {
   'poster.png': '1600x1600 20d8d7f8197602a7322086d4df529a0b',
 };
 
-test('the pictures have the same pixels everywhere', () => {
-  const drawn = Object.entries(PICTURES).map(([name, draw]) => {
-    const { width, height, data } = draw();
+test('the pictures have the pixels that the reference was made of', async () => {
+  const read = readdirSync(PICTURES).map(async (name) => {
+    const { width, height, data } = await readImage(join(PICTURES, name));
     return [name, `${width}x${height} ${createHash('sha256').update(data).digest('hex').slice(0, 32)}`];
   });
-  assert.equal(Object.fromEntries(drawn), DRAWN);
-});
-
-test('glyphs are five by eight, and all differ', () => {
-  const glyphs = [...GLYPHS].filter(([char]) => char !== ' ');
-  for (const [char, rows] of glyphs) assert.match(`${char}${rows.join('')}`, /^.[.#]{40}$/);
-  assert.is(new Set(glyphs.map(([, rows]) => rows.join(''))).size, glyphs.length);
-  assert.throws(() => new Canvas(9, 9, 0).text(0, 0, '\u00e9', 0xffffff), /font: expected a character/);
-});
-
-test('what lies outside of a picture is left out', () => {
-  const canvas = new Canvas(3, 2, 0);
-  canvas.fill(2, -1, 9, 2, 0x010203);
-  canvas.disc(-9, -9, 2, 0xffffff);
-  assert.equal([...canvas.data], [...Array(6).fill(0), 1, 2, 3, ...Array(9).fill(0)]);
-});
-
-test('missing and older pictures are drawn, others stay', async () => {
-  await inFolder(async (dir) => {
-    const folder = join(dir, 'new', 'pictures');
-    drawCases(folder);
-    assert.equal(readdirSync(folder).sort(), Object.keys(PICTURES).sort());
-    const path = (name: string) => join(folder, name);
-    rmSync(path('chart.png'));
-    writeFileSync(path('noon.png'), 'from older code');
-    utimesSync(path('noon.png'), 1, 1);
-    writeFileSync(path('night.png'), 'up to date');
-    const kept = statSync(path('poster.png')).mtimeMs;
-    drawCases(folder);
-    for (const name of ['chart.png', 'noon.png']) {
-      const { width, height, data } = await readImage(path(name));
-      assert.equal({ width, height, data }, { ...PICTURES[name]!() });
-    }
-    assert.is(readFileSync(path('night.png'), 'utf8'), 'up to date');
-    assert.is(statSync(path('poster.png')).mtimeMs, kept);
-    assert.throws(
-      () => drawCases(path('chart.png')),
-      (error: unknown) => error instanceof UsageError && error.message.includes('expected a folder for pictures'),
-    );
-  });
+  assert.equal(Object.fromEntries(await Promise.all(read)), PIXELS);
 });
 
 /** Positions of every case, and the patches of its pictures: rows x columns. */
@@ -138,10 +88,9 @@ test('template, tokenizer and image processor make of the cases what the referen
   assert.is(image.maxPatches, 60 * 60);
 });
 
-test('every picture is asked about, and every file there', () => {
-  const asked = new Set(cases.flatMap(({ images }) => images));
-  assert.is(asked.size, Object.keys(PICTURES).length);
-  assert.ok([reference, ...asked].every((path) => existsSync(path)));
+test('every picture is asked about', () => {
+  const asked = cases.flatMap(({ images }) => images.map((path) => basename(path)));
+  assert.equal(asked.sort(), Object.keys(PIXELS).sort());
   assert.ok(cases.find(({ name }) => name === 'long')!.messages.length > 2);
 });
 
@@ -158,21 +107,21 @@ test('malformed cases are refused, by name', async () => {
     assert.equal(read([{ name: 'a', messages: [message] }]), read([good]));
     const bad: [unknown, RegExp][] = [
       ['[', /file: expected a JSON list of cases/],
-      [[], /file: expected a JSON list of cases, got \[\]/],
-      [{}, /file: expected a JSON list of cases, got \{\}/],
-      [[good, null], /case 1: case: expected an object, got null/],
-      [[{ ...good, image: [] }], /case 0: field: expected name, .*, got "image"/],
-      [[{ ...good, steps: 4 }], /case 0: field: expected name, .*, got "steps"/],
-      [[{ ...good, name: 'a.b' }], /case 0: name: .*, got "a\.b"/],
-      [[good, good], /name: expected every name once, got "a"/],
-      [[{ name: 'a' }], /case 0: text: expected either text or messages, got nothing/],
-      [[{ ...good, messages: [message] }], /case 0: text: expected either text or messages/],
-      [[{ name: 'a', text: 1 }], /case 0: messages: expected a list/],
-      [[{ name: 'a', messages: [] }], /case 0: messages: expected a list/],
-      [[{ name: 'a', messages: [{ ...message, image: 'a.png' }] }], /case 0: messages: expected a list/],
-      [[{ ...good, images: [1] }], /case 0: images: expected file names, got \[1\]/],
-      [[{ ...good, images: ['no.png'] }], /case 0: images: expected pictures that there are, got ".*no\.png"/],
-      [[{ ...good, mode: 'loud' }], /case 0: mode: expected hybrid, think, nothink, got "loud"/],
+      [[], /file: expected one at least, got 0/],
+      [{}, /file: expected Array, got Object/],
+      [[good, null], /: 1: expected Object, got null/],
+      [[{ ...good, image: [] }], /: 0\.image: expected no such field, got "image"/],
+      [[{ ...good, steps: 4 }], /: 0\.steps: expected no such field, got "steps"/],
+      [[{ ...good, name: 'a.b' }], /: 0\.name: expected letters, digits, _ and -, got "a\.b"/],
+      [[good, good], /file: expected every name once, got/],
+      [[{ name: 'a' }], /: 0: expected either text or messages, got/],
+      [[{ ...good, messages: [message] }], /: 0: expected either text or messages/],
+      [[{ name: 'a', text: 1 }], /: 0\.text: expected .*string.*, got 1/],
+      [[{ name: 'a', messages: [] }], /: 0\.messages: expected one at least, got 0/],
+      [[{ name: 'a', messages: [{ ...message, image: 'a.png' }] }], /: 0\.messages\.0\.image: expected no such field/],
+      [[{ ...good, images: [1] }], /: 0\.images\.0: expected string, got 1/],
+      [[{ ...good, images: ['no.png'] }], /: 0\.images: expected pictures that there are, got .*no\.png/],
+      [[{ ...good, mode: 'loud' }], /: 0\.mode: expected .*"hybrid".*, got "loud"/],
     ];
     for (const [json, pattern] of bad) {
       assert.throws(

@@ -5,10 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { cachedCeilings, saveCeilings } from '../bench/ceilings/cache.ts';
+import { joined, knownCeilings } from '../bench/ceilings/cache.ts';
 import { type Ceilings, measureCeilings } from '../bench/ceilings/measure.ts';
 import { probes } from '../bench/ceilings/probes.ts';
-import { waitGently } from '../bench/gentle.ts';
+import { busy, showCeilings } from '../bench/ceilings.ts';
 import { ceilingShare, showShare } from '../bench/roofline.ts';
 import type { Tensor } from '../runtime/index.ts';
 import { runBench } from './bench.ts';
@@ -34,8 +34,6 @@ function readRows(file: string) {
 
 const device = await testDevice();
 if (device) {
-  waitGently(device);
-
   test('every kernel writes what it should, and its ceilings are sane', async () => {
     const { ceilings, kernels } = await measureCeilings(device);
     const { clock, measured, f16Gflops, passMicros, ...rates } = ceilings;
@@ -64,25 +62,46 @@ if (device) {
     assert.ok(Date.parse(measured) <= Date.now());
   });
 
-  test('kept ceilings are found again, damaged ones measured again', async () => {
+  test('the best and the worst ever seen are kept, an old one is measured again, and so is a damaged one', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'daybreak-ceilings-'));
     const before = process.env.XDG_CACHE_HOME;
     process.env.XDG_CACHE_HOME = folder;
     try {
-      saveCeilings(device, KNOWN);
-      assert.equal(await cachedCeilings(device), { ceilings: KNOWN, cached: true });
-      const files = readdirSync(join(folder, 'daybreak'));
-      assert.is(files.length, 1);
-      const file = join(folder, 'daybreak', files[0]!);
-      writeFileSync(file, JSON.stringify({ ...KNOWN, readGBs: 'fast' }));
-      const { ceilings, cached } = await cachedCeilings(device);
-      assert.is(cached, false);
-      assert.equal(JSON.parse(readFileSync(file, 'utf8')), ceilings);
+      const { runs, best } = await knownCeilings(device);
+      assert.is(runs, 1);
+      assert.equal((await knownCeilings(device)).best, best);
+      const file = join(folder, 'daybreak', readdirSync(join(folder, 'daybreak'))[0]!);
+      const edit = (known: object) => writeFileSync(file, JSON.stringify(known));
+      const old = { ...best, readGBs: 1e6, dispatchMicros: 1e-6, measured: '2026-01-01T00:00:00.000Z' };
+      edit({ best: old, worst: { ...old, readGBs: 1e-6 }, runs: 7 });
+      const again = await knownCeilings(device);
+      assert.equal([again.runs, again.best.readGBs, again.best.dispatchMicros], [8, 1e6, 1e-6]);
+      assert.is(again.worst.readGBs, 1e-6);
+      assert.ok(again.worst.dispatchMicros > 1e-6 && Date.parse(again.best.measured) > Date.parse(old.measured));
+      assert.equal(JSON.parse(readFileSync(file, 'utf8')).best, again.best);
+      for (const readGBs of ['fast', null, undefined]) {
+        edit({ best: { ...best, readGBs }, worst: best, runs: 7 });
+        assert.is((await knownCeilings(device)).runs, 1);
+      }
     } finally {
       if (before === undefined) delete process.env.XDG_CACHE_HOME;
       else process.env.XDG_CACHE_HOME = before;
       rmSync(folder, { recursive: true });
     }
+  });
+
+  test('best, spread and a busy machine are said; what a run could not measure changes nothing', () => {
+    const slower = { ...KNOWN, copyGBs: 8, dispatchMicros: 4, int8Gops: Number.NaN };
+    const known = joined(joined(undefined, slower), KNOWN);
+    assert.equal(known.best, KNOWN);
+    assert.equal(known.worst, { ...slower, int8Gops: 400 });
+    assert.match(
+      showCeilings(known),
+      /^ceilings .*: 20 GB\/s copy, .*\nbest of 2 runs .*; the worst: 8 GB\/s copy, .* 4 us\/dispatch/,
+    );
+    assert.not.match(showCeilings(joined(undefined, KNOWN)), /best of/);
+    assert.equal(busy(2, 2), []);
+    assert.match(busy(2.5, 2).join(), /^note: load average 2\.5 on 2 cores/);
   });
 
   test('a share is what the roofline allows over what was taken', () => {

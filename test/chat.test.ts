@@ -1,5 +1,5 @@
 // tier: host
-import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -166,7 +166,8 @@ test('templates as the reference reads them', () => {
 
 test('templates that are missing, too long or broken', () => {
   rmSync(path, { force: true });
-  assert.throws(() => ChatTemplate.load(dir, tokenizer), says(CheckpointError, path, 'ENOENT'));
+  const places = 'a chat_template in tokenizer_config.json or chat_template.json, got none';
+  assert.throws(() => ChatTemplate.load(dir, tokenizer), says(CheckpointError, path, places));
   assert.throws(() => ChatTemplate.load(join(path, 'x'), tokenizer), says(CheckpointError, path));
   for (const broken of ['{{', '{% for %}', '{% endfor %}', '{{ "a }}', '{# a', '{% foo %}', `{{${'('.repeat(1e5)}`]) {
     refusesTemplate(broken);
@@ -174,7 +175,67 @@ test('templates that are missing, too long or broken', () => {
   refusesTemplate(Uint8Array.of(0x61, 0xff), 'encoded data was not valid');
   refusesTemplate('a'.repeat(2 ** 20 + 1), 'got 1048577 bytes');
   refusesTemplate('{{ raise_exception("roles must alternate") }}', 'roles must alternate');
-  refusesTemplate('{{ messages.constructor.constructor("return process")() }}', 'not a function');
+  refusesTemplate('{{ messages.constructor.constructor("return process")() }}', 'constructor is undefined');
+});
+
+test('variables as transformers gives them', () => {
+  const given = '{{ bos_token }}|{{ eos_token }}|{{ pad_token }}|{{ unk_token }}|{{ sep_token is defined }}';
+  assert.is(render(given), '<|endoftext|>|<|im_end|>|<|dummy_85|>|<|endoftext|>|False');
+  assert.is(render('{{ tools is none }}{{ documents is none }}{{ add_generation_prompt }}'), 'TrueTrueTrue');
+  assert.is(render('{% for m in messages %}{{ m.content }}{% break %}{% endfor %}'), 'Hello');
+  const folder = mkdtempSync(join(tmpdir(), 'chat-roles-'));
+  copyFileSync(join(TINY, 'tokenizer.json'), join(folder, 'tokenizer.json'));
+  writeFileSync(
+    join(folder, 'chat_template.jinja'),
+    '{{ bos_token }}{{ additional_special_tokens }}{{ eos_token is defined }}',
+  );
+  const rendered = (config: object) => {
+    writeFileSync(join(folder, 'tokenizer_config.json'), JSON.stringify(config));
+    return ChatTemplate.load(folder, Tokenizer.load(folder)).render(HELLO);
+  };
+  const special = { additional_special_tokens: ['<think>', { content: '</think>' }], eos_token: null };
+  assert.is(
+    rendered({ bos_token: { content: '<|im_start|>' }, ...special }),
+    "<|im_start|>['<think>', '</think>']False",
+  );
+  assert.throws(() => rendered({ bos_token: 7 }), says(CheckpointError, 'bos_token: expected a token'));
+  rmSync(folder, { recursive: true });
+});
+
+test('a template is found where transformers finds it', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'chat-places-'));
+  const put = (name: string, text: string) => writeFileSync(join(folder, name), text);
+  const found = () => ChatTemplate.load(folder, tokenizer).render(HELLO);
+  const refuses = (...parts: string[]) =>
+    assert.throws(() => ChatTemplate.load(folder, tokenizer), says(CheckpointError, ...parts));
+  put('chat_template.json', JSON.stringify({ chat_template: 'processor' }));
+  assert.is(found(), 'processor');
+  put('tokenizer_config.json', JSON.stringify({ chat_template: null }));
+  assert.is(found(), 'processor');
+  put('tokenizer_config.json', JSON.stringify({ chat_template: 'a\r\n{{ messages[0].content }}\n' }));
+  assert.is(found(), 'a\nHello');
+  const list = [
+    { name: 'tool_use', template: 'tools' },
+    { name: 'default', template: 'listed' },
+  ];
+  put('tokenizer_config.json', JSON.stringify({ chat_template: list }));
+  assert.is(found(), 'listed');
+  for (const bad of [list.slice(0, 1), 7, {}, 'x'.repeat(2 ** 20 + 1)]) {
+    put('tokenizer_config.json', JSON.stringify({ chat_template: bad }));
+    refuses(join(folder, 'tokenizer_config.json'), 'chat_template: expected a text');
+  }
+  put('tokenizer_config.json', JSON.stringify({ chat_template: '{% for %}' }));
+  refuses(join(folder, 'tokenizer_config.json'), 'template: expected a Jinja chat template');
+  mkdirSync(join(folder, 'additional_chat_templates'));
+  put('additional_chat_templates/tool_use.jinja', 'tools');
+  refuses('additional_chat_templates', 'expected a default.jinja, got tool_use.jinja');
+  put('chat_template.jinja', 'file');
+  assert.is(found(), 'file');
+  put('additional_chat_templates/default.jinja', 'named default');
+  assert.is(found(), 'named default');
+  put('additional_chat_templates/default.jinja', 'version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n');
+  refuses('default.jinja: file: expected its contents, got a Git LFS pointer; run git lfs pull');
+  rmSync(folder, { recursive: true });
 });
 
 test('templates that never end, or grow, are stopped', () => {
@@ -186,13 +247,13 @@ test('templates that never end, or grow, are stopped', () => {
     ['{% for i in range(0, 1, 0) %}x{% endfor %}', 'range() of Infinity'],
     ['{{ range("x") }}', 'range() of NaN'],
     ['{% for i in range(99999) %}{% for j in range(99999) %}x{% endfor %}{% endfor %}', 'more than 2000 ms'],
-    [`${' '.repeat(2e5)}x`, 'more than 2000 ms'],
     [double('"x"', '~'), grown],
     [double('[1]', '+'), grown],
     [double('"x"', '|replace("x", "xxxxxxxxxx") ~'), grown],
     ['{{ "a\nb"|indent(1000000000) }}', 'Invalid string length'],
     ['{% macro f() %}{{ g() }}{% endmacro %}{% set g = f %}{{ f() }}', ''],
   ] as const;
+  for (const text of [`${' '.repeat(2e5)}x`, `x${'\n '.repeat(2e5)}`]) assert.is(render(text), text);
   for (const [template, got] of bad) {
     const started = performance.now();
     refusesTemplate(template, got);

@@ -301,8 +301,6 @@ test('another architecture is refused', () => {
   refusesKey('model_type', ['phi3', undefined, null], '"phi4-siglip"');
   refusesKey('hidden_act', ['gelu', 1], '"silu"');
   refusesKey('attention_bias', [true, 0], 'false');
-  refusesKey('rope_scaling', [{ type: 'longrope' }, false], 'null');
-  refusesKey('rope_parameters', [{ rope_theta: 1e4 }], 'null');
   refusesKey('partial_rotary_factor', [0.5, '1'], '1');
   refusesKey('sliding_window', [2048, 0], 'null');
   refusesKey('tie_word_embeddings', [true], 'false');
@@ -319,6 +317,65 @@ test('another architecture is refused', () => {
   refusesVision('patch_size', [14], '16');
   refusesVision('num_channels', [1], '3');
   refusesVision('num_patches', [729], '256');
+});
+
+test('a rotary embedding that nothing else is done to, wherever it is written', () => {
+  const theta = (changes: Json) => load({ 'config.json': changes }).decoder.ropeTheta;
+  const plain = [
+    { rope_type: 'default' },
+    { type: 'default' },
+    { rope_type: 'default', type: 'default', factor: 1 },
+    {},
+    null,
+  ];
+  for (const rope_scaling of plain) assert.is(theta({ rope_scaling }), 500000);
+  const nested = {
+    rope_theta: 5e5,
+    rope_type: 'default',
+    partial_rotary_factor: 1,
+    original_max_position_embeddings: 4096,
+  };
+  const saved = load({ 'config.json': { rope_theta: undefined, rope_scaling: undefined, rope_parameters: nested } });
+  assert.equal(saved, loadConfig(TINY));
+  assert.is(theta({ rope_theta: undefined, rope_scaling: { ...nested, rope_theta: 1e4 } }), 1e4);
+  assert.is(theta({ rope_parameters: nested }), 500000);
+  const bad: [string, Json, string, string][] = [
+    ...['linear', 'dynamic', 'yarn', 'longrope', 'llama3', 'su', 7].flatMap(
+      (kind): [string, Json, string, string][] => [
+        ['rope_scaling', { type: kind }, 'type', '"default"'],
+        ['rope_scaling', { rope_type: kind, factor: 2 }, 'rope_type', '"default"'],
+        ['rope_parameters', { ...nested, rope_type: kind }, 'rope_type', '"default"'],
+      ],
+    ),
+    ['rope_parameters', { ...nested, partial_rotary_factor: 0.5 }, 'partial_rotary_factor', '1'],
+    ['rope_parameters', { ...nested, rope_theta: 1e4 }, 'rope_theta', '500000'],
+    ['rope_parameters', { ...nested, rope_theta: '1e4' }, 'rope_theta', '500000'],
+    ['rope_parameters', { ...nested, factor: 2 }, 'factor', '1'],
+    ['rope_parameters', { full_attention: nested }, 'full_attention', 'nothing'],
+    ['rope_scaling', { short_factor: [2] }, 'short_factor', 'nothing'],
+  ];
+  for (const [key, value, inner, expected] of bad) {
+    refuses(() => theta({ [key]: value }), 'config.json', `${key}.${inner}`, expected, JSON.stringify(value[inner]));
+  }
+  refusesKey('rope_scaling', [false, 'default', []], 'an object');
+  refuses(() => theta({ rope_theta: undefined }), 'config.json', 'rope_theta', 'a positive number', 'nothing');
+});
+
+test('ids of tokens that inference does not need may be null', () => {
+  const none = { bos_token_id: null, pad_token_id: null };
+  const config = load({ 'config.json': none, 'generation_config.json': none });
+  assert.equal(config, { ...loadConfig(TINY), tokens: { bos: undefined, eos: [508], pad: undefined } });
+  assert.is(load({ 'generation_config.json': none }).tokens.pad, 509);
+});
+
+test('a Git LFS pointer is named', () => {
+  load({});
+  const pointer = 'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a21\nsize 1084\n';
+  for (const file of FILES) {
+    load({});
+    rewrite(join(dir, file), pointer);
+    refuses(() => loadConfig(dir), file, 'file', 'its contents', 'a Git LFS pointer');
+  }
 });
 
 test('sizes that are not positive integers, that do not divide or that are absurd are refused', () => {
@@ -368,15 +425,6 @@ test('bad token ids and sampling defaults are refused', () => {
   );
   for (const key of ['bos_token_id', 'pad_token_id'])
     refusesKey(key, [512, -1, 0.5, 'x', [1]], 'an integer from 0 to 511', generation);
-  for (const key of ['bos_token_id', 'pad_token_id']) {
-    refuses(
-      () => load({ 'config.json': { [key]: undefined }, [generation]: { [key]: undefined } }),
-      'config.json',
-      key,
-      'an integer from 0 to 511',
-      'nothing',
-    );
-  }
   const eos = { eos_token_id: undefined };
   refuses(
     () => load({ 'config.json': eos, [generation]: eos }),

@@ -46,6 +46,7 @@ if (device) {
         .split('\n')
         .map((line) => JSON.parse(line));
       assert.is(ceilings.bench, 'ceilings');
+      assert.ok(rows.every(({ model }) => model === 'tiny'));
       assert.equal(
         rows.map(({ prompt, positions }) => [prompt, positions]),
         [
@@ -64,6 +65,13 @@ if (device) {
           [22, 22],
         ],
       );
+      for (const times of rows.flatMap(({ repeats }) => repeats)) {
+        const { visionMillis, sessionMillis, prefillMillis, ttftMillis } = times; // TTFT has all of these in it, no picture file
+        assert.ok(
+          sessionMillis > 0 && ttftMillis > visionMillis + sessionMillis + prefillMillis,
+          JSON.stringify(times),
+        );
+      }
       for (const { tokens, adapter, commit, kernels, profile, memory, runs } of rows) {
         assert.ok(tokens.matched + tokens.ties === tokens.total && adapter && commit);
         assert.is(runs.greedy.stepErrors.length, runs.greedy.steps);
@@ -72,7 +80,10 @@ if (device) {
           kernels
             .filter((row: { phase: string }) => row.phase === phase)
             .reduce((total: number, { micros }: { micros: number }) => total + micros, 0);
-        for (const phase of Object.keys(profile)) assert.ok(Math.abs(sum(phase) - profile[phase].gpuMicros) < 1e-3);
+        for (const [phase, { gpuMicros, wallMicros }] of Object.entries<{ gpuMicros: number; wallMicros: number }>(
+          profile,
+        ))
+          assert.ok(Math.abs(sum(phase) - gpuMicros) < 1e-3 && gpuMicros <= wallMicros, phase);
       }
       assert.equal(Object.keys(rows[1].profile), ['vision', 'prefill', 'decode']);
       assert.ok(
@@ -100,7 +111,10 @@ if (device) {
       });
       const { status, stdout } = runBench('--reference', reference, '--prompts', 'text,one');
       assert.is(status, 1);
-      assert.match(stdout, /^text .* WRONG from forced: relative logit error .*$/m);
+      assert.match(
+        stdout,
+        /^text .* WRONG from forced: forced: 1 of \d+ steps out of bounds, relative logit error [\d.e-]+$/m,
+      );
       assert.match(stdout, /^one .* WRONG from img0\.vis_sel: relative error/m);
       assert.match(stdout, /2 of 2 prompts do not match/);
     });

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { fails, runBench, TINY } from './bench.ts';
+import { fails, runBench } from './bench.ts';
 import { testDevice } from './gpu.ts';
 
 /** Times one task twice; returns what was printed and the JSON row. */
@@ -36,7 +36,7 @@ test('a task without a device: its row has a list of samples for each repeat and
   const { stdout, row } = timeTask('template');
   assert.match(stdout, /^The host's clock: /);
   const { bench, model, task, adapter } = row;
-  assert.equal({ bench, model, task, adapter }, { bench: 'host', model: TINY, task: 'template', adapter: undefined });
+  assert.equal({ bench, model, task, adapter }, { bench: 'host', model: 'tiny', task: 'template', adapter: undefined });
   assert.ok(row.commit && row.node && row.date);
   hasSamples(row);
 });

@@ -1,26 +1,44 @@
 // tier: host
 import { createHash } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { caseRoofline, dispatchGroups, opsTable, slowestFigure } from '../bench/html/kernels.ts';
+import { originsOf } from '../bench/html/names.ts';
 import { reportPage } from '../bench/html/page.ts';
-import type { Point } from '../bench/html/plot.ts';
-import { errorFigure, latencyFigure, namedCases, tokenFigure } from '../bench/html/prompts.ts';
-import { type E2eRow, parseRow, type Row } from '../bench/html/rows.ts';
-import { ceilingsTable, environmentTable, hostTable, peersTable } from '../bench/html/tables.ts';
+import { drawCharts, type Figure, type Point } from '../bench/html/plot.ts';
+import { errorFigure, latencyFigure, memoryFigures, namedCases, tokenFigure } from '../bench/html/prompts.ts';
+import { type E2eRow, type HostRow, parseRow, type Row } from '../bench/html/rows.ts';
+import {
+  ceilingsTable,
+  fullTable,
+  hostTable,
+  originTable,
+  peersTable,
+  qualityTable,
+  speedTable,
+} from '../bench/html/tables.ts';
 import { report, writeHtmlReport } from '../bench/html.ts';
+import { folderName } from '../bench/report.ts';
 import { UsageError } from '../runtime/index.ts';
 import { runBench } from './bench.ts';
-import { ceilingsRow, e2eRow, hostRow, opsRow, peersRow } from './fixtures/report_rows.ts';
+import {
+  ceilingsRow,
+  e2eRow,
+  fullRow,
+  hostRow,
+  opsRow,
+  peersRow,
+  qualityRow,
+  speedRow,
+} from './fixtures/report_rows.ts';
 
-const CHART = readFileSync('node_modules/chart.js/dist/chart.umd.js', 'utf8');
 const HOSTILE = `</script><script>pwned = 1</script><img src="http://x/" onerror='pwned = 1'>&lt;`;
 
 const cases = (...rows: E2eRow[]) => namedCases(rows);
-const places = (points: readonly Point[] | undefined) => points!.map(({ x, y }) => [x, y]);
+const places = (points: readonly Point[]) => points.map(({ x, y }) => [x, y]);
 
 /** Runs `body` with a temporary folder. */
 function inFolder(body: (dir: string) => void): void {
@@ -37,39 +55,86 @@ test('cases are named by their prompt and by what tells equal prompts apart', ()
   assert.equal(names({ prompt: 'a' }, { prompt: 'b', dtype: 'f16' }), ['a', 'b']);
   assert.equal(names({}, { dtype: 'f16' }), ['picture, f32', 'picture, f16']);
   assert.equal(names({ adapter: 'A' }, { adapter: 'B' }), ['picture, A', 'picture, B']);
+  const two = [{ file: 'a' }, { file: 'a', commit: '2' }, { file: 'b' }, { file: 'c', prompt: 'other' }];
+  assert.equal(names(...two), ['picture, abc1234, a', 'picture, 2', 'picture, abc1234, b', 'other']);
+  assert.equal(names({}, {}), ['picture, #1', 'picture, #2']);
+});
+
+test('files, adapters and commits are told apart, in every section', () => {
+  const name = (...rows: Row[]) => originsOf(rows).map((origin) => origin.name);
+  assert.equal(name(hostRow(), opsRow()), ['']);
+  assert.equal(name(hostRow(), hostRow({ adapter: 'B' })), ['Some GPU', 'B']);
+  assert.equal(name(hostRow(), hostRow({ commit: 'def' })), ['abc1234', 'def']);
+  const files = [hostRow({ file: 'a' }), hostRow({ file: 'b' }), hostRow({ file: 'b', commit: 'def' })];
+  assert.equal(name(...files, opsRow({ file: 'c' })), ['a', 'b, abc1234', 'b, def', 'c']);
+  const rows = [hostRow, speedRow, fullRow, qualityRow, peersRow, opsRow].flatMap((row) => [
+    row(),
+    row({ commit: 'def' }),
+  ]);
+  assert.is(reportPage(rows).match(/<h3>def<\/h3>/g)!.length, 6);
 });
 
 test('latency: each part is a median over repeats, the first token what is left of the TTFT', () => {
-  const { plot, table } = latencyFigure(cases(e2eRow()));
-  const parts = plot.series.map(({ name, values }) => [name, ...values!]);
+  const { bars, table } = latencyFigure(cases(e2eRow()));
+  const parts = bars[0]!.parts.map(({ name, value }) => [name, value]);
   assert.equal(parts, [
-    ['image', 11],
     ['vision', 20],
+    ['session', 5],
     ['prefill', 30],
-    ['first token', 10],
+    ['first token', 16],
   ]);
-  assert.equal(table!.rows, [['picture', 11, 20, 30, 10, 71, 65, 77, 2]]);
+  assert.equal(table!.rows, [['picture', 20, 5, 30, 16, 71, 65, 77, 2]]);
 });
 
-test('time per token: continuations begin behind the prompt, repeats and continuations give a median', () => {
-  const { plot } = tokenFigure(cases(e2eRow()));
-  // greedy has the steps 4 and 5 (8 and 9 in the second repeat), forced 6 (10)
-  assert.equal(places(plot.series[0]!.points), [
-    [101, 7],
-    [102, 7],
-  ]);
-});
-
-test('logit errors: a line per continuation without its zeros, and the tightest bound of each step', () => {
-  const { plot } = errorFigure(cases(e2eRow()));
+test('time per token: a chart per case; repeats and continuations give a median', () => {
+  const { charts } = tokenFigure(cases(e2eRow(), e2eRow({ prompt: 'other' })));
   assert.equal(
-    plot.series.map(({ name, points }) => [name, ...places(points)]),
+    charts.map(({ name }) => name),
+    ['picture, 100 positions', 'other, 100 positions'],
+  );
+  // greedy has the steps 4 and 5 (8 and 9 in the second repeat), forced 6 (10)
+  assert.equal(places(charts[0]!.series[0]!.points), [
+    [2, 7],
+    [3, 7],
+  ]);
+});
+
+test('logit errors: a chart per case, a line per continuation without its zeros, and the tightest bound of each step', () => {
+  const { charts } = errorFigure(cases(e2eRow(), e2eRow({ prompt: 'other' })));
+  assert.equal(
+    charts.map(({ name }) => name),
+    ['picture', 'other'],
+  );
+  assert.equal(
+    charts[0]!.series.map(({ name, points }) => [name, ...places(points)]),
     [
-      ['picture, greedy', [1, 4e-6], [3, 2e-6]],
-      ['picture, forced', [1, 1e-6], [2, 2e-6]],
+      ['greedy', [1, 4e-6], [3, 2e-6]],
+      ['forced', [1, 1e-6], [2, 2e-6]],
       ['bound', [1, 4e-4], [2, 2e-4], [3, 5e-4]],
     ],
   );
+});
+
+test('a time that is missing spoils no other', () => {
+  const repeats = [{ ...e2eRow().repeats[0]!, stepMillis: [4, Number.NaN, 6] }];
+  const [svg] = drawCharts(tokenFigure(cases(e2eRow({ repeats }))));
+  assert.not.match(svg!.text, /NaN|Infinity/);
+  assert.match(svg!.text, '<circle');
+});
+
+test('device memory, a value since the sample before, is drawn in steps; resident memory, a sample, is not', () => {
+  const [device, resident] = memoryFigures(
+    e2eRow({ memory: [0, 50, 100].map((millis, i) => ({ millis, device: i * 2 ** 20, resident: 1 })) }),
+  );
+  const path = (figure: Figure) => /aria-label="line"><path d="([^"]*)"/.exec(drawCharts(figure)[0]!.text)![1]!;
+  const [[x0, y0], [x1, y1], ...more] = path(device!)
+    .slice(1)
+    .split('L')
+    .map((at) => at.split(',')) as [string[], string[]];
+  assert.is(x1, x0, 'the second value holds from the first sample on');
+  assert.is.not(y1, y0);
+  assert.is(more.length, 3);
+  assert.is(path(resident!).split('L').length, 3);
 });
 
 test('dispatches are summed over layers, with their share of the phase', () => {
@@ -86,28 +151,39 @@ test('dispatches are summed over layers, with their share of the phase', () => {
     ['decode', 'matmul/gemv', 'layers.*.mlp', 2, 90, 0.9],
     ['decode', 'kv_append/kv_append', 'layers.*.attn', 2, 10, 0.1],
   ]);
-  const { plot, table } = slowestFigure(dispatchGroups(e2eRow()), ceilingsRow().ceilings);
+  const { bars, table } = slowestFigure(dispatchGroups(e2eRow()), ceilingsRow().ceilings);
   const ceilings = table!.rows.map((row) => Math.round(row.at(-1) as number));
   assert.equal(ceilings, [50, 44, 0]);
-  assert.equal(plot.categories, ['prefill: matmul/tiled', 'decode: matmul/gemv', 'decode: kv_append/kv_append']);
-  assert.equal(plot.series.find(({ name }) => name === 'decode')!.values, [null, 90, 10]);
+  assert.equal(
+    bars.map(({ name, parts }) => [name, ...parts.map(({ name, value }) => `${name} ${value}`)]),
+    [
+      ['matmul/tiled', 'prefill 100'],
+      ['matmul/gemv', 'decode 90'],
+      ['kv_append/kv_append', 'decode 10'],
+    ],
+  );
 });
 
 test('roofline: intensity and rate of what has flops, under the measured roofs', () => {
   const groups = dispatchGroups(e2eRow());
   const { ceilings } = ceilingsRow({ f16Gflops: Number.NaN });
-  const series = new Map(caseRoofline(groups, ceilings).plot.series.map((own) => [own.name, places(own.points)]));
-  assert.equal([...series.keys()], ['prefill', 'decode', 'memory 100 GB/s', '1000 f32 GFLOP/s', '4000 int8 GOP/s']);
-  assert.equal(series.get('prefill'), [[100, 500]]);
-  assert.equal(series.get('decode'), [[1, 4e6 / 90e3]]);
-  const ends = (name: string) => series.get(name)!;
+  const { charts } = caseRoofline(groups, ceilings);
+  assert.equal(
+    charts.map(({ name }) => name),
+    ['prefill', 'decode'],
+  );
+  const [prefill, decode] = charts.map(({ series }) => new Map(series.map((own) => [own.name, places(own.points)])));
+  assert.equal([...prefill!.keys()], ['memory 100 GB/s', '1000 f32 GFLOP/s', '4000 int8 GOP/s', 'kernel']);
+  assert.equal(prefill!.get('kernel'), [[100, 500]]);
+  assert.equal(decode!.get('kernel'), [[1, 4e6 / 90e3]]);
+  const ends = (name: string) => prefill!.get(name)!;
   assert.equal(ends('memory 100 GB/s')[1], [40, 4000]);
   assert.is(ends('memory 100 GB/s')[0]![1]! / ends('memory 100 GB/s')[0]![0]!, 100);
   assert.equal(ends('1000 f32 GFLOP/s')[0], [10, 1000]);
   assert.ok(ends('1000 f32 GFLOP/s')[1]![0]! >= 100);
   assert.equal(
-    caseRoofline(groups, undefined).plot.series.map(({ name }) => name),
-    ['prefill', 'decode'],
+    caseRoofline(groups, undefined).charts.map(({ series }) => series.map(({ name }) => name)),
+    [['kernel'], ['kernel']],
   );
 });
 
@@ -127,24 +203,42 @@ test('host, peers, environments and ceilings have their tables', () => {
   assert.equal(peersTable([peersRow()]).rows, [
     ['matmul', 'f16', 'K=512', 'matmul/gemv', 10, 20, 2, 'WRONG: not finite', ''],
   ]);
-  const two = environmentTable([e2eRow(), e2eRow({ date: '2027' }), opsRow({ adapter: 'Other', software: true })]);
-  assert.equal(two.columns, ['', 'environment 1', 'environment 2']);
-  assert.equal(two.rows[0], ['adapter', 'Some GPU', 'Other (software)']);
-  assert.equal(two.rows.at(-1)![1], '2026-01-02T03:04:05.678Z to 2027');
-  assert.equal(ceilingsTable([ceilingsRow({ readGBs: 1, f16Gflops: Number.NaN, passMicros: 3 }), ceilingsRow()]).rows, [
-    ['clock of the rates', 'gpu'],
-    ['copying, GB/s', 90],
-    ['reading, GB/s', 100],
-    ['f32, GFLOP/s', 1000],
-    ['f16, GFLOP/s', 2000],
-    ['int8 dots, GOP/s', 4000],
-    ['dispatch, us (wall)', 2],
-    ['timed pass, us', 3],
-  ]);
+  const two = originsOf([e2eRow(), e2eRow({ date: '2027' }), opsRow({ adapter: 'Other', software: true })]);
+  const { columns, rows } = originTable(two);
+  assert.equal(columns, ['file', 'adapter', 'driver', 'cpu', 'commit', 'node', 'webgpu', 'date']);
+  assert.equal(
+    rows.map((row) => row[1]),
+    ['Some GPU', 'Other (software)'],
+  );
+  assert.is(rows[0]!.at(-1), '2026-01-02 03:04 to 2027');
+  const measured = [
+    ceilingsRow({ readGBs: 1, f16Gflops: Number.NaN, passMicros: 3 }),
+    ceilingsRow(),
+    hostRow({ file: 'other' }),
+  ];
+  assert.equal(ceilingsTable(originsOf(measured)).rows, [['Some GPU', 'gpu', 90, 100, 1000, 2000, 4000, 2, 3]]);
+});
+
+test('speed, full and quality have their tables; a full one that is wrong shows no time', () => {
+  assert.equal(speedTable([speedRow()]).rows, [['tiny', 'f16', 'pp512', 100, 90, 120, 3]]);
+  const problem = 'WRONG: logits that are not finite';
+  assert.equal(speedTable([speedRow({ samples: [], problem })]).rows[0]!.slice(3), [problem, '', '', 0]);
+  assert.equal(qualityTable([qualityRow()]).rows, [['tiny', 'q4 g64', 'f32', 2, 0.05, 0.2, 62.5, 8]]);
+  const stages = [{ stage: 'logits', relative: 0.1, ok: false }];
+  const [right, wrong] = fullTable([fullRow(), fullRow({ stages })]).rows;
+  assert.equal(right, ['DIR4', { text: 'right', mark: 'ok' }, 2e-6, 320, 1, 2, 4, 200, 100, 200, 954, 1024, 512]);
+  assert.equal(wrong!.slice(1, 4), [{ text: 'WRONG from logits', mark: 'wrong' }, 0.1, 320]);
+  assert.equal(wrong!.slice(4, 10), Array(6).fill(''));
 });
 
 test('a wrong case names where it diverges and shows no time', () => {
-  const times = { imageMillis: 7777.1, visionMillis: 7777.2, prefillMillis: 7777.3, ttftMillis: 7777.4 };
+  const times = {
+    imageMillis: 7777.1,
+    visionMillis: 7777.2,
+    sessionMillis: 7777.2,
+    prefillMillis: 7777.3,
+    ttftMillis: 7777.4,
+  };
   const wrong = e2eRow({
     prompt: 'broken',
     ok: false,
@@ -178,27 +272,21 @@ test('text of rows stays text', () => {
     hostRow({ ...texts, task: HOSTILE }),
     peersRow({ ...texts, op: HOSTILE, dtype: HOSTILE, peers: sides }),
   ];
-  const page = reportPage(rows).replace(CHART, '');
-  assert.is(page.match(/<script/g)!.length, 3);
-  assert.is(page.match(/<\/script/g)!.length, 3);
+  const page = reportPage(rows);
+  assert.is(page.match(/<script/g)!.length, 1);
+  assert.is(page.match(/<\/script/g)!.length, 1);
   assert.not.match(page, '<img');
-  const [block, json] = /<script type="application\/json" id="plots">(.*?)<\/script>/s.exec(page)!;
-  const plots: { categories?: string[] }[] = JSON.parse(json!);
-  assert.ok(plots.some(({ categories }) => categories?.[0] === HOSTILE));
-  assert.not.match(page.replace(block, ''), /onerror='|src="/);
+  assert.not.match(page.replace(/<title>[^<]*<\/title>/g, ''), /onerror='|src="/);
 });
 
 test('the page holds all it needs and may load nothing', () => {
   const page = reportPage([ceilingsRow(), e2eRow(), opsRow(), hostRow(), peersRow()]);
-  assert.ok(page.includes(CHART), 'chart.js is not there as it is');
-  assert.match(CHART, /^\/\*!.*?Released under the MIT License.*?\*\//s);
-  const own = page.replace(CHART, '');
-  assert.not.match(own, /https?:|\bsrc=|url\(|@import|<link/);
-  assert.ok([...own.matchAll(/href="([^"]*)"/g)].every(([, href]) => href!.startsWith('#')));
-  const [, policy] = /Content-Security-Policy" content="([^"]*)"/.exec(own)!;
+  assert.not.match(page, /https?:|\bsrc=|url\(|@import|<link|\bstyle=/);
+  assert.ok([...page.matchAll(/href="([^"]*)"/g)].every(([, href]) => href!.startsWith('#')));
+  const [, policy] = /Content-Security-Policy" content="([^"]*)"/.exec(page)!;
   assert.match(policy!, /^default-src &#39;none&#39;; /);
   const scripts = [...page.matchAll(/<(?:script|style)>(.*?)<\/(?:script|style)>/gs)].map(([, text]) => text!);
-  assert.is(scripts.length, 3);
+  assert.is(scripts.length, 2);
   for (const text of scripts) assert.ok(policy!.includes(createHash('sha256').update(text).digest('base64')));
 });
 
@@ -213,51 +301,61 @@ test('a damaged line is named by file and line, whatever it holds', () => {
       assert.throws(() => report([file], { html: join(dir, 'out.html') }), matches);
     };
     fails(line(e2eRow()).slice(0, 1000), /expected a line of JSON, got .*; run the bench again, or take the line out$/);
-    fails('5', /row: expected an object, got 5/);
-    fails('{"bench":5}', /row\.bench: expected a text, got 5/);
+    fails('5', /row: expected Object, got 5/);
+    fails('{"bench":5}', /row\.bench: expected string, got 5/);
     fails('['.repeat(100_000), /expected/);
     fails(`${'{"a":'.repeat(100_000)}1${'}'.repeat(100_000)}`, /expected/);
     fails('{"bench":"\u009b31m\\u0007', /expected a line of JSON, got [^\p{Cc}]*$/u);
-    for (const key of ['prompt', 'repeats', 'kernels', 'runs', 'adapter'])
-      fails(line({ ...e2eRow(), [key]: undefined }), new RegExp(`e2e\\.${key}: expected .*, got nothing`));
+    for (const key of ['prompt', 'repeats', 'kernels', 'runs', 'commit'])
+      fails(line({ ...e2eRow(), [key]: undefined }), new RegExp(`e2e\\.${key}: expected .*, got undefined`));
     fails(
       line({ ...e2eRow(), kernels: [{ ...e2eRow().kernels[0], micros: '1' }] }),
-      /kernels\[0\]\.micros: expected a num/,
+      /kernels\.0\.micros: expected .*number.*, got "1"/,
     );
-    fails(line({ ...opsRow(), repeats: [1] }), /ops\.repeats\[0\]: expected an array, got 1/);
-    fails(line({ ...peersRow(), peers: { x: { micros: 1 } } }), /peers\.peers\.x\.micros: expected an array/);
+    fails(line({ ...opsRow(), repeats: [1] }), /ops\.repeats\.0: expected Array, got 1/);
+    fails(line({ ...peersRow(), peers: { x: { micros: 1 } } }), /peers\.peers\.x\.micros: expected Array, got 1/);
   });
 });
 
-test('rows of other benches are left out; NaN, which JSON writes as null, is no error', () => {
-  assert.equal(parseRow('{"bench":"trial"}', ''), []);
-  assert.equal(parseRow('{"bench":"constructor"}', ''), []);
-  const [row] = parseRow(JSON.stringify(e2eRow({ maxErrorStd: Number.NaN })), '') as E2eRow[];
-  assert.ok(Number.isNaN(row!.maxErrorStd));
+test('rows of other benches are named as not shown; NaN, which JSON writes as null, is no error', () => {
+  for (const bench of ['trial', 'constructor', '__proto__'])
+    assert.equal(parseRow(`{"bench":"${bench}"}`, ''), { other: bench });
+  const { maxErrorStd } = parseRow(JSON.stringify(e2eRow({ maxErrorStd: Number.NaN })), '') as E2eRow;
+  assert.ok(Number.isNaN(maxErrorStd));
+  const { adapter } = parseRow(JSON.stringify(hostRow({ adapter: undefined })), '') as HostRow;
+  assert.is(adapter, 'no adapter', 'tasks of the host need no device');
   inFolder((dir) => {
     const out = join(dir, 'out.html');
-    writeHtmlReport(out, [{ bench: 'trial' }, e2eRow({ ok: undefined, maxErrorStd: Number.NaN })]);
-    assert.match(readFileSync(out, 'utf8'), 'picture');
-    assert.throws(() => writeHtmlReport(out, [{ bench: 'trial' }]), /expected rows of e2e/);
-    assert.throws(() => writeHtmlReport(out, [{ bench: 'host' }]), /^row 1: host\.adapter: expected a text/);
+    const others = [{ bench: 'trial' }, { bench: HOSTILE }, { bench: 'trial' }];
+    writeHtmlReport(out, [...others, e2eRow({ ok: undefined, maxErrorStd: Number.NaN })]);
+    assert.match(readFileSync(out, 'utf8'), 'Not shown: rows of trial, &lt;/script&gt;');
+    assert.throws(() => writeHtmlReport(out, [{ bench: 'trial' }]), /expected rows of ceilings, e2e, .*, got trial;/);
+    assert.throws(() => writeHtmlReport(out, [{ bench: 'host' }]), /^row 1: host\.commit: expected .*, got undefined/);
     assert.throws(() => writeHtmlReport(dir, [e2eRow()]), /^--html: expected a file that can be written, got/);
     assert.throws(() => report([dir], { html: out }), /^report: expected a file of JSON lines, got/);
   });
 });
 
-test('the command joins files into one page', () => {
+test('a model folder is a name, wherever its row comes from', () => {
+  const model = (text: string) => (parseRow(JSON.stringify(fullRow({ model: text })), '') as E2eRow).model;
+  for (const path of ['/home/me/DIR4', '/home/me/DIR4/', 'C:\\me\\DIR4', '../DIR4', 'DIR4'])
+    assert.is(model(path), 'DIR4');
+  assert.is(model('synthetic 15b int4, seed 1'), 'synthetic 15b int4, seed 1');
+  assert.is(folderName('.'), basename(process.cwd()));
+});
+
+test('the command joins files into one page, which names each', () => {
   inFolder((dir) => {
-    const [first, second, out] = ['a.jsonl', 'b.jsonl', 'out.html'].map((name) => join(dir, name)) as [
-      string,
-      string,
-      string,
-    ];
-    writeFileSync(first, `${JSON.stringify(e2eRow())}\n`);
-    writeFileSync(second, `${JSON.stringify(e2eRow({ dtype: 'f16' }))}\n`);
-    const { status, stdout, stderr } = runBench('report', first, second, '--html', out);
+    const files = ['a.jsonl', 'b.jsonl', 'c/a.jsonl'].map((name) => join(dir, name));
+    mkdirSync(join(dir, 'c'));
+    for (const file of files) writeFileSync(file, `${JSON.stringify(e2eRow())}\n`);
+    const out = join(dir, 'out.html');
+    const { status, stdout, stderr } = runBench('report', ...files, '--html', out);
     assert.is(status, 0, stderr);
     assert.is(stdout.trim(), `report: ${out}`);
-    assert.match(readFileSync(out, 'utf8'), 'picture, f16');
+    const page = readFileSync(out, 'utf8');
+    for (const name of ['a.jsonl', 'b.jsonl', 'a.jsonl (3)']) assert.match(page, `>picture, ${name}<`);
+    assert.not.match(page, dir);
   });
 });
 

@@ -7,25 +7,25 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { writeHtmlReport } from '../bench/html.ts';
 import { BrowserPage, findChromium } from './chromium.ts';
-import { ceilingsRow, e2eRow, hostRow, opsRow, peersRow } from './fixtures/report_rows.ts';
+import {
+  ceilingsRow,
+  e2eRow,
+  fullRow,
+  hostRow,
+  opsRow,
+  peersRow,
+  qualityRow,
+  speedRow,
+} from './fixtures/report_rows.ts';
 
-const HOSTILE = `</script><script>pwned = 1</script><img src="http://127.0.0.1:9/" onerror='pwned = 1'>`;
+/** A name that is markup, and as long as names get. */
+const HOSTILE = `</script><script>pwned = 1</script><img src="http://127.0.0.1:9/" onerror='pwned = 1'>${'a_long_name_'.repeat(9)}`;
 
-/** The plots to be seen, each with how many pixels within the axes have a colour: the grid is grey. */
-const COLOURED = `Object.fromEntries([...document.querySelectorAll('canvas')].filter((c) => c.offsetParent).map((c) => {
-  const copy = new OffscreenCanvas(c.width, c.height).getContext('2d', { willReadFrequently: true });
-  copy.drawImage(c, 0, 0);
-  const { left, top, width, height } = Chart.getChart(c).chartArea;
-  const { data } = copy.getImageData(...[left, top, width, height].map((size) => Math.round(size * devicePixelRatio)));
-  let coloured = 0;
-  for (let i = 0; i < data.length; i += 4) {
-    const rgb = data.slice(i, i + 3);
-    if (data[i + 3] > 128 && Math.max(...rgb) - Math.min(...rgb) > 60) coloured++;
-  }
-  return [c.getAttribute('aria-label') + ' ' + c.dataset.plot, coloured];
-}))`;
-
-const CASE = `document.querySelector('.case.shown').id`;
+/** What reaches past the right edge of the page, or of its own box: nothing may on a narrow screen. */
+const CUT = `[...document.querySelectorAll('body *')].filter((e) => e.checkVisibility()).filter((e) => {
+  const { left, right } = e.getBoundingClientRect();
+  return left < 0 || right > innerWidth || (e instanceof HTMLElement && e.scrollWidth > e.clientWidth && e.clientWidth > 0);
+}).map((e) => e.outerHTML.slice(0, 200))`;
 
 const binary = findChromium();
 if (binary) {
@@ -33,39 +33,61 @@ if (binary) {
   const file = join(dir, 'a report.html');
   const wrong = e2eRow({ prompt: 'wrong', ok: false, divergedAt: HOSTILE });
   const ops = [opsRow(), opsRow({ kernel: 'attention/attention', repeats: [[500]] })];
-  writeHtmlReport(file, [ceilingsRow(), e2eRow(), e2eRow({ prompt: HOSTILE }), wrong, ...ops, hostRow(), peersRow()]);
+  writeHtmlReport(file, [
+    ceilingsRow(),
+    e2eRow(),
+    e2eRow({ prompt: HOSTILE }),
+    wrong,
+    ...ops,
+    hostRow(),
+    peersRow(),
+    fullRow(),
+    qualityRow(),
+    speedRow(),
+  ]);
   const url = pathToFileURL(file).href;
   const page = await BrowserPage.open(binary, url);
 
-  /** Names of the plots to be seen, all of which are drawn. */
-  const drawn = async () => {
-    const plots = await page.evaluate<Record<string, number>>(COLOURED);
-    for (const [name, coloured] of Object.entries(plots)) assert.ok(coloured > 20, `${name}: ${coloured} pixels`);
-    return Object.keys(plots).map((name) => name.replace(/ \d+$/, ''));
-  };
-  const choose = (value: string) =>
-    page.evaluate(`new Promise((done) => {
-      addEventListener('hashchange', () => setTimeout(done), { once: true });
-      const select = document.getElementById('case');
-      select.value = '${value}';
-      select.dispatchEvent(new Event('change'));
-    })`);
+  const resize = (width: number) =>
+    page.send('Emulation.setDeviceMetricsOverride', { width, height: 900, deviceScaleFactor: 1, mobile: width < 500 });
 
-  const everywhere = ['Logit error per step', 'Time to first token (TTFT)', 'Time per token', 'Roofline'];
-  const ofCase = ['Slowest kernels', 'Roofline', 'Device memory', 'Resident memory'];
-
-  test('every plot of every case is drawn', async () => {
-    assert.is(await page.evaluate(CASE), 'case-0');
-    assert.equal((await drawn()).sort(), [...everywhere, ...ofCase].sort());
-    await choose('case-1');
-    assert.is(await page.evaluate(CASE), 'case-1');
-    assert.equal((await drawn()).sort(), [...everywhere, ...ofCase].sort());
-    await choose('case-2');
-    assert.equal((await drawn()).sort(), everywhere.sort());
-    assert.match(
-      await page.evaluate<string>(`document.querySelector('.case.shown').innerText`),
-      'WRONG from </script>',
+  test('every figure has its charts or bars', async () => {
+    const figures = await page.evaluate<[string, number][]>(`[...document.querySelectorAll('figure')].map((figure) =>
+      [figure.querySelector('h3').textContent, figure.querySelectorAll('.charts path, .charts circle, .bars rect').length])`);
+    const ofCase = ['Slowest kernels', 'Roofline', 'Device memory', 'Resident memory'];
+    const names = [
+      'Logit error per step',
+      'Time to first token (TTFT)',
+      'Time per token',
+      ...ofCase,
+      ...ofCase,
+      'Roofline',
+    ];
+    assert.equal(
+      figures.map(([name]) => name),
+      names,
     );
+    for (const [name, marks] of figures) assert.ok(marks > 2, `${name}: ${marks}`);
+  });
+
+  test('a link opens its case, a wrong one shows no figure', async () => {
+    const open = `[...document.querySelectorAll('.case')].map((details) => details.open)`;
+    assert.equal(await page.evaluate(open), [true, false, false]);
+    await page.evaluate(`document.querySelector('a[href="#case-2"]').click()`);
+    const wrong = `document.querySelectorAll('.case')[2]`;
+    assert.match(await page.evaluate<string>(`${wrong}.innerText`), 'WRONG from </script>');
+    assert.is(await page.evaluate(`${wrong}.querySelectorAll('figure').length`), 0);
+    assert.is(await page.evaluate('document.querySelector(":target").id'), 'case-2');
+  });
+
+  test('on 390 pixels, with everything open, nothing is cut and nothing scrolls sideways; the page fits wider screens', async () => {
+    await page.evaluate(`document.querySelectorAll('details').forEach((details) => { details.open = true; })`);
+    await resize(390);
+    assert.equal(await page.evaluate(CUT), []);
+    for (const width of [820, 1400]) {
+      await resize(width);
+      assert.ok((await page.evaluate<number>('document.documentElement.scrollWidth')) <= width);
+    }
   });
 
   test('a click on a head sorts the table, a second one the other way round', async () => {
@@ -80,17 +102,17 @@ if (binary) {
     assert.equal(await sorted('kernel'), ['attention/attention', 'matmul/gemv']);
   });
 
-  test('dark and light follow the system, paper is light', async () => {
-    const text = 'getComputedStyle(document.body).color';
-    const light = await page.evaluate(text);
-    const prefer = (value: string) =>
-      page.send('Emulation.setEmulatedMedia', { features: [{ name: 'prefers-color-scheme', value }] });
-    await prefer('dark');
-    while ((await page.evaluate(text)) === light); // until the browser, which ends after a minute, has told the page
-    assert.equal((await drawn()).sort(), everywhere.sort());
-    const printed = `(dispatchEvent(new Event('beforeprint')), ${text})`;
-    assert.is(await page.evaluate(printed), light);
-    assert.equal((await drawn()).sort(), everywhere.sort());
+  test('dark and light follow the system, paper is light, and so are the lines of the charts', async () => {
+    const media = (media: string, scheme: string) =>
+      page.send('Emulation.setEmulatedMedia', { media, features: [{ name: 'prefers-color-scheme', value: scheme }] });
+    const colours = `[getComputedStyle(document.body), getComputedStyle(document.querySelector('.charts path[d]').parentElement)].map(
+      ({ color, backgroundColor, stroke }) => [color, backgroundColor, stroke].join()).join()`;
+    await media('screen', 'light');
+    const light = await page.evaluate(colours);
+    await media('screen', 'dark');
+    assert.is.not(await page.evaluate(colours), light);
+    await media('print', 'dark');
+    assert.is(await page.evaluate(colours), light);
   });
 
   test('nothing was loaded, no script of a row ran, nothing went wrong', async () => {

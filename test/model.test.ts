@@ -75,6 +75,20 @@ if (device) {
     again.dispose();
   });
 
+  test('the encoder has the GELU by tanh and the projector that by erf, too alike for the reference to tell', async () => {
+    const opened = await openDevice();
+    const pipeline = opened.pipeline.bind(opened);
+    const activations = new Set<unknown>();
+    opened.pipeline = (kernel, constants) => {
+      if (kernel.name.startsWith('matmul/') && constants.ACTIVATION) activations.add(constants.ACTIVATION);
+      return pipeline(kernel, constants);
+    };
+    const vision = await Phi4Vision.load(opened, TINY);
+    await encode(vision, { width: 32, height: 32, data: new Uint8Array(32 * 32 * 3) });
+    assert.equal([...activations], [1, 2]);
+    opened.dispose();
+  });
+
   test('weights cut into many blocks give the same answer', async () => {
     const small = await openDevice({ maxBlockBytes: 64 * 2 * 768 });
     await ask(small, await Phi4Vision.load(small, TINY), 'two');
@@ -92,6 +106,17 @@ if (device) {
     const session = await model.session({ capacity: prompt.length + 24 });
     await session.prefill(expandImages(prompt.ids, [], model.config.decoder.vocab));
     for await (const { token } of decode(session, { steps: 20 })) if (token >= 0) break;
+    await matches(session, 'text');
+    session.dispose();
+  });
+
+  test('a session that is reset answers another prompt as a new one does', async () => {
+    const prompt = expected.prompt('text');
+    const session = await model.session({ capacity: prompt.length + 24 });
+    await session.prefill(Uint32Array.of(5, 6, 7));
+    for await (const _ of decode(session, { steps: 3 }));
+    session.reset();
+    await session.prefill(expandImages(prompt.ids, [], model.config.decoder.vocab));
     await matches(session, 'text');
     session.dispose();
   });
@@ -146,13 +171,19 @@ if (device) {
       assert.match((error as Error).message, pattern);
     };
     const session = await model.session({ capacity: 8 });
-    await rejects(session.prefill(new Uint32Array(9)), PromptError, /expected 1 to 8 positions, got 9/);
-    await rejects(session.prefill(new Uint32Array()), PromptError, /got 0/);
-    await session.prefill(new Uint32Array(8));
     const steps = async () => {
       for await (const _ of decode(session, { steps: 2 }));
     };
+    await rejects(steps(), PromptError, /expected a session with a prompt, got an empty one; call prefill/);
+    await rejects(session.prefill(new Uint32Array(9)), PromptError, /expected 1 to 8 positions, got 9/);
+    await rejects(session.prefill(new Uint32Array()), PromptError, /got 0/);
+    await session.prefill(new Uint32Array(8));
     await rejects(steps(), PromptError, /expected at most 8 positions, got 8 of prompt and 2 steps/);
+    await rejects(
+      session.prefill(new Uint32Array(3)),
+      PromptError,
+      /empty session, got one with a prompt of 8 positions/,
+    );
     session.dispose();
     await rejects(model.session({ capacity: 2 ** 26 }), CapabilityError, /context: expected at most \d+ positions/);
     const many = { ...model.config.decoder, layers: 2 ** 20 };

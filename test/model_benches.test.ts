@@ -50,6 +50,7 @@ if (device) {
     assert.is(status, 0, stdout + stderr);
     const rows = rowsOf(json);
     assert.is(rows.length, 8);
+    assert.ok(rows.every(({ model }) => model === 'tiny'));
     const kl = (test: (formats: Record<string, unknown>) => boolean) =>
       rows.find(({ formats }) => test(formats)).meanKl;
     const [fine, coarse, bytes] = [
@@ -66,7 +67,8 @@ if (device) {
     assert.is(status, 0, stdout + stderr);
     assert.match(stdout, /Tensors: 105 of 105 expected/);
     assert.match(stdout, /A line break after <\|im_sep\|> is swallowed/);
-    const [{ activations, config }] = rowsOf(json);
+    const [{ activations, config, model }] = rowsOf(json);
+    assert.is(model, 'tiny');
     assert.ok(activations.length > 8 && activations.every(({ largest }: { largest: number }) => largest > 0));
     assert.is(config.differences.hidden_size.here, '128');
     const lacking = join(dir, 'lacking');
@@ -79,8 +81,10 @@ if (device) {
   });
 
   test('full: layers equal float64, and a row of another weight does not', async () => {
-    const { status, stdout, stderr } = runBench('full', '--model', TINY);
+    const json = join(dir, 'full.jsonl');
+    const { status, stdout, stderr } = runBench('full', '--model', TINY, '--json', json);
     assert.is(status, 0, stdout + stderr);
+    assert.is(rowsOf(json).at(-1).model, 'tiny');
     assert.match(stdout, /^layers\.2 +[\d.e-]+$/m);
     const config = loadConfig(TINY);
     const checks = new LayerChecks(config, 1e-4);

@@ -42,10 +42,10 @@ const GREY8 = [8, 0, 0, 0, 0];
 const data = (bytes: Uint8Array) => chunk('IDAT', deflateSync(bytes));
 
 /** Decodes within a second; undefined when the file was refused as it should be. */
-function attempt(bytes: Uint8Array, name = 'some.png'): RgbImage | undefined {
+async function attempt(bytes: Uint8Array, name = 'some.png'): Promise<RgbImage | undefined> {
   const started = process.cpuUsage();
   try {
-    const image = decodePng(bytes, name);
+    const image = await decodePng(bytes, name);
     assert.is(image.data.length, image.width * image.height * 3);
     return image;
   } catch (error) {
@@ -57,47 +57,62 @@ function attempt(bytes: Uint8Array, name = 'some.png'): RgbImage | undefined {
   }
 }
 
-function refuses(bytes: Uint8Array, message: RegExp): void {
-  assert.throws(
-    () => decodePng(bytes, 'some.png'),
-    (error: Error) =>
-      error instanceof ImageError && error.message.startsWith('some.png: ') && message.test(error.message),
+async function refuses(bytes: Uint8Array, message: RegExp): Promise<void> {
+  const error = await decodePng(bytes, 'some.png').then(
+    () => undefined,
+    (reason: Error) => reason,
   );
-  attempt(bytes);
+  assert.instance(error, ImageError);
+  assert.ok(error!.message.startsWith('some.png: '));
+  assert.match(error!.message, message);
+  assert.is(await attempt(bytes), undefined);
 }
 
-test('the pixels of Pillow: every colour type and depth, interlaced and with transparency', () => {
+/** Refused, or the very pixels of the undamaged file. */
+async function refusesOrReads(bytes: Uint8Array, name: string, note: string): Promise<void> {
+  const image = await attempt(bytes);
+  if (image) assert.is(Buffer.from(image.data).toString('hex'), expected[name]!.rgb, note);
+}
+
+test('the pixels of Pillow: every colour type and depth, interlaced and with transparency', async () => {
   assert.is(Object.keys(expected).length, 52);
   for (const [name, { width, height, rgb }] of Object.entries(expected)) {
-    const image = decodePng(read(name), name);
+    const image = await decodePng(read(name), name);
     assert.equal([image.width, image.height], [width, height], name);
     assert.is(Buffer.from(image.data).toString('hex'), rgb, name);
   }
 });
 
-test('a view into a larger buffer', () => {
+test('a view into a larger buffer', async () => {
   const bytes = read('rgb8.png');
   const view = Buffer.concat([Buffer.alloc(5), bytes, Buffer.alloc(3)]).subarray(5, 5 + bytes.length);
-  assert.is(Buffer.from(decodePng(new Uint8Array(view), 'view').data).toString('hex'), expected['rgb8.png']!.rgb);
-  assert.is(Buffer.from(decodePng(view, 'view').data).toString('hex'), expected['rgb8.png']!.rgb);
+  assert.is(
+    Buffer.from((await decodePng(new Uint8Array(view), 'view')).data).toString('hex'),
+    expected['rgb8.png']!.rgb,
+  );
+  assert.is(Buffer.from((await decodePng(view, 'view')).data).toString('hex'), expected['rgb8.png']!.rgb);
 });
 
-test('truncated at every length', () => {
+test('truncated at every length', async () => {
   for (const name of ['rgb8.png', 'palette4_trns_interlaced.png', 'grey16.png']) {
     const bytes = read(name);
-    for (let length = 0; length < bytes.length; length++)
-      assert.is(attempt(bytes.subarray(0, length)), undefined, name);
+    const pixelsEnd = bytes.indexOf('IEND') - 12; // before the checksums of the pixel data
+    for (let length = 0; length < bytes.length; length++) {
+      const cut = bytes.subarray(0, length);
+      if (length < pixelsEnd - 2) assert.is(await attempt(cut), undefined, `${name}, ${length} bytes`);
+      else await refusesOrReads(cut, name, `${name}, ${length} bytes`);
+    }
   }
 });
 
-test('a flipped byte or bit at every position is refused', () => {
+test('a flipped byte or bit at every position is refused, or changes no pixel', async () => {
   for (const name of ['rgb8.png', 'palette4_trns_interlaced.png', 'grey16.png']) {
     const bytes = read(name);
     for (let at = 0; at < bytes.length; at++) {
       for (const mask of [0xff, 0x20, 0x01]) {
         const flipped = Buffer.from(bytes);
         flipped[at]! ^= mask;
-        assert.is(attempt(flipped), undefined, `${name}, byte ${at}`);
+        await refusesOrReads(flipped, name, `${name}, byte ${at}`);
       }
     }
   }
@@ -114,7 +129,7 @@ function resign(bytes: Buffer): Buffer {
   return bytes;
 }
 
-test('a flipped byte under a valid checksum: an ImageError or a picture', () => {
+test('a flipped byte under a valid checksum: an ImageError or a picture', async () => {
   let pictures = 0;
   for (const name of Object.keys(expected)) {
     const bytes = read(name);
@@ -122,24 +137,24 @@ test('a flipped byte under a valid checksum: an ImageError or a picture', () => 
       for (const mask of [0xff, 0x01]) {
         const flipped = Buffer.from(bytes);
         flipped[at]! ^= mask;
-        if (attempt(resign(flipped))) pictures++;
+        if (await attempt(resign(flipped))) pictures++;
       }
     }
   }
   assert.ok(pictures > 0);
 });
 
-test('a header that lies about the size', () => {
+test('a header that lies about the size', async () => {
   const two = data(Buffer.alloc(2 * 7));
-  assert.ok(attempt(png(header(2, 2, ...RGB8), two)));
-  refuses(png(header(2, 3, ...RGB8), two), /expected 21 bytes of pixel data/);
-  refuses(png(header(2, 1, ...RGB8), two), /expected 7 bytes of pixel data/);
-  refuses(png(header(2, 2, 16, 2, 0, 0, 0), two), /expected 26 bytes of pixel data/);
-  refuses(png(header(8000, 8000, ...RGB8), two), /expected 192008000 bytes of pixel data/);
-  assert.is(attempt(png(header(2, 2, ...RGB8), header(3, 1, ...RGB8), two))?.width, 2);
+  assert.ok(await attempt(png(header(2, 2, ...RGB8), two)));
+  await refuses(png(header(2, 3, ...RGB8), two), /expected 21 bytes of pixel data/);
+  assert.is((await attempt(png(header(2, 1, ...RGB8), two)))?.height, 1);
+  await refuses(png(header(2, 2, 16, 2, 0, 0, 0), two), /expected 26 bytes of pixel data/);
+  await refuses(png(header(8000, 8000, ...RGB8), two), /expected 192008000 bytes of pixel data/);
+  assert.is((await attempt(png(header(2, 2, ...RGB8), header(3, 1, ...RGB8), two)))?.width, 2);
 });
 
-test('sizes that are empty or too large, without taking memory', () => {
+test('sizes that are empty or too large, without taking memory', async () => {
   const before = process.memoryUsage().rss;
   for (const [width, height] of [
     [0, 1],
@@ -149,59 +164,64 @@ test('sizes that are empty or too large, without taking memory', () => {
     [65_536, 1],
     [0xffffffff, 0xffffffff],
   ] as const) {
-    refuses(png(header(width, height, ...RGB8), data(Buffer.alloc(4))), new RegExp(`got ${width} x ${height}`));
+    await refuses(png(header(width, height, ...RGB8), data(Buffer.alloc(4))), new RegExp(`got ${width} x ${height}`));
   }
   assert.ok(process.memoryUsage().rss - before < 2 ** 27);
 });
 
-test('a bomb: a small picture whose data inflates to 256 MB', () => {
+test('a bomb: a small picture whose data inflates to 256 MB', async () => {
   const before = process.memoryUsage().rss;
   const bomb = data(Buffer.alloc(2 ** 28));
   const made = process.memoryUsage().rss;
-  refuses(png(header(2, 2, ...RGB8), bomb), /expected 14 bytes of pixel data/);
+  assert.is((await attempt(png(header(2, 2, ...RGB8), bomb)))?.data.length, 12);
   assert.ok(process.memoryUsage().rss - Math.max(before, made) < 2 ** 26);
 });
 
-test('a message holds no control characters of the file', () => {
+test('a message holds no control characters of the file', async () => {
   const wrong = chunk('\x9bABC', Buffer.alloc(1));
   wrong[wrong.length - 1]! ^= 1;
-  refuses(png(header(1, 1, ...RGB8), wrong), /of chunk "\?ABC" at byte 33/);
+  await refuses(png(header(1, 1, ...RGB8), wrong), /of chunk "\?ABC" at byte 33/);
 });
 
-test('headers outside the standard', () => {
+test('headers outside the standard', async () => {
   const pixel = data(Buffer.alloc(4));
-  refuses(png(header(1, 1, 3, 0, 0, 0, 0), pixel), /type 0 with 3 bits/);
-  refuses(png(header(1, 1, 4, 2, 0, 0, 0), pixel), /type 2 with 4 bits/);
-  refuses(png(header(1, 1, 16, 3, 0, 0, 0), pixel), /type 3 with 16 bits/);
-  refuses(png(header(1, 1, 8, 5, 0, 0, 0), pixel), /type 5 with 8 bits/);
-  refuses(png(header(1, 1, 8, 2, 1, 0, 0), pixel), /got 1, 0, 0/);
-  refuses(png(header(1, 1, 8, 2, 0, 1, 0), pixel), /got 0, 1, 0/);
-  refuses(png(header(1, 1, 8, 2, 0, 0, 2), pixel), /got 0, 0, 2/);
-  refuses(png(chunk('IHDR', Buffer.alloc(12)), pixel), /of 13 bytes/);
-  refuses(png(pixel), /first a chunk IHDR/);
+  await refuses(png(header(1, 1, 3, 0, 0, 0, 0), pixel), /type 0 with 3 bits/);
+  await refuses(png(header(1, 1, 4, 2, 0, 0, 0), pixel), /type 2 with 4 bits/);
+  await refuses(png(header(1, 1, 16, 3, 0, 0, 0), pixel), /type 3 with 16 bits/);
+  await refuses(png(header(1, 1, 8, 5, 0, 0, 0), pixel), /type 5 with 8 bits/);
+  await refuses(png(header(1, 1, 8, 2, 1, 0, 0), pixel), /got 1, 0, 0/);
+  await refuses(png(header(1, 1, 8, 2, 0, 1, 0), pixel), /got 0, 1, 0/);
+  await refuses(png(header(1, 1, 8, 2, 0, 0, 2), pixel), /got 0, 0, 2/);
+  await refuses(png(chunk('IHDR', Buffer.alloc(12)), pixel), /of 13 bytes/);
+  await refuses(png(pixel), /first a chunk IHDR/);
 });
 
-test('missing or wrong parts', () => {
+test('missing or wrong parts', async () => {
   const head = header(1, 1, ...GREY8);
-  refuses(png(head), /expected 2 bytes of pixel data/);
-  refuses(png(head, chunk('IDAT', Buffer.from('not zlib'))), /expected 2 bytes of pixel data/);
-  refuses(png(head, chunk('IDAT', deflateSync(Buffer.alloc(2)).subarray(0, -5))), /expected 2 bytes of pixel data/);
-  refuses(png(head, data(Buffer.of(9, 0))), /[Ff]ilter type/);
-  refuses(Buffer.concat([SIGNATURE, head, data(Buffer.alloc(2))]), /expected a PNG chunk/);
-  refuses(png(header(1, 1, 8, 3, 0, 0, 0), data(Buffer.alloc(2))), /palette/);
-  refuses(png(header(1, 1, 8, 3, 0, 0, 0), chunk('PLTE', Buffer.alloc(3)), data(Buffer.of(0, 1))), /not in palette/);
-  refuses(png(head, Buffer.concat(Array<Buffer>(2 ** 18).fill(chunk('IDAT')))), /at most 262144 chunks/);
+  await refuses(png(head), /expected a PNG chunk from byte 45/);
+  await refuses(png(head, chunk('IDAT', Buffer.from('not zlib'))), /expected 2 bytes of pixel data/);
+  await refuses(png(head, chunk('IDAT', Buffer.of(0x78, 0x9c))), /expected 2 bytes of pixel data/);
+  await refuses(png(head, data(Buffer.of(9, 0))), /[Ff]ilter type/);
+  await refuses(Buffer.concat([SIGNATURE, head]), /expected a PNG chunk/);
+  await refuses(png(header(1, 1, 8, 3, 0, 0, 0), data(Buffer.alloc(2))), /palette/);
+  for (const bytes of [4, 3 * 257]) {
+    const palette = chunk('PLTE', Buffer.alloc(bytes));
+    await refuses(png(header(1, 1, 8, 3, 0, 0, 0), palette, data(Buffer.alloc(2))), /a palette of 1 to 256 colours/);
+  }
+  const split = [chunk('IDAT', deflateSync(Buffer.alloc(2)).subarray(0, 3)), chunk('tEXt'), data(Buffer.alloc(2))];
+  await refuses(png(head, ...split), /expected 2 bytes of pixel data, got 0/);
+  await refuses(png(head, Buffer.concat(Array<Buffer>(2 ** 18).fill(chunk('IDAT')))), /at most 262144 chunks/);
 });
 
-test('chunks that do not matter, split and empty pixel data, bytes after the end', () => {
+test('chunks that do not matter, split and empty pixel data, bytes after the end', async () => {
   const zipped = deflateSync(Buffer.of(0, 77));
   const parts = [...zipped].map((byte) => chunk('IDAT', Buffer.of(byte)));
   const odd = png(header(1, 1, ...GREY8), chunk('tRNS'), chunk('gAMA'), chunk('ABCD'), ...parts, chunk('IDAT'));
-  const image = decodePng(Buffer.concat([odd, Buffer.from('tail')]), 'some.png');
+  const image = await decodePng(Buffer.concat([odd, Buffer.from('tail')]), 'some.png');
   assert.equal([...image.data], [77, 77, 77]);
 });
 
-test('the size alone', () => {
+test('the size alone', async () => {
   for (const [name, { width, height }] of Object.entries(expected)) {
     assert.equal(pngSize(read(name), name), { width, height }, name);
   }

@@ -10,6 +10,7 @@ import {
   checkLength,
   encodePrompt,
   expandImages,
+  hasImageMark,
   IMAGE_ID,
   loadConfig,
   type ModelConfig,
@@ -51,6 +52,15 @@ test('the texts beside a picture are encoded each on its own', () => {
   assert.equal([...encodePrompt(tokenizer, ' <image> ', 1)], [220, IMAGE_ID, 220]);
   assert.equal([...encodePrompt(tokenizer, '<|im_sep|> \n<image>\n <|im_end|>', 1)], [505, IMAGE_ID, 508]);
   assert.equal([...encodePrompt(tokenizer, '<Image>', 0)], tokenizer.encode('<Image>'));
+});
+
+test('a backslash makes a mark the text <image>', () => {
+  const encode = (text: string, pictures: number) => [...encodePrompt(tokenizer, text, pictures)];
+  assert.equal(encode('a \\<image> b', 0), tokenizer.encode('a <image> b'));
+  assert.equal(encode('\\\\<image>', 0), tokenizer.encode('\\<image>'));
+  assert.equal(encode('<image>\\<image><image>', 2), [IMAGE_ID, ...tokenizer.encode('<image>'), IMAGE_ID]);
+  assert.equal(['<image>', 'a', '\\<image>', '\\<image> <image>'].map(hasImageMark), [true, false, false, true]);
+  refuses(() => encode('\\<image><image>', 0), 'and write \\<image> for the text <image>');
 });
 
 test('as many marks as pictures, and something at all', () => {

@@ -16,7 +16,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { dequantizeWeightsHost, type Quantization, quantizeWeightsHost } from '../kernels/index.ts';
+import { dequantizeWeightsHost, isQuantized, type Quantization, quantizeWeightsHost } from '../kernels/index.ts';
 import { Random } from '../kernels/spec.ts';
 import { writeIndex } from '../model/checkpoint/checksums.ts';
 import { interleaved, type MatrixLayout, plain, rowPadded, stacked } from '../model/checkpoint/matrix_layout.ts';
@@ -24,7 +24,6 @@ import { Checkpoint, INDEX } from '../model/checkpoint/safetensors.ts';
 import {
   decode,
   formatOf,
-  isQuantized,
   loadConfig,
   Phi4Vision,
   quantizeCheckpoint,

@@ -15,6 +15,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { verifyFiles } from '../model/checkpoint/checksums.ts';
 import { Checkpoint, SafetensorsFile } from '../model/checkpoint/safetensors.ts';
 import { BYTES, type DType, widen } from '../runtime/dtype.ts';
 import { CheckpointError } from '../runtime/errors.ts';
@@ -386,6 +387,38 @@ test('a folder with an index, and one with a single file', () => {
   assert.equal([...single.tensors.keys()], [...shards[1]!.tensors.keys()]);
   assert.equal(single.read('model.embed_tokens.weight'), shards[1]!.read('model.embed_tokens.weight'));
   for (const file of [single, ...shards]) file.close();
+});
+
+test('a whole file beside an index whose shards are not there', () => {
+  const dir = join(temp, 'stale');
+  mkdirSync(dir);
+  const [whole, index] = [join(dir, 'model.safetensors'), join(dir, 'model.safetensors.index.json')];
+  cpSync(join(TINY, 'model.safetensors.index.json'), index);
+  cpSync(join(TINY, SHARDS[0]!), whole);
+  for (const shards of [[], SHARDS.slice(0, 1)]) {
+    for (const shard of shards) cpSync(join(TINY, shard), join(dir, shard));
+    const checkpoint = Checkpoint.open(dir);
+    assert.equal([...checkpoint.shards.keys()], [whole]);
+    assert.is(checkpoint.notes.length, 1);
+    assert.match(
+      checkpoint.notes[0]!,
+      /index\.json: model-0000\d-of-00002\.safetensors is not there; .* from model\.safetensors/,
+    );
+    assert.is(verifyFiles(checkpoint), false);
+    checkpoint.close();
+  }
+  for (const shard of SHARDS) cpSync(join(TINY, shard), join(dir, shard));
+  const checkpoint = Checkpoint.open(dir);
+  assert.equal([checkpoint.shards.size, checkpoint.notes], [2, []]);
+  checkpoint.close();
+  rmSync(dir, { recursive: true });
+});
+
+test('a Git LFS pointer is named', () => {
+  const pointer = 'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a21\nsize 9160000000\n';
+  refusesFile(Buffer.from(pointer), /file: expected its contents, got a Git LFS pointer; run git lfs pull/);
+  refusesFolder((dir) => rewrite(join(dir, SHARDS[1]!), Buffer.from(pointer)), /00002-of-00002.*a Git LFS pointer/);
+  refusesFolder((dir) => rewrite(join(dir, 'model.safetensors.index.json'), Buffer.from(pointer)), /a Git LFS pointer/);
 });
 
 test('bad folders', () => {

@@ -1,5 +1,4 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { waitGently } from '../bench/gentle.ts';
 import { digits, main, printDevice, progressBar, runCommands } from '../bench/report.ts';
 import { showMemoryPlan } from '../bench/show_memory.ts';
 import {
@@ -8,6 +7,7 @@ import {
   Checkpoint,
   checkSampling,
   generate,
+  hasImageMark,
   type LoadOptions,
   type Mode,
   Phi4Vision,
@@ -21,6 +21,7 @@ import { type Device, openDevice, UsageError } from '../runtime/index.ts';
 interface AskOptions {
   model: string;
   image: string[];
+  upright?: boolean;
   mode: Mode;
   context?: number;
   maxTokens?: number;
@@ -42,14 +43,15 @@ interface AskOptions {
 async function ask(question: string, options: AskOptions): Promise<void> {
   const load = loadOptions(options);
   const processor = Processor.load(options.model);
-  const images = await Promise.all(options.image.map(readImage));
-  const content = question.includes('<image>') ? question : '<image>\n'.repeat(images.length) + question;
+  const images = await Promise.all(options.image.map((path) => readImage(path, options)));
+  const sideways = new Set(options.image.filter((_, i) => images[i]!.orientation !== 1));
+  if (sideways.size) console.error(`note: ${[...sideways].join(', ')}: stored sideways; --upright turns it`);
+  const content = hasImageMark(question) ? question : '<image>\n'.repeat(images.length) + question;
   const sampling = { ...processor.config.sampling, ...definedOnly(options) };
   checkSampling(sampling);
   const prompt = processor.prepare([{ role: 'user', content }], images, options);
   const device = await openDevice({ adapter: options.adapter });
   if (!options.json) printDevice(device);
-  waitGently(device);
   const session = { capacity: answerCapacity(prompt, options.maxTokens), sampling };
   const grids = prompt.pictures.map(({ grid }) => grid);
   const { releaseVision } = options;
@@ -80,6 +82,7 @@ async function ask(question: string, options: AskOptions): Promise<void> {
 async function checkMemory(device: Device, { model, json }: AskOptions, { config }: Processor, workload: Workload) {
   const checkpoint = Checkpoint.open(model);
   try {
+    for (const note of checkpoint.notes) console.error(`note: ${note}`);
     const plan = await planMemory(device, config, checkpoint, workload);
     if (!json) console.error(showMemoryPlan(plan));
     assertFits(device, plan);
@@ -108,9 +111,15 @@ function positive(text: string): number {
 await main(() => {
   const program = new Command('ask')
     .description('Ask the model about pictures; without <image> in the question the pictures come first.')
-    .argument('<question>', 'the question; <image> marks where a picture belongs')
+    .argument('<question>', 'the question; <image> marks where a picture belongs, \\<image> is the text <image>')
     .requiredOption('--model <dir>', 'model folder')
-    .option('--image <file>', 'a PNG or JPEG picture, may be repeated', (file, all: string[]) => [...all, file], [])
+    .option(
+      '--image <file>',
+      'a PNG or JPEG picture, with sharp also WebP, GIF, TIFF or AVIF; may be repeated',
+      (file, all: string[]) => [...all, file],
+      [],
+    )
+    .option('--upright', 'turn pictures that are stored sideways, as most phones do')
     .addOption(new Option('--mode <mode>', 'thinking').choices(['hybrid', 'think', 'nothink']).default('hybrid'))
     .option('--context <n>', 'positions of prompt and answer together (default: 16384 or what the model has)', positive)
     .option('--max-tokens <n>', 'longest answer (default: 4096)', positive)

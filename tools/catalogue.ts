@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { specs } from '../kernels/specs.ts';
+import { needsOf } from '../runtime/index.ts';
 
 const README = fileURLToPath(new URL('../kernels/README.md', import.meta.url));
 const [START, END] = ['<!-- catalogue -->', '<!-- /catalogue -->'];
@@ -10,7 +11,8 @@ export function catalogue(): string {
   const rows = specs.map(({ name, formula, variants, cases }) => {
     const shown = variants.map((kernel) => {
       const file = kernel.name.split('/')[1]!;
-      return kernel.needs?.length ? `${file} (${kernel.needs.join(', ')})` : file;
+      const needs = needsOf(kernel);
+      return needs.length > 0 ? `${file} (${needs.join(', ')})` : file;
     });
     return `| ${name} | ${formula.replaceAll('|', '\\|')} | ${shown.join('; ')} | ${cases.length} |`;
   });

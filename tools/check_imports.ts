@@ -5,20 +5,55 @@ import { fileURLToPath } from 'node:url';
 
 const LAYERS = ['runtime', 'kernels', 'model', 'bench']; // each may import itself and those before it
 const FREE = ['test', 'tools']; // may import everything, and nothing else may import them
+const WEBGPU = 'runtime/webgpu_device.ts';
 const STATEMENT = /^\s*(?:import|export)\b(?:[^;'"=(]*?\bfrom)?\s*['"]([^'"]+)['"]/gm;
 const CALL = /\b(?:import|require)\s*\(\s*['"`]([^'"`]+)['"`]/g;
 
-/** Every import below `root` that points the wrong way, as `file:line: what is wrong`. */
+interface Import {
+  line: number;
+  specifier: string;
+  /** The path below the root that it means, or the name of a package. */
+  imported: string;
+}
+
+/** Every import below `root` that points the wrong way, as `file:line: what is wrong`, types included. */
 export function importViolations(root: string): string[] {
-  return sourceFiles(root).flatMap((file) => {
-    const source = readFileSync(join(root, file), 'utf8');
-    return [...source.matchAll(STATEMENT), ...source.matchAll(CALL)].flatMap((match) => {
-      const specifier = match[1]!;
-      const problem = violation(file, target(root, file, specifier));
-      const line = source.slice(0, match.index + match[0].length).split('\n').length;
+  const imports = new Map(sourceFiles(root).map((file) => [file, importsOf(root, file)]));
+  const wrong = [...imports].flatMap(([file, all]) =>
+    all.flatMap(({ line, specifier, imported }) => {
+      const problem = violation(file, imported);
       return problem ? [`${file}:${line}: imports ${specifier}: ${problem}`] : [];
-    });
-  });
+    }),
+  );
+  return [...wrong, ...circles(imports)];
+}
+
+function importsOf(root: string, file: string): Import[] {
+  const source = readFileSync(join(root, file), 'utf8');
+  return [...source.matchAll(STATEMENT), ...source.matchAll(CALL)].map((match) => ({
+    line: source.slice(0, match.index + match[0].length).split('\n').length,
+    specifier: match[1]!,
+    imported: target(root, file, match[1]!),
+  }));
+}
+
+/** Each import that closes a circle of imports between files of the layers. */
+function circles(imports: ReadonlyMap<string, Import[]>): string[] {
+  const found: string[] = [];
+  const done = new Set<string>();
+  const visit = (file: string, path: string[]): void => {
+    for (const { line, specifier, imported } of imports.get(file) ?? []) {
+      const start = path.indexOf(imported);
+      const circle = [...path.slice(start), imported].join(' -> ');
+      if (start >= 0) found.push(`${file}:${line}: imports ${specifier}: a circle: ${circle}`);
+      else if (!done.has(imported)) visit(imported, [...path, imported]);
+    }
+    done.add(file);
+  };
+  for (const file of imports.keys()) {
+    if (LAYERS.includes(file.split('/')[0]!) && !done.has(file)) visit(file, [file]);
+  }
+  return found;
 }
 
 /** The TypeScript files of the project's folders, relative to its root. */
@@ -40,7 +75,7 @@ function target(root: string, file: string, specifier: string): string {
 function violation(file: string, imported: string): string | undefined {
   const [from, op] = file.split('/') as [string, string];
   const [to, otherOp] = imported.split('/') as [string, string?];
-  if (imported === 'webgpu' && file !== 'runtime/device.ts') return 'only runtime/device.ts imports webgpu';
+  if (imported === 'webgpu' && file !== WEBGPU) return `only ${WEBGPU} imports webgpu`;
   if (FREE.includes(from)) return undefined;
   if (FREE.includes(to)) return `nothing imports ${FREE.join(' or ')}`;
   if (LAYERS.indexOf(to) > LAYERS.indexOf(from)) return `${from} comes before ${to} (${LAYERS.join(' <- ')})`;

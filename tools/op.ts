@@ -36,6 +36,7 @@ await main(async () => {
     .option('--variant <v>', "a variant's name, or 'all' (default: what the device would choose)")
     .option('--sweep <K=v,...>', "one row per value of a field of the case, or of a constant in the variant's WGSL")
     .option('--seed <n>', 'the same seed gives the same inputs', integer, 1)
+    .option('--all', 'on a CPU time also the bench shapes that take long there')
     .option('--profile', 'one row per dispatch')
     .option('--print-wgsl', 'print the specialised source, numbered as the compiler counts')
     .option('--watch', "run again when a file of the op's folder or of kernels/lib changes; Ctrl-C ends it")

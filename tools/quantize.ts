@@ -1,5 +1,4 @@
 import { Command, Option } from 'commander';
-import { waitGently } from '../bench/gentle.ts';
 import { timed } from '../bench/measure.ts';
 import { digits, main, printDevice, progressBar, runCommands, Table } from '../bench/report.ts';
 import { DEFAULT_FORMATS, quantizeCheckpoint, quantizeOnDevice, type TensorReport } from '../model/index.ts';
@@ -31,7 +30,6 @@ async function quantize({ model, out, adapter, host, ...options }: Options): Pro
   };
   const device = host ? undefined : await openDevice({ adapter });
   if (device) printDevice(device);
-  if (device) waitGently(device);
   const bar = progressBar('quantising');
   let read = 0;
   const progress = (done: number, total: number) => {

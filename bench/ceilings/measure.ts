@@ -2,7 +2,7 @@ import { type Device, Graph, Plan, type ProfileRow, type Tensor, WgslError } fro
 import { sum } from '../measure.ts';
 import { progressBar } from '../report.ts';
 import { type Clock, type Repeats, repeated, wallMicros } from '../time_case.ts';
-import { checksum, type Probe, probes, type Quantity } from './probes.ts';
+import { checksum, isTime, type Probe, probes, type Quantity } from './probes.ts';
 
 /**
  * What a device reaches at most, each the best of several kernels: GB/s of copying (bytes read and written) and of
@@ -137,11 +137,6 @@ async function compiled(device: Device, probe: Probe, dispatches: number): Promi
 function gpuMicros(quantity: Quantity, rows: readonly ProfileRow[]): number {
   const last = rows.at(-1)!;
   return quantity === 'passMicros' ? last.start + last.micros - rows[0]!.start : sum(rows.map(({ micros }) => micros));
-}
-
-/** Whether less of it is better. */
-function isTime(quantity: Quantity): boolean {
-  return quantity.endsWith('Micros');
 }
 
 function showProbe({ kernel, constants }: Probe): string {

@@ -1,7 +1,31 @@
-import type { Constants, Device, Dispatch, Feature, Graph, HostArray, Kernel, Tensor } from '../../runtime/index.ts';
+import {
+  type Constants,
+  canRun,
+  type Device,
+  type Dispatch,
+  type Feature,
+  type Graph,
+  type HostArray,
+  type Kernel,
+  type Tensor,
+} from '../../runtime/index.ts';
 
-/** A ceiling, in the unit of its name. */
-export type Quantity = 'copyGBs' | 'readGBs' | 'f32Gflops' | 'f16Gflops' | 'int8Gops' | 'dispatchMicros' | 'passMicros';
+/** The ceilings, each in the unit of its name. */
+export const QUANTITIES = [
+  'copyGBs',
+  'readGBs',
+  'f32Gflops',
+  'f16Gflops',
+  'int8Gops',
+  'dispatchMicros',
+  'passMicros',
+] as const;
+export type Quantity = (typeof QUANTITIES)[number];
+
+/** Whether less of it is better. */
+export function isTime(quantity: Quantity): boolean {
+  return quantity.endsWith('Micros');
+}
 
 /** One kernel, with its constants, that may set a ceiling. */
 export interface Probe {
@@ -62,11 +86,14 @@ const VEC2 = chain('vec2', 2, 4);
 const VEC4 = chain('vec4', 4, 8);
 const MAT4 = chain('mat4', 4, 32);
 const DOT_INT8 = chain('dot_int8', 1, 8);
-const MATRIX = kernel(
-  'subgroup_matrix',
-  [],
-  ['shader-f16', 'subgroups', 'subgroup-size-control', 'chromium-experimental-subgroup-matrix'],
-);
+const MATRIX: Kernel = {
+  ...kernel(
+    'subgroup_matrix',
+    [],
+    ['shader-f16', 'subgroups', 'subgroup-size-control', 'chromium-experimental-subgroup-matrix'],
+  ),
+  matrix: { component: 'f16', result: 'f32', M: 16, N: 16, K: 16, lanes: [32, 32] },
+};
 const HAND_ON = kernel('hand_on');
 const INCREMENT = kernel('increment');
 
@@ -94,7 +121,7 @@ export function probes(device: Device, x: Tensor, total: number): Probe[] {
     ...[2, 4, 8].map((count) => chains(DOT_INT8, width, count)),
     ...[HAND_ON, INCREMENT].flatMap((step) => [dependent(step, x, 'dispatchMicros'), dependent(step, x, 'passMicros')]),
   ];
-  return all.filter(({ kernel: { needs = [] } }) => needs.every((feature) => device.features.has(feature)));
+  return all.filter(({ kernel }) => canRun(device, kernel));
 }
 
 /** A probe whose dispatches all write the same. */

@@ -1,8 +1,9 @@
-import { decode, expandImages, joinFeatures, Phi4Vision } from '../../model/index.ts';
+import { decode, joinFeatures, Phi4Vision } from '../../model/index.ts';
 import type { Device } from '../../runtime/index.ts';
+import { encodeAll, preparePrompt } from '../e2e/inputs.ts';
 import { choosePrompts, type PromptSet, TINY } from '../e2e/prompts.ts';
 import { summarise } from '../e2e/result.ts';
-import { encodeAll, type Phase, readPatches, runPrompt } from '../e2e/run.ts';
+import { type Phase, runPrompt } from '../e2e/run.ts';
 import type { ExpectedPrompt } from '../expected.ts';
 import { timed } from '../measure.ts';
 import type { Prepared, Unit } from './units.ts';
@@ -42,24 +43,29 @@ async function checkPrompt(model: Phi4Vision, prompt: ExpectedPrompt, { picture,
 async function preparePhase(
   model: Phi4Vision,
   phase: Phase,
-  { ids, images: indices, runs }: ExpectedPrompt,
+  prompt: ExpectedPrompt,
   { picture }: PromptSet,
 ): Promise<Prepared> {
-  const patches = await Promise.all(indices.map((index) => readPatches(model, picture(index))));
+  const { patches, ids } = await preparePrompt(model, prompt, picture);
   const images = await encodeAll(model, patches);
-  const counts = images.map(({ features }) => features.shape[0]!);
-  const expanded = expandImages(ids, counts, model.config.decoder.vocab);
-  const { tokens } = runs[0]!;
-  const session = await model.session({ capacity: expanded.length + tokens.length });
-  const prefill = () => session.prefill(expanded, joinFeatures(images));
-  await prefill();
+  const { tokens } = prompt.runs[0]!;
+  const open = async () => {
+    const session = await model.session({ capacity: ids.length + tokens.length });
+    const { millis } = await timed(() => session.prefill(ids, joinFeatures(images)));
+    return { session, millis };
+  };
+  const { session } = await open();
   const run: Record<Phase, () => Promise<number>> = {
     async vision() {
       const { result, millis } = await timed(() => encodeAll(model, patches));
       for (const image of result) image.dispose();
       return millis * 1e3;
     },
-    prefill: async () => (await timed(prefill)).millis * 1e3,
+    async prefill() {
+      const { session, millis } = await open();
+      session.dispose();
+      return millis * 1e3;
+    },
     async decode() {
       const arrivals: number[] = [];
       for await (const { at } of decode(session, { steps: tokens.length, forced: tokens })) arrivals.push(at);

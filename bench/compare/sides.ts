@@ -1,17 +1,17 @@
-import { type ChildProcess, execFileSync, fork, spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { DaybreakError, UsageError } from '../../runtime/index.ts';
+import { Child } from '../child.ts';
 import { type Answers, PROTOCOL, type Reply, type Request } from './protocol.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const WORKER = 'bench/compare/worker.ts';
 /** What a side needs of the working tree; nothing else is copied, so that a model folder beside it is not. */
 const SOURCES = ['runtime', 'kernels', 'model', 'bench', 'tools', 'package.json', 'package-lock.json', 'tsconfig.json'];
-const MOST_MILLIS = 600_000;
-const KEPT_OUTPUT = 2000;
+const MOST_SECONDS = 600;
 
 /** The sources of one side, frozen for the time of a comparison. */
 export interface Side {
@@ -92,27 +92,13 @@ export function removeAtExit(folder: string): void {
 /** A process that runs a side's own worker; it ends with this one. */
 export class Worker {
   #side: Side;
-  #child: ChildProcess;
-  #output = '';
-  #settle: (result: Reply) => void = () => {};
-  #failure: Reply | undefined;
-  #kill = () => this.#child.kill('SIGKILL');
+  #child: Child<Reply>;
 
   constructor(side: Side) {
-    this.#side = side;
     const preload = join(side.folder, 'tools/software_vulkan.ts');
-    this.#child = fork(join(side.folder, WORKER), {
-      cwd: side.folder,
-      execArgv: ['--import', 'tsx', '--import', preload],
-      stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
-    });
-    this.#child.stderr!.on('data', (text) => {
-      this.#output = `${this.#output}${text}`.slice(-KEPT_OUTPUT);
-    });
-    this.#child.on('message', (reply: Reply) => this.#settle(reply));
-    this.#child.on('close', (code, signal) => this.#fail(`ended with ${signal ?? code}:\n${this.#output}`));
-    this.#child.on('error', (error) => this.#fail(error.message));
-    process.on('exit', this.#kill);
+    const execArgv = ['--import', 'tsx', '--import', preload];
+    this.#side = side;
+    this.#child = new Child(join(side.folder, WORKER), [], { cwd: side.folder, execArgv });
   }
 
   /** Opens the device; throws the worker's own error, and UsageError where it speaks another protocol. */
@@ -127,33 +113,15 @@ export class Worker {
 
   /** The answer to a request; throws where the worker fails, ends, or takes more than ten minutes. */
   async ask<R extends Request>(request: R): Promise<Answers[R['ask']]> {
-    const timer = setTimeout(
-      () => this.#fail(`no answer to '${request.ask}' for ${MOST_MILLIS / 1000} s`),
-      MOST_MILLIS,
-    );
-    const reply = await new Promise<Reply>((resolve) => {
-      this.#settle = resolve;
-      if (this.#failure) resolve(this.#failure);
-      else this.#child.send(request, () => {}); // where it cannot be sent the process is ending, and 'close' tells why
-    });
-    clearTimeout(timer);
+    const ended = ({ message }: Error) => ({ error: `${message}:\n${this.#child.output}`, expected: false });
+    const reply = await this.#child.ask(request, MOST_SECONDS).catch(ended);
     if ('answer' in reply) return reply.answer as Answers[R['ask']];
     const message = `${this.#side.name} (${this.#side.commit}): ${reply.error}`;
     throw reply.expected ? new DaybreakError(message) : new Error(message);
   }
 
   /** Ends the process and waits until it has. */
-  async stop(): Promise<void> {
-    process.off('exit', this.#kill);
-    const child = this.#child;
-    if (child.exitCode !== null || child.signalCode !== null) return;
-    const ended = new Promise((resolve) => child.once('exit', resolve));
-    this.#kill();
-    await ended;
-  }
-
-  #fail(error: string): void {
-    this.#failure ??= { error, expected: false };
-    this.#settle(this.#failure);
+  stop(): Promise<void> {
+    return this.#child.stop();
   }
 }

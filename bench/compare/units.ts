@@ -1,8 +1,9 @@
 import { type Case, type OpSpec, Random, showCase } from '../../kernels/spec.ts';
 import { specs } from '../../kernels/specs.ts';
-import { planCase, recordCase, runnable, verifyQuick } from '../../kernels/verify.ts';
+import { chosenVariant, runnable, verifyQuick } from '../../kernels/verify.ts';
 import type { Device, HostTensor, Kernel } from '../../runtime/index.ts';
 import { sum } from '../measure.ts';
+import { benchShapes, planRotated } from '../shapes.ts';
 import { type Clock, wallMicros } from '../time_case.ts';
 
 /** Something to time, on one side; name and shape together are unique, and equal ones mean equal work. */
@@ -31,7 +32,8 @@ export function opUnits(device: Device, names: readonly string[]): Unit[] {
     const spec = specs.find((candidate) => candidate.name === name.split('/')[0]);
     if (!spec) return [];
     const able = (c: Case) => runnable(device, spec, c).filter((kernel) => [spec.name, kernel.name].includes(name));
-    return spec.bench.filter((c) => able(c).length > 0).map((c) => opUnit(device, spec, c, name, able(c), checks));
+    const shapes = benchShapes(device, spec, false).filter((c) => able(c).length > 0);
+    return shapes.map((c) => opUnit(device, spec, c, name, able(c), checks));
   });
 }
 
@@ -45,42 +47,27 @@ function opUnit(
 ): Unit {
   const clock = device.features.has('timestamp-query') ? 'gpu' : 'wall';
   const inputs = () => spec.inputs(c, new Random(1));
+  const choose = (given: Record<string, HostTensor>) => {
+    const used = chosenVariant(device, spec, c, given);
+    return able.find((kernel) => kernel === used) ?? able[0]!;
+  };
   return {
     name,
     shape: showCase(c),
     clock,
     check() {
-      const kernel = choose(device, spec, c, able, inputs());
+      const kernel = choose(inputs());
       if (!checks.has(kernel)) checks.set(kernel, checkKernel(device, spec, kernel));
       return checks.get(kernel)!;
     },
     async prepare() {
       const given = inputs();
-      const kernel = choose(device, spec, c, able, given).name;
-      const { plan, tensors } = await planCase(device, spec, c, kernel, given);
-      const gpuMicros = async () => sum((await plan.profile()).map(({ micros }) => micros));
-      return {
-        kernel,
-        run: clock === 'gpu' ? gpuMicros : () => wallMicros(device, plan),
-        dispose() {
-          plan.dispose();
-          for (const tensor of Object.values(tensors)) device.free(tensor.storage!);
-        },
-      };
+      const kernel = choose(given).name;
+      const { next, dispose } = await planRotated(device, spec, c, kernel, given);
+      const gpuMicros = async () => sum((await next().profile()).map(({ micros }) => micros));
+      return { kernel, run: clock === 'gpu' ? gpuMicros : () => wallMicros(device, next()), dispose };
     },
   };
-}
-
-/** The variant among some that the op uses where none is forced, or the first of them. */
-function choose(
-  device: Device,
-  spec: OpSpec,
-  c: Case,
-  able: readonly Kernel[],
-  inputs: Record<string, HostTensor>,
-): Kernel {
-  const used = recordCase(device, spec, c, undefined, inputs).map(({ kernel }) => kernel);
-  return able.find((kernel) => used.includes(kernel)) ?? able[0]!;
 }
 
 async function checkKernel(device: Device, spec: OpSpec, kernel: Kernel): Promise<string> {

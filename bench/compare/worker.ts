@@ -1,6 +1,5 @@
 // One side of a comparison: holds a device open and does what the parent process asks, one request at a time.
 import { DaybreakError, openDevice } from '../../runtime/index.ts';
-import { waitGently } from '../gentle.ts';
 import { median } from '../measure.ts';
 import { environment } from '../report.ts';
 import { promptUnits } from './prompt_units.ts';
@@ -30,7 +29,6 @@ async function answer(request: Request): Promise<Answers[keyof Answers]> {
 
 async function open({ adapter, ops, prompts }: Request & { ask: 'open' }): Promise<Answers['open']> {
   const device = await openDevice({ adapter });
-  waitGently(device);
   units = [...opUnits(device, ops), ...(prompts ? promptUnits(device, prompts) : [])];
   const listed = units.map(({ name, shape, clock }) => ({ name, shape, clock }));
   return { protocol: PROTOCOL, environment: environment(device), units: listed };

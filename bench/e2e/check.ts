@@ -1,22 +1,9 @@
-import {
-  type ImageFeatures,
-  joinFeatures,
-  type Patches,
-  type Phi4Vision,
-  type Session,
-  type Taps,
-} from '../../model/index.ts';
+import { type ImageFeatures, joinFeatures, type Patches, type Phi4Vision, type Taps } from '../../model/index.ts';
 import { widen } from '../../runtime/index.ts';
 import type { Expected, ExpectedPrompt } from '../expected.ts';
 import { type Bounds, compareStage, type StageError } from '../verify.ts';
+import type { PromptInputs } from './inputs.ts';
 import type { PromptSet } from './prompts.ts';
-
-/** The pictures of a prompt, processed and encoded, and its ids with them expanded. */
-export interface PromptInputs {
-  patches: readonly Patches[];
-  images: readonly ImageFeatures[];
-  ids: Uint32Array;
-}
 
 /** Values of stages by name. */
 type Stages = Record<string, Float32Array>;
@@ -24,9 +11,9 @@ type Stages = Record<string, Float32Array>;
 /** Compares every stage of a prompt that the reference has, in passes of their own: taps cost time. */
 export async function checkStages(
   model: Phi4Vision,
-  session: Session,
   prompt: ExpectedPrompt,
-  { patches, images, ids }: PromptInputs,
+  { patches, ids }: PromptInputs,
+  images: readonly ImageFeatures[],
   { expected, bounds }: NonNullable<PromptSet['check']>,
 ): Promise<StageError[]> {
   const stages: StageError[] = [];
@@ -38,7 +25,9 @@ export async function checkStages(
   const taps = tapsOf(prompt.name, expected, (name, values) => {
     rows[name] = values.subarray(-model.config.decoder.hidden);
   });
+  const session = await model.session({ capacity: ids.length });
   await session.prefill(ids, joinFeatures(images), taps);
+  session.dispose();
   stages.push(...compareStages(prompt.name, rows, expected, bounds));
   return stages;
 }

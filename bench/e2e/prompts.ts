@@ -24,7 +24,7 @@ export interface PromptSet {
   prompts: readonly ExpectedPrompt[];
   /** The path of a picture by its index. */
   picture(index: number): string;
-  check: { expected: Expected; bounds: Bounds } | undefined;
+  check: { expected: Expected; bounds: Bounds; folder: string } | undefined;
   close(): void;
 }
 
@@ -50,7 +50,7 @@ function referencePrompts(path: string, folder: string, dtype: 'f32' | 'f16' | u
   return {
     prompts: expected.promptNames().map((name) => expected.prompt(name)),
     picture: (index) => expected.picture(index, folder),
-    check: dtype && { expected, bounds: HALF_REFERENCE_BOUNDS.get(expected.dtype) ?? BOUNDS[dtype] },
+    check: dtype && { folder, expected, bounds: HALF_REFERENCE_BOUNDS.get(expected.dtype) ?? BOUNDS[dtype] },
     close: () => expected.close(),
   };
 }

@@ -57,6 +57,9 @@ function gpuMicros(rows: readonly ProfileRow[]): number {
   return rows.reduce((sum, { micros }) => sum + micros, 0);
 }
 
+/** Wrong steps that a row names. */
+const STEPS_SHOWN = 8;
+
 const COLUMNS = {
   prompt: 14,
   positions: 9,
@@ -110,35 +113,32 @@ function spread(repeats: readonly PromptTimes[]): string[] {
 
 function explain({ stages, runs }: PromptResult): string {
   const stage = stages.find(({ ok }) => !ok);
-  if (stage) return `relative error ${digits(stage.relative)}`;
-  const run = Object.values(runs).find(({ ok }) => !ok)!;
-  return `relative logit error ${digits(run.relative)}, wrong tokens at steps ${run.wrong.join(', ') || 'none'}`;
+  const wrong = Object.entries(runs).filter(([, { ok }]) => !ok);
+  const logits = wrong.map(([name, { steps, relative, wrong, stepErrors, stepBounds }]) => {
+    const past = stepErrors.filter((error, step) => !(error <= stepBounds[step]!)).length;
+    const more = wrong.length > STEPS_SHOWN ? ` and ${wrong.length - STEPS_SHOWN} more` : '';
+    const tokens = wrong.length > 0 ? `, wrong tokens at steps ${wrong.slice(0, STEPS_SHOWN).join(', ')}${more}` : '';
+    return `${name}: ${past} of ${steps} steps out of bounds, relative logit error ${digits(relative)}${tokens}`;
+  });
+  return [...(stage ? [`relative error ${digits(stage.relative)}`] : []), ...logits].join('; ');
 }
 
-/** GPU time per phase beside the wall clock, why they differ where they do, and the slowest kernel. */
-export function printProfile(results: readonly PromptResult[], passMicros: number | null): void {
+/** GPU time per phase beside the wall clock of the same run, and the slowest kernel. */
+export function printProfile(results: readonly PromptResult[]): void {
   const profiled = results.filter(({ ok, kernels }) => ok !== false && kernels.length > 0);
   if (profiled.length === 0) return;
   console.log(
-    '\nGPU time: the sum over dispatches of a run in which each has a timed pass of its own. Wall: the same phase unrecorded, of decode one token.',
+    '\nOne recorded run, slower than the times above: every dispatch has a timed pass of its own. GPU: their sum. Wall: the same run, of decode one token.',
   );
   const table = new Table({ prompt: 14, phase: 8, dispatches: 10, 'GPU ms': 9, 'wall ms': 9, share: 7, slowest: 40 });
   for (const { prompt, kernels, profile } of profiled) {
     for (const [phase, { gpuMicros, wallMicros }] of Object.entries(profile)) {
       const rows = kernels.filter((row) => row.phase === phase);
-      const share = gpuMicros / wallMicros;
-      const why = Math.abs(share - 1) <= 0.05 ? '' : `  ${reason(share, rows.length, passMicros)}`;
       const times = [gpuMicros / 1e3, wallMicros / 1e3].map(digits);
-      table.row([prompt, phase, rows.length, ...times, `${Math.round(100 * share)} %`, slowest(rows) + why]);
+      const share = `${Math.round((100 * gpuMicros) / wallMicros)} %`;
+      table.row([prompt, phase, rows.length, ...times, share, slowest(rows)]);
     }
   }
-}
-
-function reason(share: number, dispatches: number, passMicros: number | null): string {
-  const passes = `${dispatches} passes of ${digits(passMicros ?? 0)} us at least`;
-  return share < 1
-    ? 'wall has recording, planning, submitting and waiting too'
-    : `the recorded run pays for ${passes} and for other noise`;
 }
 
 function slowest(rows: readonly { kernel: string; micros: number }[]): string {

@@ -1,33 +1,24 @@
-import {
-  type DecodedToken,
-  decode,
-  expandImages,
-  type ImageFeatures,
-  joinFeatures,
-  type Patches,
-  type Phi4Vision,
-  processImage,
-  readImage,
-  type Session,
-} from '../../model/index.ts';
-import { type ProfileRow, Timeline } from '../../runtime/index.ts';
+import { decode, type ImageFeatures, joinFeatures, type Phi4Vision, type Session } from '../../model/index.ts';
+import { Owned, type ProfileRow, Timeline } from '../../runtime/index.ts';
 import type { ExpectedPrompt, ExpectedRun } from '../expected.ts';
 import { median, timed } from '../measure.ts';
 import { type Bounds, compareRun, type RunVerdict, type StageError } from '../verify.ts';
-import { checkStages, type PromptInputs } from './check.ts';
+import { checkStages } from './check.ts';
+import { findLayer } from './find_layer.ts';
+import { capacityOf, encodeAll, feed, type PromptInputs, preparePrompt } from './inputs.ts';
 import type { PromptSet } from './prompts.ts';
 
 const DECODE_RUNS = 5;
-/** Steps where nobody says which tokens to feed. */
-const FREE_STEPS = 16;
 
 /** Wall milliseconds of one run of a prompt. */
 export interface PromptTimes {
   /** Reading, resizing and patching the pictures. */
   imageMillis: number;
   visionMillis: number;
+  /** Making the KV cache and planning a step. */
+  sessionMillis: number;
   prefillMillis: number;
-  /** Pictures, encoder, prefill and the first token. */
+  /** From the prepared prompt to the first token, as generate() has it: encoder, session, prefill and first token. */
   ttftMillis: number;
   stepMillis: number[];
 }
@@ -41,7 +32,7 @@ export interface MemorySample {
 
 export type Phase = 'vision' | 'prefill' | 'decode';
 
-/** The dispatches of one run of a phase, and what the phase takes on the wall clock when nobody records. */
+/** The dispatches of one run of a phase, and what this same run takes on the wall clock. */
 export interface PhaseProfile {
   rows: ProfileRow[];
   wallMicros: number;
@@ -65,49 +56,48 @@ export interface RunOptions {
   profile: boolean;
 }
 
-/** Runs and times a prompt, teacher-forced where it says the tokens, then compares its stages and profiles it in runs of their own. */
+/** Runs and times a prompt, teacher-forced where it says the tokens, then compares its stages and profiles it in sessions of their own. */
 export async function runPrompt(
   model: Phi4Vision,
   prompt: ExpectedPrompt,
   picture: PromptSet['picture'],
   { check, profile }: RunOptions,
 ): Promise<PromptRun> {
-  const { device } = model;
   const memory = new MemoryLog(model);
-  const read = await timed(() => Promise.all(prompt.images.map((index) => readPatches(model, picture(index)))));
+  const { result: inputs, millis: imageMillis } = await timed(() => preparePrompt(model, prompt, picture));
+  const capacity = capacityOf(inputs, prompt);
   memory.note();
-  const vision = await timed(() => encodeAll(model, read.result));
+  const start = performance.now();
+  const { result: images, millis: visionMillis } = await timed(() => encodeAll(model, inputs.patches));
   memory.note();
-  const images = vision.result;
-  const patches = images.map(({ features }) => features.shape[0]!);
-  const ids = expandImages(prompt.ids, patches, model.config.decoder.vocab);
-  const session = await model.session({ capacity: ids.length + Math.max(...prompt.runs.map(stepsOf)) });
+  const owned = new Owned(model.device);
+  for (const image of images) owned.keep(image);
   try {
+    const { result: session, millis: sessionMillis } = await timed(() => model.session({ capacity }));
+    owned.keep(session);
     memory.note();
-    const inputs = { patches: read.result, images, ids };
-    const start = performance.now();
-    const prefill = await timed(() => session.prefill(ids, joinFeatures(images)));
+    const prefill = await timed(() => session.prefill(inputs.ids, joinFeatures(images)));
     const runs = [];
     for (const run of prompt.runs) runs.push(await decodeRun(session, run, check?.bounds, memory));
+    session.dispose();
     const arrivals = runs.map((run) => run.arrivals);
     const times = {
-      imageMillis: read.millis,
-      visionMillis: vision.millis,
-      prefillMillis: prefill.millis,
-      ttftMillis: read.millis + vision.millis + arrivals[0]![0]! - start,
+      ...{ imageMillis, visionMillis, sessionMillis, prefillMillis: prefill.millis },
+      ttftMillis: arrivals[0]![0]! - start,
       stepMillis: arrivals.flatMap((at) => at.slice(1).map((millis, i) => millis - at[i]!)),
     };
     const verdicts = Object.fromEntries(
       runs.flatMap(({ verdict }, i) => (verdict ? [[prompt.runs[i]!.name, verdict]] : [])),
     );
     const samples = memory.samples;
-    const stages = check ? await checkStages(model, session, prompt, inputs, check) : [];
-    const timestamps = device.features.has('timestamp-query');
-    const phases = profile && timestamps ? await profilePhases(model, session, inputs, times) : {};
-    return { positions: ids.length, times, memory: samples, verdicts, stages, phases };
+    const stages = check ? await checkStages(model, prompt, inputs, images, check) : [];
+    if (check && stages.every(({ ok }) => ok) && Object.values(verdicts).some(({ ok }) => !ok))
+      stages.push(...(await findLayer(model, inputs, images, check)));
+    const timestamps = model.device.features.has('timestamp-query');
+    const phases = profile && timestamps ? await profilePhases(model, inputs, images) : {};
+    return { positions: inputs.ids.length, times, memory: samples, verdicts, stages, phases };
   } finally {
-    session.dispose();
-    for (const image of images) image.dispose();
+    owned.free();
   }
 }
 
@@ -132,23 +122,6 @@ class MemoryLog {
   }
 }
 
-/** A picture's patches as a model takes them. */
-export async function readPatches({ config }: Phi4Vision, path: string): Promise<Patches> {
-  return processImage(await readImage(path), { ...config.image, patch: config.vision.patch });
-}
-
-/** Steps of a continuation. */
-export function stepsOf({ tokens }: ExpectedRun): number {
-  return tokens.length || FREE_STEPS;
-}
-
-/** The features of pictures, encoded one after the other; the caller disposes them. */
-export async function encodeAll(model: Phi4Vision, pictures: readonly Patches[]): Promise<ImageFeatures[]> {
-  const encoded: ImageFeatures[] = [];
-  for (const patches of pictures) encoded.push(await model.encodeImage(patches));
-  return encoded;
-}
-
 /** Feeds a continuation token by token; with bounds, all logits are kept and compared. */
 async function decodeRun(session: Session, run: ExpectedRun, bounds: Bounds | undefined, memory: MemoryLog) {
   const { decoded, logits } = await feed(session, run, bounds !== undefined, () => memory.note());
@@ -157,31 +130,18 @@ async function decodeRun(session: Session, run: ExpectedRun, bounds: Bounds | un
   return { verdict, arrivals: decoded.map(({ at }) => at) };
 }
 
-/** Feeds a continuation token by token; where they are to be kept, with the logits of every step, f32 [steps, vocab]. */
-export async function feed(session: Session, run: ExpectedRun, keep: boolean, onToken: () => void = () => {}) {
-  const { device, vocab } = session;
-  const steps = stepsOf(run);
-  const logits = keep ? device.tensor('step_logits', [steps, vocab], 'f32') : undefined;
-  const decoded: DecodedToken[] = [];
-  for await (const token of decode(session, { steps, forced: run.tokens, ...(logits && { logits }) })) {
-    decoded.push(token);
-    onToken();
-  }
-  if (!logits) return { decoded };
-  const { data } = await device.download(logits);
-  device.free(logits.storage);
-  return { decoded, logits: data as Float32Array };
-}
-
-/** Each phase with every dispatch timed, run once; a step of decoding, at one position, several times: medians. */
+/** Each phase with every dispatch timed, run once; a step of decoding several times: medians. */
 async function profilePhases(
   model: Phi4Vision,
-  session: Session,
-  { patches, images, ids }: PromptInputs,
-  times: PromptTimes,
+  { patches, ids }: PromptInputs,
+  images: readonly ImageFeatures[],
 ): Promise<PromptRun['phases']> {
   const { device } = model;
-  const record = async (body: () => Promise<unknown>) => (await Timeline.record(device, body)).rows;
+  const session = await model.session({ capacity: ids.length + DECODE_RUNS + 1 });
+  const record = async (body: () => Promise<unknown>) => {
+    const { rows, result } = await Timeline.record(device, () => timed(body));
+    return { rows, wallMicros: result.millis * 1000 };
+  };
   const encode = async () => {
     for (const image of await encodeAll(model, patches)) image.dispose();
   };
@@ -189,18 +149,21 @@ async function profilePhases(
     device.submit(session.step(), 'decode');
     await device.idle();
   };
-  const vision = patches.length > 0 && { vision: phase(times.visionMillis, [await record(encode)]) };
-  const prefill = await record(() => session.prefill(ids, joinFeatures(images)));
-  const steps: ProfileRow[][] = [];
-  for (let i = 0; i < DECODE_RUNS; i++) {
-    for await (const _ of decode(session, { steps: 1 })); // back to the prompt's end
-    steps.push(await record(step));
+  try {
+    const vision = patches.length > 0 && { vision: await record(encode) };
+    const prefill = await record(() => session.prefill(ids, joinFeatures(images)));
+    for await (const _ of decode(session, { steps: 1 }));
+    const steps: PhaseProfile[] = [];
+    for (let i = 0; i < DECODE_RUNS; i++) steps.push(await record(step));
+    return { ...vision, prefill, decode: middle(steps) };
+  } finally {
+    session.dispose();
   }
-  return { ...vision, prefill: phase(times.prefillMillis, [prefill]), decode: phase(median(times.stepMillis), steps) };
 }
 
 /** The medians of recordings of the same dispatches. */
-function phase(wallMillis: number, recorded: readonly ProfileRow[][]): PhaseProfile {
-  const rows = recorded[0]!.map((row, i) => ({ ...row, micros: median(recorded.map((rows) => rows[i]!.micros)) }));
-  return { rows, wallMicros: wallMillis * 1000 };
+function middle(recorded: readonly PhaseProfile[]): PhaseProfile {
+  const over = (value: (profile: PhaseProfile) => number) => median(recorded.map(value));
+  const rows = recorded[0]!.rows.map((row, i) => ({ ...row, micros: over(({ rows }) => rows[i]!.micros) }));
+  return { rows, wallMicros: over(({ wallMicros }) => wallMicros) };
 }

@@ -1,5 +1,5 @@
-import { dequantizeWeightsHost } from '../../kernels/index.ts';
-import { formatOf, isQuantized, type ModelConfig, partNames, type TensorSource } from '../../model/index.ts';
+import { dequantizeWeightsHost, isQuantized } from '../../kernels/index.ts';
+import { formatOf, type ModelConfig, partNames, type TensorSource } from '../../model/index.ts';
 import { BYTES, hostArray, widen } from '../../runtime/index.ts';
 
 /** Rows of a weight of the official layout on the host, as the values that the device computes with. */

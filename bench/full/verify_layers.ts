@@ -1,6 +1,6 @@
 import type { ModelConfig, Taps } from '../../model/index.ts';
 import { widen } from '../../runtime/index.ts';
-import type { StageError } from '../verify.ts';
+import { compareStage, type StageError } from '../verify.ts';
 import { decoderLayer, logits, visionLayer } from './host_layers.ts';
 import type { HostWeights } from './host_weights.ts';
 
@@ -39,7 +39,7 @@ export class LayerChecks implements Taps {
     for (const layer of this.#vision) yield this.#compare(weights, 'vision.', layer, visionLayer);
     for (const layer of this.#decoder) yield this.#compare(weights, '', layer, decoderLayer);
     const last = this.#rows(`layers.${this.#config.decoder.layers - 1}`, this.#config.decoder.hidden).at(-1)!;
-    yield relative('lm_head', [got], [logits(weights, this.#config, last)], this.#bound);
+    yield compareStage('lm_head', got, logits(weights, this.#config, last), this.#bound);
   }
 
   /** Steps of verify. */
@@ -52,30 +52,13 @@ export class LayerChecks implements Taps {
     const x = this.#rows(`${prefix}layers.${layer - 1}`, hidden);
     const wanted = Array.from({ length: ROWS }, (_, i) => Math.floor((i * (x.length - 1)) / (ROWS - 1)));
     const y = this.#rows(`${prefix}layers.${layer}`, hidden);
-    const got = wanted.map((row) => y[row]!);
-    return relative(`${prefix}layers.${layer}`, got, evaluate(weights, this.#config, layer, x, wanted), this.#bound);
+    const got = wanted.flatMap((row) => [...y[row]!]);
+    const ref = evaluate(weights, this.#config, layer, x, wanted).flatMap((row) => [...row]);
+    return compareStage(`${prefix}layers.${layer}`, got, ref, this.#bound);
   }
 
   #rows(name: string, width: number): Float64Array[] {
     const values = Float64Array.from(this.#kept.get(name)!);
     return Array.from({ length: values.length / width }, (_, row) => values.subarray(row * width, (row + 1) * width));
   }
-}
-
-/** max|got - ref| / max|ref| over all rows. */
-function relative(
-  stage: string,
-  got: readonly (Float32Array | Float64Array)[],
-  ref: readonly Float64Array[],
-  bound: number,
-): StageError {
-  let [worst, largest] = [0, 0];
-  ref.forEach((row, t) => {
-    row.forEach((value, i) => {
-      worst = Math.max(worst, Math.abs(got[t]![i]! - value));
-      largest = Math.max(largest, Math.abs(value));
-    });
-  });
-  const error = worst / largest;
-  return { stage, relative: error, ok: error <= bound };
 }

@@ -1,14 +1,13 @@
 import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { encode } from 'jpeg-js';
-import { PNG } from 'pngjs';
 import { ropeTable } from '../../kernels/index.ts';
 import { patchify, resizeBilinear, targetSize } from '../../model/image/patches.ts';
 import { type Message, type Phi4Vision, type Processor, type RgbImage, readImage } from '../../model/index.ts';
 import { KvCache } from '../../model/kv_cache.ts';
 import { Graph, Owned, Plan } from '../../runtime/index.ts';
-import { PICTURES } from '../cases/draw.ts';
 
 /** Work of the host, and its size in words. */
 export interface HostTask {
@@ -28,6 +27,7 @@ export const DEVICE_TASKS = ['record', 'plan', 'encode'] as const;
 
 const POSITIONS = 256;
 const JPEG_QUALITY = 85;
+const PICTURE = fileURLToPath(new URL('../cases/pictures/page.png', import.meta.url));
 const TEXT =
   `The ferry left at 07:45, twelve minutes late, and everyone on deck was watching the fog lift off the harbour.
 "Third time this week," said the engineer; she had counted. Between 1839 and 1912 the crossing took 2.5 hours, today 55 min.
@@ -35,23 +35,24 @@ Für Gäste: Frühstück ab 6 Uhr, naïve café crème 3,80 €. const total = i
 `.repeat(6);
 
 /** What happens to text and pictures before the device sees them. */
-export function hostTasks(processor: Processor): HostTasks {
+export async function hostTasks(processor: Processor): Promise<HostTasks> {
   const { tokenizer, template, config } = processor;
   const messages: Message[] = [{ role: 'user', content: `<image>\n${TEXT}` }];
-  const picture = PICTURES['page.png']!();
+  const picture = await readImage(PICTURE);
   const { width, height } = picture;
   const { patch } = config.vision;
   const size = targetSize(height, width, { ...config.image, patch });
   const resized = resizeBilinear(picture, size.height, size.width);
   const tokens = tokenizer.encode(TEXT).length;
   const folder = mkdtempSync(join(tmpdir(), 'daybreak-host-'));
-  const [png, jpeg] = [writeFile(folder, 'png', toPng(picture)), writeFile(folder, 'jpg', toJpeg(picture))];
+  const jpeg = join(folder, 'picture.jpg');
+  writeFileSync(jpeg, toJpeg(picture));
   const pixels = `${width} x ${height}`;
   const tasks: Record<(typeof HOST_TASKS)[number], HostTask> = {
     tokenise: { what: `${TEXT.length} characters to ${tokens} tokens`, run: () => tokenizer.encode(TEXT) },
     template: { what: 'one message to a prompt', run: () => template.render(messages) },
-    png: { what: `${png.bytes} bytes to ${pixels} pixels`, run: () => readImage(png.path) },
-    jpeg: { what: `${jpeg.bytes} bytes to ${pixels} pixels, in a worker`, run: () => readImage(jpeg.path) },
+    png: { what: `${bytesOf(PICTURE)} bytes to ${pixels} pixels`, run: () => readImage(PICTURE) },
+    jpeg: { what: `${bytesOf(jpeg)} bytes to ${pixels} pixels, in a worker`, run: () => readImage(jpeg) },
     resize: {
       what: `${pixels} pixels to ${size.width} x ${size.height}`,
       run: () => resizeBilinear(picture, size.height, size.width),
@@ -84,7 +85,7 @@ export async function deviceTasks(model: Phi4Vision): Promise<HostTasks> {
   const graph = record();
   const plan = async () => {
     (await Plan.create(graph)).dispose();
-    device.gpu.queue.submit([]); // memory comes back with the next submit
+    device.reclaim();
   };
   await plan();
   const session = owned.keep(await model.session({ capacity: POSITIONS }));
@@ -97,19 +98,12 @@ export async function deviceTasks(model: Phi4Vision): Promise<HostTasks> {
   return { tasks, dispose: () => owned.free() };
 }
 
-function toPng({ width, height, data }: RgbImage): Buffer {
-  const png = Object.assign(new PNG({ width, height }), { data: Buffer.from(data) });
-  return PNG.sync.write(png, { colorType: 2, inputColorType: 2, inputHasAlpha: false });
-}
-
 function toJpeg({ width, height, data }: RgbImage): Buffer {
   const rgba = Buffer.alloc(width * height * 4, 255);
   for (let from = 0, to = 0; from < data.length; from += 3, to += 4) rgba.set(data.subarray(from, from + 3), to);
   return encode({ width, height, data: rgba }, JPEG_QUALITY).data;
 }
 
-function writeFile(folder: string, extension: string, content: Buffer): { path: string; bytes: number } {
-  const path = join(folder, `picture.${extension}`);
-  writeFileSync(path, content);
-  return { path, bytes: statSync(path).size };
+function bytesOf(path: string): number {
+  return statSync(path).size;
 }

@@ -1,7 +1,16 @@
 import { type Case, showCase } from '../../kernels/spec.ts';
 import { median, sum } from '../measure.ts';
 import { digits } from '../report.ts';
-import { type Cell, type DataTable, type Figure, groupBy, type Point, type Series } from './plot.ts';
+import {
+  type BarFigure,
+  type Cell,
+  type Chart,
+  type DataTable,
+  type Figure,
+  groupBy,
+  type Point,
+  type Series,
+} from './plot.ts';
 import type { Ceilings, E2eRow, OpsRow } from './rows.ts';
 
 /** What dispatches do, as their op declares it. */
@@ -51,30 +60,25 @@ export function dispatchGroups({ kernels }: E2eRow): DispatchGroup[] {
 }
 
 /** The kernels that take most of each phase's GPU time. */
-export function slowestFigure(groups: readonly DispatchGroup[], ceilings: Ceilings | undefined): Figure {
-  const bars = PHASES.flatMap((phase) => {
+export function slowestFigure(groups: readonly DispatchGroup[], ceilings: Ceilings | undefined): BarFigure {
+  const bars = PHASES.flatMap((phase, color) => {
     const kernels = groupBy(
       groups.filter((group) => group.phase === phase),
       ({ kernel }) => kernel,
     );
     return [...kernels]
-      .map(([kernel, own]) => ({ phase, kernel, percent: 100 * sum(own.map(({ share }) => share)) }))
-      .sort((a, b) => b.percent - a.percent)
+      .map(([name, own]) => ({
+        name,
+        parts: [{ name: phase, color, value: 100 * sum(own.map(({ share }) => share)) }],
+      }))
+      .sort((a, b) => b.parts[0]!.value - a.parts[0]!.value)
       .slice(0, SLOWEST);
   });
   return {
     title: 'Slowest kernels',
     note: `GPU clock: the share of its phase, at most ${SLOWEST} kernels each. Every dispatch has a timed pass of its own. ${CEILING}`,
-    plot: {
-      x: { title: '% of the GPU time of its phase' },
-      y: { title: 'kernel' },
-      categories: bars.map(({ phase, kernel }) => `${phase}: ${kernel}`),
-      series: PHASES.map((name, color) => ({
-        name,
-        color,
-        values: bars.map(({ phase, percent }) => (phase === name ? percent : null)),
-      })),
-    },
+    unit: '%',
+    bars,
     table: {
       columns: ['phase', 'kernel', 'scope', 'dispatches', 'GPU ms', '% of phase', ...RATES],
       rows: groups.map((group) => {
@@ -93,7 +97,7 @@ export function slowestFigure(groups: readonly DispatchGroup[], ceilings: Ceilin
   };
 }
 
-/** GPU time of each phase beside the wall clock of the same phase when nobody records. */
+/** GPU time of each phase beside the wall clock of the same run. */
 export function phaseTable({ profile, kernels }: E2eRow): DataTable {
   return {
     columns: ['phase', 'dispatches', 'GPU ms', 'wall ms', 'GPU/wall %'],
@@ -104,15 +108,15 @@ export function phaseTable({ profile, kernels }: E2eRow): DataTable {
   };
 }
 
-/** Achieved rate over arithmetic intensity of a case's dispatch groups, under the device's ceilings. */
+/** Achieved rate over arithmetic intensity of a case's dispatch groups, under the device's ceilings; by phase. */
 export function caseRoofline(groups: readonly DispatchGroup[], ceilings: Ceilings | undefined): Figure {
-  const series = PHASES.map((phase, color) => {
+  const points = PHASES.map((phase) => {
     const own = groups.filter((group) => group.phase === phase);
-    return { name: phase, color, points: own.flatMap((group) => rooflinePoint(group, label(group), group.share)) };
+    return [phase, own.flatMap((group) => rooflinePoint(group, label(group), group.share))] as const;
   });
   const note =
     'GPU clock; a point is a kernel at one place of a layer, summed over layers, and larger where it takes more of its phase.';
-  return rooflineFigure(note, series, ceilings);
+  return rooflineFigure(note, points, ceilings);
 }
 
 function label({ kernel, scope, dispatches, share }: DispatchGroup): string {
@@ -121,12 +125,11 @@ function label({ kernel, scope, dispatches, share }: DispatchGroup): string {
 
 /** The same of ops at their bench shapes, by op. */
 export function opsRoofline(rows: readonly OpsRow[], ceilings: Ceilings | undefined): Figure {
-  const series = [...groupBy(rows, ({ kernel }) => kernel.split('/')[0]!)].map(([name, own], color) => ({
-    name,
-    color,
-    points: own.flatMap((row) => rooflinePoint(timed(row), `${row.kernel}\n${shapeText(row.shape)}`, 0)),
-  }));
-  return rooflineFigure('GPU clock; a point is a kernel at one shape.', series, ceilings);
+  const points = [...groupBy(rows, ({ kernel }) => kernel.split('/')[0]!)].map(
+    ([op, own]) =>
+      [op, own.flatMap((row) => rooflinePoint(timed(row), `${row.kernel}\n${shapeText(row.shape)}`, 0))] as const,
+  );
+  return rooflineFigure('GPU clock; a point is a kernel at one shape.', points, ceilings);
 }
 
 /** Every kernel at every shape, slowest first. */
@@ -168,48 +171,49 @@ function bandwidth({ copyGBs, readGBs }: Ceilings): number {
 function rooflinePoint({ micros, flops, bytes }: Timed, text: string, share: number): Point[] {
   const [x, y] = [flops / bytes, flops / micros / 1e3];
   const drawable = [x, y].every((value) => value > 0 && Number.isFinite(value));
-  return drawable ? [{ x, y, radius: 4 + 10 * Math.sqrt(share), label: text }] : [];
+  return drawable ? [{ x, y, radius: 3 + 7 * Math.sqrt(share), label: text }] : [];
 }
 
-function rooflineFigure(note: string, series: Series[], ceilings: Ceilings | undefined): Figure {
-  const drawn = series.filter(({ points }) => points!.length > 0);
-  const intensities = drawn.flatMap(({ points }) => points!.map(({ x }) => x));
+function rooflineFigure(
+  note: string,
+  points: readonly (readonly [string, Point[]])[],
+  ceilings: Ceilings | undefined,
+): Figure {
+  const drawn = points.filter(([, own]) => own.length > 0);
+  const intensities = drawn.flatMap(([, own]) => own.map(({ x }) => x));
+  const limits = ceilings ? roofs(ceilings, intensities) : [];
   const source = ceilings
     ? 'The roofs were measured on this device.'
     : 'The ceilings of this device are not in the files.';
   return {
     title: 'Roofline',
     note: `${note} Flops and bytes as the op declares them; kernels without flops have no point. ${source}`,
-    plot: {
-      x: { title: 'arithmetic intensity (flop/byte)', log: true },
-      y: { title: 'achieved rate (GFLOP/s)', log: true },
-      series: [...drawn, ...(ceilings ? roofs(ceilings, intensities) : [])],
-    },
+    x: { title: 'arithmetic intensity (flop/byte)', log: true },
+    y: { title: 'achieved rate (GFLOP/s)', log: true },
+    charts: drawn.map(
+      ([name, own]): Chart => ({ name, series: [...limits, { name: 'kernel', color: 0, points: own }] }),
+    ),
   };
 }
 
 /** The slope of memory up to the highest rate, and each rate from where memory can feed it. */
 function roofs(ceilings: Ceilings, intensities: readonly number[]): Series[] {
   const slope = bandwidth(ceilings);
-  const rates = Object.entries({
-    'f32 GFLOP/s': ceilings.f32Gflops,
-    'f16 GFLOP/s': ceilings.f16Gflops,
-    'int8 GOP/s': ceilings.int8Gops,
-  }).filter(([, rate]) => rate > 0);
-  const ridge = Math.max(...rates.map(([, rate]) => rate)) / slope;
+  const rates = [
+    ['f32 GFLOP/s', ceilings.f32Gflops, '6 3'],
+    ['f16 GFLOP/s', ceilings.f16Gflops, '2 2'],
+    ['int8 GOP/s', ceilings.int8Gops, '8 2 2 2'],
+  ] as const;
+  const measured = rates.filter(([, rate]) => rate > 0);
+  const ridge = Math.max(...measured.map(([, rate]) => rate)) / slope;
   const left = Math.min(ridge / 4, ...intensities) / 2;
   const right = Math.max(ridge * 4, ...intensities) * 2;
-  const roof = (name: string, color: number, ends: Point[]): Series => ({
-    name,
-    color,
-    line: 'dashed',
-    points: ends.map((end) => ({ ...end, radius: 0 })),
-  });
   const memory = [left, ridge].map((x) => ({ x, y: x * slope }));
+  const roof = (name: string, dash: string, points: Point[]): Series => ({ name, dash, line: 'straight', points });
   return [
-    roof(`memory ${digits(slope)} GB/s`, 0, memory),
-    ...rates.map(([name, rate], i) =>
-      roof(`${digits(rate)} ${name}`, i + 1, [
+    roof(`memory ${digits(slope)} GB/s`, '0', memory),
+    ...measured.map(([name, rate, dash]) =>
+      roof(`${digits(rate)} ${name}`, dash, [
         { x: rate / slope, y: rate },
         { x: right, y: rate },
       ]),

@@ -1,6 +1,7 @@
 import { median, quantile } from '../measure.ts';
 import { mebibytes } from '../report.ts';
-import { type Cell, type DataTable, type Figure, groupBy, type Point, type Series } from './plot.ts';
+import { namesOf } from './names.ts';
+import { type BarFigure, type Cell, type DataTable, type Figure, groupBy, type Point, type Series } from './plot.ts';
 import type { E2eRow } from './rows.ts';
 
 /** A prompt's row under a name that no other row has. */
@@ -9,15 +10,10 @@ export interface Case {
   row: E2eRow;
 }
 
-const DISTINGUISHING = ['dtype', 'model', 'adapter', 'driver', 'commit', 'date'] as const;
-
 /** Names rows by their prompts and, while that is ambiguous, by what else differs between them. */
 export function namedCases(rows: readonly E2eRow[]): Case[] {
-  let names = rows.map(({ prompt }) => prompt);
-  for (const key of DISTINGUISHING) {
-    if (new Set(names).size === names.length) break;
-    if (new Set(rows.map((row) => row[key])).size > 1) names = names.map((name, i) => `${name}, ${rows[i]![key]}`);
-  }
+  const keys = ['dtype', 'model', 'adapter', 'driver', 'commit', 'file'] as const;
+  const names = namesOf(rows, ({ prompt }) => prompt, keys);
   return rows.map((row, i) => ({ name: names[i]!, row }));
 }
 
@@ -62,8 +58,8 @@ function times({ repeats, peakBytes }: E2eRow): number[] {
   ];
 }
 
-/** How far a case's stages are from the reference. */
-export function stageTable({ stages }: E2eRow): DataTable {
+/** How far stages are from the reference. */
+export function stageTable({ stages }: Pick<E2eRow, 'stages'>): DataTable {
   return {
     columns: ['stage', 'max|got - ref| / max|ref|', 'verdict'],
     rows: stages.map(({ stage, relative, ok }) => [
@@ -74,32 +70,36 @@ export function stageTable({ stages }: E2eRow): DataTable {
   };
 }
 
-/** The largest error of each step's logits, by case and continuation, and the tightest bound of those. */
+/** The largest error of each step's logits and its bound, by case; a line per continuation. */
 export function errorFigure(cases: readonly Case[]): Figure {
-  const runs = cases.flatMap(({ name, row }) =>
-    Object.entries(row.runs).map(([run, verdict]) => ({ name: `${name}, ${run}`, ...verdict })),
-  );
-  const bound = tightest(runs.map(({ stepBounds }) => stepBounds));
-  const line = (name: string, errors: readonly number[], style: Pick<Series, 'color' | 'line'>): Series => ({
-    name,
+  const line = (errors: readonly number[], style: Omit<Series, 'points'>): Series => ({
     ...style,
     points: errors.map((y, i) => ({ x: i + 1, y })).filter(({ y }) => y > 0),
   });
   return {
     title: 'Logit error per step',
-    note: 'max|got - ref| over the standard deviation of the reference logits. The bound is the tightest of all cases at that step. An error of exactly 0 has no point.',
-    plot: {
-      x: { title: 'step (tokens)' },
-      y: { title: 'error / standard deviation', log: true },
+    note: 'max|got - ref| over the standard deviation of the reference logits. The bound is the tightest of all continuations at that step. An error of exactly 0 has no point.',
+    x: { title: 'step (tokens)' },
+    y: { title: 'error / standard deviation', log: true },
+    charts: cases.map(({ name, row: { runs } }) => ({
+      name,
       series: [
-        ...runs.map(({ name, stepErrors }, color) => line(name, stepErrors, { color, line: 'solid' })),
-        ...(bound.length > 0 ? [line('bound', bound, { color: 0, line: 'dashed' })] : []),
+        ...Object.entries(runs).map(([run, { stepErrors }], color) =>
+          line(stepErrors, { name: run, color, line: 'straight' }),
+        ),
+        line(tightest(Object.values(runs).map(({ stepBounds }) => stepBounds)), {
+          name: 'bound',
+          line: 'straight',
+          dash: '4 3',
+        }),
       ],
-    },
+    })),
     table: {
-      columns: ['case', 'step', 'error / std', 'bound / std'],
-      rows: runs.flatMap(({ name, stepErrors, stepBounds }) =>
-        stepErrors.map((error, i) => [name, i + 1, error, stepBounds[i]!]),
+      columns: ['case', 'continuation', 'step', 'error / std', 'bound / std'],
+      rows: cases.flatMap(({ name, row: { runs } }) =>
+        Object.entries(runs).flatMap(([run, { stepErrors, stepBounds }]) =>
+          stepErrors.map((error, i) => [name, run, i + 1, error, stepBounds[i]!]),
+        ),
       ),
     },
   };
@@ -112,29 +112,30 @@ function tightest(bounds: readonly number[][]): number[] {
 }
 
 const PARTS: Record<string, (times: E2eRow['repeats'][number]) => number> = {
-  image: (t) => t.imageMillis,
   vision: (t) => t.visionMillis,
+  session: (t) => t.sessionMillis,
   prefill: (t) => t.prefillMillis,
-  'first token': (t) => t.ttftMillis - t.imageMillis - t.visionMillis - t.prefillMillis,
+  'first token': (t) => t.ttftMillis - t.visionMillis - t.sessionMillis - t.prefillMillis,
 };
 
 /** Where the time to the first token goes, by case. */
-export function latencyFigure(cases: readonly Case[]): Figure {
-  const parts = Object.entries(PARTS).map(([name, part], color) => ({
+export function latencyFigure(cases: readonly Case[]): BarFigure {
+  const parts = Object.entries(PARTS);
+  const bars = cases.map(({ name, row }) => ({
     name,
-    color,
-    values: cases.map(({ row }) => median(row.repeats.map(part))),
+    parts: parts.map(([name, part], color) => ({ name, color, value: median(row.repeats.map(part)) })),
   }));
   return {
     title: 'Time to first token (TTFT)',
-    note: 'Wall clock; each part is the median over repeats. Not timed: loading the model, compiling, making the KV cache.',
-    plot: { x: { title: 'ms' }, y: { title: 'case' }, categories: cases.map(({ name }) => name), series: parts },
+    note: 'Wall clock; each part is the median over repeats. Before it: loading the model, compiling, reading pictures.',
+    unit: 'ms',
+    bars,
     table: {
-      columns: ['case', ...parts.map(({ name }) => `${name} ms`), 'TTFT ms', 'fastest', 'slowest', 'repeats'],
+      columns: ['case', ...parts.map(([name]) => `${name} ms`), 'TTFT ms', 'fastest', 'slowest', 'repeats'],
       rows: cases.map(({ name, row: { repeats } }, i) => {
         const ttft = repeats.map(({ ttftMillis }) => ttftMillis);
         const spread = [median(ttft), Math.min(...ttft), Math.max(...ttft), ttft.length];
-        return [name, ...parts.map(({ values }) => values[i]!), ...spread];
+        return [name, ...bars[i]!.parts.map(({ value }) => value), ...spread];
       }),
     },
   };
@@ -142,55 +143,53 @@ export function latencyFigure(cases: readonly Case[]): Figure {
 
 /** Milliseconds of each token after the first over its position, by case. */
 export function tokenFigure(cases: readonly Case[]): Figure {
-  const series = cases.map(({ name, row }, color) => ({
-    name,
-    color,
-    line: 'solid' as const,
-    points: tokenPoints(row),
-  }));
+  const points = cases.map(({ row }) => tokenPoints(row));
   return {
     title: 'Time per token',
     note: 'Wall clock from one token to the next; the median over repeats and continuations. Tokens are decoded a few ahead and may arrive together. Not timed: the first token, which is in the TTFT.',
-    plot: { x: { title: 'position (tokens)' }, y: { title: 'ms per token' }, series },
+    x: { title: 'tokens after the prompt' },
+    y: { title: 'ms per token' },
+    charts: cases.map(({ name, row: { positions } }, i) => ({
+      name: `${name}, ${positions} positions`,
+      series: [{ name: 'median', color: 0, line: 'straight', points: points[i]! }],
+    })),
     table: {
-      columns: ['case', 'position', 'ms per token'],
-      rows: series.flatMap(({ name, points }) => points.map(({ x, y }) => [name, x, y])),
+      columns: ['case', 'token', 'ms per token'],
+      rows: cases.flatMap(({ name }, i) => points[i]!.map(({ x, y }) => [name, x, y])),
     },
   };
 }
 
 /** Every continuation begins again at the end of the prompt. */
-function tokenPoints({ positions, runs, repeats }: E2eRow): Point[] {
+function tokenPoints({ runs, repeats }: E2eRow): Point[] {
   const steps = Object.values(runs).flatMap(({ stepErrors }) => stepErrors.slice(1).map((_, i) => i));
   const samples = repeats.flatMap(({ stepMillis }) =>
-    stepMillis.map((millis, i) => ({ position: positions + 1 + (steps[i] ?? i), millis })),
+    stepMillis.map((millis, i) => ({ token: 2 + (steps[i] ?? i), millis })),
   );
-  const byPosition = groupBy(samples, ({ position }) => position);
-  return [...byPosition].map(([x, group]) => ({ x, y: median(group.map(({ millis }) => millis)) }));
+  const byToken = groupBy(samples, ({ token }) => token);
+  return [...byToken].map(([x, group]) => ({ x, y: median(group.map(({ millis }) => millis)) }));
 }
 
 /** Device and resident memory over a run, in figures of their own: their sizes differ. */
 export function memoryFigures({ memory }: E2eRow): Figure[] {
-  const figure = (title: string, note: string, key: 'device' | 'resident', color: number): Figure => {
+  const figure = (title: string, note: string, key: 'device' | 'resident', line: Series['line']): Figure => {
     const points = memory.map((sample) => ({ x: sample.millis, y: sample[key] / 2 ** 20 }));
     return {
       title,
       note: `${note} From reading the pictures to the last token of the first repeat.`,
-      plot: {
-        x: { title: 'ms since the prompt began' },
-        y: { title: 'MiB' },
-        series: [{ name: key, color, line: 'solid', points }],
-      },
+      x: { title: 'ms since the prompt began' },
+      y: { title: 'MiB' },
+      charts: [{ name: '', series: [{ name: key, color: 0, line, points }] }],
       table: { columns: ['ms', 'MiB'], rows: points.map(({ x, y }) => [x, y]) },
     };
   };
   return [
-    figure('Device memory', 'Buffers of the device: the most since the sample before.', 'device', 0),
+    figure('Device memory', 'Buffers of the device: the most since the sample before.', 'device', 'step'),
     figure(
       'Resident memory',
       'Resident bytes of the whole process, on a software adapter with the device.',
       'resident',
-      1,
+      'straight',
     ),
   ];
 }

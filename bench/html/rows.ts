@@ -1,109 +1,29 @@
-import { isObject, show } from '../../model/checkpoint/json.ts';
+import * as v from 'valibot';
 import { UsageError } from '../../runtime/index.ts';
-import type { PromptResult } from '../e2e/result.ts';
-import type { OurSide } from '../peers/peers_report.ts';
-import type { Side } from '../peers/side.ts';
+import { folderName } from '../report.ts';
+
+/** JSON has no NaN and writes null, which is read back as NaN. */
+const number = v.pipe(
+  v.nullable(v.number()),
+  v.transform((value) => value ?? Number.NaN),
+);
+const numbers = v.array(number);
+const text = v.string();
+const flag = v.boolean();
+const folder = v.pipe(v.string(), v.transform(folderName));
+const sizes = v.record(v.string(), v.union([v.string(), v.number(), v.boolean()]));
 
 /** What every row says of where it was measured. */
-export interface Environment {
-  bench: string;
-  adapter: string;
-  driver: string;
-  software: boolean;
-  commit: string;
-  node: string;
-  webgpu: string;
-  cpu: string;
-  date: string;
-}
-
-/** Measured limits of a device and the clock of the rates; NaN for what it does not have. */
-export type Ceilings = Record<keyof typeof RATES, number> & { clock: string };
-
-/** Bounds of each step's error over the logits' deviation are in newer files. */
-type Verdict = PromptResult['runs'][string];
-type Sizes = Record<string, string | number | boolean>;
-
-export type CeilingsRow = Environment & { bench: 'ceilings'; ceilings: Ceilings };
-export type E2eRow = Environment &
-  PromptResult & { bench: 'e2e'; model: string; dtype: string; runs: Record<string, Verdict> };
-export type OpsRow = Environment & {
-  bench: 'ops';
-  kernel: string;
-  shape: Sizes;
-  repeats: number[][];
-  flops: number;
-  bytes: number;
-  dispatches: number;
-};
-export type HostRow = Environment & { bench: 'host'; task: string; repeats: number[][] };
-export type PeersRow = Environment & {
-  bench: 'peers';
-  op: string;
-  shape: Sizes;
-  dtype: string;
-  ours: OurSide;
-  peers: Record<string, Side>;
-};
-export type Row = CeilingsRow | E2eRow | OpsRow | HostRow | PeersRow;
-
-/** The rows of one bench. */
-export function rowsOf<B extends Row['bench']>(rows: readonly Row[], bench: B): Extract<Row, { bench: B }>[] {
-  return rows.filter((row): row is Extract<Row, { bench: B }> => row.bench === bench);
-}
-
-/** Throws a Mismatch where a value is not what a row has at this path. */
-type Check = (value: unknown, path: string) => void;
-
-class Mismatch extends Error {}
-
-const is =
-  (what: string, test: (value: unknown) => boolean): Check =>
-  (value, path) => {
-    if (!test(value)) throw new Mismatch(`${path}: expected ${what}, got ${show(value).slice(0, 80)}`);
-  };
-const number = is('a number', (value) => typeof value === 'number');
-const text = is('a text', (value) => typeof value === 'string');
-const flag = is('true or false', (value) => typeof value === 'boolean');
-const array = is('an array', Array.isArray);
-const object = is('an object', isObject);
-const size = is('a number, text, true or false', (value) => ['number', 'string', 'boolean'].includes(typeof value));
-
-const optional =
-  (check: Check): Check =>
-  (value, path) => {
-    if (value !== undefined) check(value, path);
-  };
-const list =
-  (item: Check): Check =>
-  (value, path) => {
-    array(value, path);
-    for (const [i, element] of (value as unknown[]).entries()) item(element, `${path}[${i}]`);
-  };
-const record =
-  (item: Check): Check =>
-  (value, path) => {
-    object(value, path);
-    for (const [key, element] of Object.entries(value as object)) item(element, `${path}.${key.slice(0, 80)}`);
-  };
-const fields =
-  (checks: Record<string, Check>): Check =>
-  (value, path) => {
-    object(value, path);
-    for (const [key, check] of Object.entries(checks)) check((value as Record<string, unknown>)[key], `${path}.${key}`);
-  };
-
 const ENVIRONMENT = {
-  adapter: text,
-  driver: text,
-  software: flag,
+  adapter: v.optional(text, 'no adapter'),
+  driver: v.optional(text, ''),
+  software: v.optional(flag, false),
   commit: text,
   node: text,
   webgpu: text,
   cpu: text,
   date: text,
 };
-const numbers = list(number);
 const RATES = {
   copyGBs: number,
   readGBs: number,
@@ -126,71 +46,130 @@ const VERDICT = {
 const TIMES = {
   imageMillis: number,
   visionMillis: number,
+  sessionMillis: number,
   prefillMillis: number,
   ttftMillis: number,
   stepMillis: numbers,
 };
-const SIDE = { micros: numbers, error: optional(text) };
+const SIDE = { micros: numbers, waitMicros: numbers, error: v.optional(text) };
 const DISPATCH = { phase: text, scope: text, kernel: text, micros: number, flops: number, bytes: number };
+const RATE = v.object({ bytes: number, millis: number });
+const stages = v.array(v.object({ stage: text, relative: number, ok: flag }));
 
-/** What the rows of each bench must hold. */
-const ROWS: Record<Row['bench'], Check> = {
-  ceilings: fields({ ...ENVIRONMENT, ceilings: fields({ clock: text, ...RATES }) }),
-  e2e: fields({
-    ...ENVIRONMENT,
-    model: text,
+const row = <B extends string, E extends v.ObjectEntries>(bench: B, entries: E) =>
+  v.object({ bench: v.literal(bench), ...ENVIRONMENT, ...entries });
+
+/** What the rows of each bench must hold; what else they hold is left out. */
+const ROWS = {
+  ceilings: row('ceilings', { ceilings: v.object({ clock: text, ...RATES }) }),
+  e2e: row('e2e', {
+    model: folder,
     dtype: text,
     prompt: text,
     positions: number,
-    ok: optional(flag),
-    tokens: fields({ matched: number, ties: number, total: number }),
+    ok: v.optional(flag),
+    tokens: v.object({ matched: number, ties: number, total: number }),
     maxErrorStd: number,
     meanErrorStd: number,
-    stages: list(fields({ stage: text, relative: number, ok: flag })),
-    runs: record(fields(VERDICT)),
-    divergedAt: optional(text),
-    repeats: list(fields(TIMES)),
-    memory: list(fields({ millis: number, device: number, resident: number })),
+    stages,
+    runs: v.record(v.string(), v.object(VERDICT)),
+    divergedAt: v.optional(text),
+    repeats: v.array(v.object(TIMES)),
+    memory: v.array(v.object({ millis: number, device: number, resident: number })),
     peakBytes: number,
-    kernels: list(fields(DISPATCH)),
-    profile: record(fields({ gpuMicros: number, wallMicros: number })),
+    kernels: v.array(v.object(DISPATCH)),
+    profile: v.record(v.string(), v.object({ gpuMicros: number, wallMicros: number })),
   }),
-  ops: fields({
-    ...ENVIRONMENT,
+  speed: row('speed', { model: folder, dtype: text, name: text, samples: numbers, problem: v.optional(text) }),
+  full: row('full', {
+    model: folder,
+    positions: number,
+    visionMillis: number,
+    prefillMillis: number,
+    ttftMillis: number,
+    stepMillis: numbers,
+    disk: RATE,
+    load: RATE,
+    memory: v.object({ resident: number, device: number }),
+    stages,
+  }),
+  quality: row('quality', {
+    model: folder,
+    label: text,
+    activations: text,
+    bytes: number,
+    steps: number,
+    meanKl: number,
+    maxKl: number,
+    top1: number,
+  }),
+  ops: row('ops', {
     kernel: text,
-    shape: record(size),
-    repeats: list(numbers),
+    shape: sizes,
+    repeats: v.array(numbers),
     flops: number,
     bytes: number,
     dispatches: number,
   }),
-  host: fields({ ...ENVIRONMENT, task: text, repeats: list(numbers) }),
-  peers: fields({
-    ...ENVIRONMENT,
+  host: row('host', { task: text, repeats: v.array(numbers) }),
+  peers: row('peers', {
     op: text,
-    shape: record(size),
+    shape: sizes,
     dtype: text,
-    ours: fields({ ...SIDE, variant: text, gpuMicros: numbers }),
-    peers: record(fields(SIDE)),
+    ours: v.object({ ...SIDE, variant: text, gpuMicros: numbers }),
+    peers: v.record(v.string(), v.object(SIDE)),
   }),
 };
 
-/**
- * The row that a line of JSON holds; none for a bench that the report does not show. JSON has no NaN and writes null,
- * which is read back as NaN. UsageError `<place>: ...` for a line that is no such row.
- */
-export function parseRow(line: string, place: string): Row[] {
+/** Names of the benches that the report shows. */
+export const SHOWN = Object.keys(ROWS) as (keyof typeof ROWS)[];
+
+type RowOf<B extends keyof typeof ROWS> = v.InferOutput<(typeof ROWS)[B]> & { file?: string };
+export type CeilingsRow = RowOf<'ceilings'>;
+export type E2eRow = RowOf<'e2e'>;
+export type SpeedRow = RowOf<'speed'>;
+export type FullRow = RowOf<'full'>;
+export type QualityRow = RowOf<'quality'>;
+export type OpsRow = RowOf<'ops'>;
+export type HostRow = RowOf<'host'>;
+export type PeersRow = RowOf<'peers'>;
+export type Row = { [B in keyof typeof ROWS]: RowOf<B> }[keyof typeof ROWS];
+/** Measured limits of a device and the clock of the rates; NaN for what it does not have. */
+export type Ceilings = CeilingsRow['ceilings'];
+/** The row of a bench that the report does not show. */
+export interface OtherRow {
+  other: string;
+}
+
+/** The rows of one bench. */
+export function rowsOf<B extends Row['bench']>(rows: readonly Row[], bench: B): Extract<Row, { bench: B }>[] {
+  return rows.filter((row): row is Extract<Row, { bench: B }> => row.bench === bench);
+}
+
+/** The row that a line of JSON holds. UsageError `<place>: ...` for a line that is no such row. */
+export function parseRow(line: string, place: string): Row | OtherRow {
+  const { bench } = check(v.object({ bench: text }), parseLine(line, place), 'row', place);
+  if (!Object.hasOwn(ROWS, bench)) return { other: bench };
+  return check(ROWS[bench as Row['bench']], parseLine(line, place), bench, place);
+}
+
+function parseLine(line: string, place: string): unknown {
   try {
-    const row: unknown = JSON.parse(line, (_, value) => (value === null ? Number.NaN : value));
-    fields({ bench: text })(row, 'row');
-    const { bench } = row as Row;
-    if (!Object.hasOwn(ROWS, bench)) return [];
-    ROWS[bench](row, bench);
-    return [row as Row];
+    return JSON.parse(line);
   } catch (error) {
-    const { message } = error as Error;
-    const problem = error instanceof Mismatch ? message : `expected a line of JSON, got ${message}`;
-    const hint = 'run the bench again, or take the line out';
-    throw new UsageError(`${place}: ${problem}; ${hint}`.replace(/\p{Cc}/gu, '?'));
+    throw wrong(place, `expected a line of JSON, got ${(error as Error).message}`);
   }
+}
+
+function check<S extends v.GenericSchema>(schema: S, value: unknown, name: string, place: string): v.InferOutput<S> {
+  const { success, output, issues } = v.safeParse(schema, value, { abortEarly: true });
+  if (success) return output;
+  const { expected, received } = issues[0];
+  const path = [name, v.getDotPath(issues[0])].filter(Boolean).join('.');
+  throw wrong(place, `${path.slice(0, 80)}: expected ${expected}, got ${received.slice(0, 80)}`);
+}
+
+function wrong(place: string, problem: string): UsageError {
+  const hint = 'run the bench again, or take the line out';
+  return new UsageError(`${place}: ${problem}; ${hint}`.replace(/\p{Cc}/gu, '?'));
 }

@@ -1,19 +1,22 @@
-import { median, quantile } from '../measure.ts';
+import { median, quantile, sum } from '../measure.ts';
 import { ratio } from '../peers/side.ts';
+import { mebibytes } from '../report.ts';
 import { shapeText } from './kernels.ts';
-import { type Cell, type DataTable, groupBy } from './plot.ts';
+import type { Origin } from './names.ts';
+import type { Cell, DataTable } from './plot.ts';
 import {
   type Ceilings,
   type CeilingsRow,
-  type Environment,
+  type FullRow,
   type HostRow,
   type PeersRow,
+  type QualityRow,
   type Row,
   rowsOf,
+  type SpeedRow,
 } from './rows.ts';
 
 const MACHINE = ['adapter', 'driver', 'cpu'] as const;
-const SOFTWARE = ['commit', 'node', 'webgpu'] as const;
 const CEILINGS = {
   'copying, GB/s': 'copyGBs',
   'reading, GB/s': 'readGBs',
@@ -24,75 +27,113 @@ const CEILINGS = {
   'timed pass, us': 'passMicros',
 } as const;
 
-/** A key of the machine that a row was measured on. */
-export function machineOf(row: Environment): string {
-  return JSON.stringify(MACHINE.map((key) => row[key]));
-}
-
 /** The best ceilings measured on the machine of a row, if any were. */
-export function ceilingsOf(rows: readonly Row[], row: Environment): Ceilings | undefined {
-  const own = rowsOf(rows, 'ceilings').filter((other) => machineOf(other) === machineOf(row));
-  return own.length > 0 ? best(own.map(({ ceilings }) => ceilings)) : undefined;
+export function ceilingsOf(rows: readonly Row[], row: Row): Ceilings | undefined {
+  const own = rowsOf(rows, 'ceilings').filter((other) => MACHINE.every((key) => other[key] === row[key]));
+  return own.length > 0 ? best(own) : undefined;
 }
 
-function best(all: readonly Ceilings[]): Ceilings {
+function best(rows: readonly CeilingsRow[]): Ceilings {
   const values = Object.values(CEILINGS).map((key) => {
-    const measured = all.map((ceilings) => ceilings[key]).filter(Number.isFinite);
+    const measured = rows.map(({ ceilings }) => ceilings[key]).filter(Number.isFinite);
     if (measured.length === 0) return [key, Number.NaN];
     return [key, key.endsWith('Micros') ? Math.min(...measured) : Math.max(...measured)];
   });
-  return { ...all[0]!, ...Object.fromEntries(values) };
+  return { ...rows[0]!.ceilings, ...Object.fromEntries(values) };
 }
 
-/** Which machine and versions the rows come from, a column per environment. */
-export function environmentTable(rows: readonly Row[]): DataTable {
-  const key = (row: Row) => JSON.stringify([...MACHINE, ...SOFTWARE].map((name) => row[name]));
-  const groups = [...groupBy(rows, key).values()];
-  const facts = (['driver', 'cpu', ...SOFTWARE] as const).map((name) => [name, ...groups.map(([row]) => row![name])]);
+/** Which files, machines and versions the rows come from. */
+export function originTable(origins: readonly Origin[]): DataTable {
+  const firsts = origins.map(({ rows }) => rows[0]!);
+  const facts = (['driver', 'cpu', 'commit', 'node', 'webgpu'] as const).filter((key) =>
+    firsts.some((row) => row[key]),
+  );
   return {
-    columns: ['', ...groups.map((_, i) => `environment ${groups.length > 1 ? i + 1 : ''}`)],
-    rows: [
-      ['adapter', ...groups.map(([row]) => row!.adapter + (row!.software ? ' (software)' : ''))],
-      ...facts,
-      ['date', ...groups.map(dates)],
-    ],
+    columns: ['file', 'adapter', ...facts, 'date'],
+    rows: origins.map((origin, i) => {
+      const { adapter, software, file = '', ...row } = firsts[i]!;
+      return [file, adapter + (software ? ' (software)' : ''), ...facts.map((key) => row[key]), dates(origin)];
+    }),
   };
 }
 
-/** The first and the last date of rows. */
-function dates(rows: readonly Row[]): string {
-  const sorted = rows.map(({ date }) => date).sort();
+/** The first and the last date of rows, to the minute. */
+function dates({ rows }: Origin): string {
+  const sorted = rows.map(({ date }) => date.slice(0, 16).replace('T', ' ')).sort();
   return [...new Set([sorted[0]!, sorted.at(-1)!])].join(' to ');
 }
 
-/** The best ceilings measured on each machine. */
-export function ceilingsTable(rows: readonly CeilingsRow[]): DataTable {
-  const machines = [...groupBy(rows, machineOf).values()];
-  const measured = machines.map((own) => best(own.map(({ ceilings }) => ceilings)));
+/** The best ceilings of each file and machine that has some. */
+export function ceilingsTable(origins: readonly Origin[]): DataTable {
+  const measured = origins.map(({ name, rows }) => ({ name, own: rowsOf(rows, 'ceilings') }));
   return {
-    columns: ['ceilings', ...machines.map(([row]) => row!.adapter)],
-    rows: [
-      ['clock of the rates', ...measured.map(({ clock }) => clock)],
-      ...Object.entries(CEILINGS).map(([name, key]) => [name, ...measured.map((ceilings) => ceilings[key])]),
+    columns: ['ceilings of', 'clock of the rates', ...Object.keys(CEILINGS)],
+    rows: measured
+      .filter(({ own }) => own.length > 0)
+      .map(({ name, own }) => {
+        const ceilings = best(own);
+        return [name || own[0]!.adapter, ceilings.clock, ...Object.values(CEILINGS).map((key) => ceilings[key])];
+      }),
+  };
+}
+
+/** Tokens per second as llama-bench counts them, or why there are none. */
+export function speedTable(rows: readonly SpeedRow[]): DataTable {
+  return {
+    columns: ['model', 'dtype', 'test', 'tokens/s', 'slowest', 'fastest', 'repeats'],
+    rows: rows.map(({ model, dtype, name, samples, problem }) => [
+      ...[model, dtype, name],
+      ...(problem ? [problem, '', ''] : [median(samples), Math.min(...samples), Math.max(...samples)]),
+      samples.length,
+    ]),
+  };
+}
+
+/** Full-size runs; one that is wrong shows no time. */
+export function fullTable(rows: readonly FullRow[]): DataTable {
+  const rate = ({ bytes, millis }: FullRow['disk']) => bytes / millis / 1e3;
+  return {
+    columns: [
+      ...['model', 'verdict', 'largest error of a stage', 'positions', 'vision s', 'prefill s', 'TTFT s', 'ms/token'],
+      ...['loaded MB/s', 'only read MB/s', 'checkpoint MiB', 'resident MiB', 'device MiB'],
     ],
+    rows: rows.map(({ model, stages, positions, disk, load, memory, ...row }): Cell[] => {
+      const wrong = stages.find(({ ok }) => !ok);
+      const verdict: Cell = wrong
+        ? { text: `WRONG from ${wrong.stage}`, mark: 'wrong' }
+        : { text: 'right', mark: 'ok' };
+      const seconds = [row.visionMillis, row.prefillMillis, row.ttftMillis].map((millis) => millis / 1e3);
+      const times = [...seconds, median(row.stepMillis), rate(load), rate(disk)];
+      return [
+        ...[model, verdict, Math.max(...stages.map(({ relative }) => relative)), positions],
+        ...(wrong ? times.map(() => '') : times),
+        ...[disk.bytes, memory.resident, memory.device].map(mebibytes),
+      ];
+    }),
+  };
+}
+
+/** What quantised weights cost. */
+export function qualityTable(rows: readonly QualityRow[]): DataTable {
+  return {
+    columns: ['model', 'weights', 'activations', 'MiB', 'mean KL', 'largest KL', 'same token %', 'steps'],
+    rows: rows.map(({ model, label, activations, bytes, meanKl, maxKl, top1, steps }) => [
+      ...[model, label, activations],
+      ...[mebibytes(bytes), meanKl, maxKl, 100 * top1, steps],
+    ]),
   };
 }
 
 /** The host's tasks, slowest first. */
 export function hostTable(rows: readonly HostRow[]): DataTable {
-  const tasks = rows.map(({ task, repeats }) => ({ task, samples: repeats.flat(), medians: repeats.map(median) }));
+  const tasks = rows.map(({ task, repeats }): [string, ...number[]] => {
+    const medians = repeats.map(median);
+    const spread = [Math.min(...medians), Math.max(...medians), sum(repeats.map((samples) => samples.length))];
+    return [task, median(medians), quantile(repeats.flat(), 0.9), ...spread];
+  });
   return {
     columns: ['task', 'host us', 'p90', 'fastest repeat', 'slowest repeat', 'samples'],
-    rows: tasks
-      .map(({ task, samples, medians }): [string, ...number[]] => [
-        task,
-        median(medians),
-        quantile(samples, 0.9),
-        Math.min(...medians),
-        Math.max(...medians),
-        samples.length,
-      ])
-      .sort((a, b) => b[1]! - a[1]!),
+    rows: tasks.sort((a, b) => b[1]! - a[1]!),
   };
 }
 
@@ -109,10 +150,7 @@ export function peersTable(rows: readonly PeersRow[]): DataTable {
       ...names.flatMap((name) => [`${name} us`, `${name} / ours`]),
     ],
     rows: rows.map(({ op, dtype, shape, ours, peers }) => [
-      op,
-      dtype,
-      shapeText(shape),
-      ours.variant,
+      ...[op, dtype, shapeText(shape), ours.variant],
       ours.error ?? median(ours.micros),
       ...names.flatMap((name): Cell[] => {
         const side = Object.hasOwn(peers, name) ? peers[name]! : undefined;

@@ -23,9 +23,6 @@ export type Float = 'f32' | 'f16';
 /** Their names in ONNX. */
 export const TYPES = { f32: 'float32', f16: 'float16' } as const;
 
-/** Their numbers in ONNX. */
-const CAST_TO = { f32: 1, f16: 10 };
-
 /** y = x w^T of one or two blocks of rows of w; a model holds w transposed, as exporters write it. */
 export function matMul({ x, w, rest }: Inputs): Counterpart[] {
   const [rows, inner] = x!.shape as [number, number];
@@ -84,12 +81,6 @@ export function gather({ ids, block0 }: Inputs): Counterpart[] {
   const nodes = [{ op: 'Gather', inputs: ['table', 'ids'], outputs: ['y'] }];
   const dims = [ids!.shape[0]!, block0!.shape[1]!];
   return [counterpart({ nodes, feeds: { table: tensor(block0!) }, constants: { ids: rows }, dims })];
-}
-
-/** x in another dtype. */
-export function cast({ x }: Inputs, as: Float): Counterpart[] {
-  const nodes = [{ op: 'Cast', inputs: ['x'], outputs: ['y'], attributes: { to: CAST_TO[as] } }];
-  return [counterpart({ nodes, feeds: { x: tensor(x!) }, type: TYPES[as] })];
 }
 
 /** The index of the largest element. */

@@ -1,6 +1,7 @@
-import { spawn } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { promisify } from 'node:util';
 import { DaybreakError } from '../../runtime/index.ts';
 import { cacheFolder } from '../cache_folder.ts';
 
@@ -40,26 +41,14 @@ function isInstalled(folder: string): boolean {
 }
 
 /** Installs the package into a folder; the error tells the last line that npm wrote, or how it ended. */
-function npmInstall(folder: string): Promise<void> {
+async function npmInstall(folder: string): Promise<void> {
   const options = ['--ignore-scripts', '--no-audit', '--no-fund', '--no-update-notifier', '--loglevel=error'];
   const args = ['install', '--prefix', '.', ...options, `${PACKAGE.name}@${PACKAGE.version}`];
-  const child = spawn('npm', args, {
-    cwd: folder,
-    stdio: ['ignore', 'ignore', 'pipe'],
-    shell: process.platform === 'win32',
+  const how = { cwd: folder, timeout: MAX_MILLIS, shell: process.platform === 'win32' };
+  await promisify(execFile)('npm', args, how).catch(({ code, signal, stderr = '', message }) => {
+    if (code === 'ENOENT') throw new Error(`no npm to run (${message})`);
+    throw new Error(npmReason(stderr) || `${signal ?? `exit code ${code}`} from npm`);
   });
-  const timer = setTimeout(() => child.kill(), MAX_MILLIS);
-  let said = '';
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    said = (said + text).slice(-4096);
-  });
-  return new Promise<void>((done, failed) => {
-    child.on('error', (error) => failed(new Error(`no npm to run (${error.message})`)));
-    child.on('close', (code, signal) => {
-      if (code === 0) done();
-      else failed(new Error(npmReason(said) || `${signal ?? `exit code ${code}`} from npm`));
-    });
-  }).finally(() => clearTimeout(timer));
 }
 
 /** npm's own words without its log marks, paths of its logs left out. */

@@ -1,5 +1,7 @@
 // Writes ONNX models: protocol buffers with the field numbers of onnx.proto3, IR version 10.
 
+import { PbfWriter } from 'pbf';
+
 /** Element types of tensors, with their numbers in TensorProto.DataType. */
 const DATA_TYPES = { float32: 1, uint8: 2, int32: 6, int64: 7, float16: 10 } as const;
 const IR_VERSION = 10;
@@ -37,92 +39,67 @@ export interface OnnxGraph {
 }
 
 /** The bytes of an .onnx file (ModelProto) that holds a graph. */
-export function onnxModel({ nodes, constants, inputs, outputs }: OnnxGraph): Uint8Array {
-  const graph = new Message().text(2, 'graph');
-  for (const node of nodes) graph.message(1, nodeProto(node));
-  for (const [name, tensor] of Object.entries(constants)) graph.message(5, tensorProto(name, tensor));
-  for (const [name, shape] of Object.entries(inputs)) graph.message(11, valueInfoProto(name, shape));
-  for (const [name, shape] of Object.entries(outputs)) graph.message(12, valueInfoProto(name, shape));
-  const model = new Message().integer(1, IR_VERSION).message(7, graph);
+export function onnxModel(graph: OnnxGraph): Uint8Array {
+  const model = new PbfWriter();
+  model.writeVarintField(1, IR_VERSION);
+  model.writeMessage(7, graphProto, graph);
   for (const [domain, version] of Object.entries(OPSETS)) {
-    model.message(8, new Message().text(1, domain).integer(2, version));
+    model.writeMessage(
+      8,
+      (_, opset) => {
+        opset.writeStringField(1, domain);
+        opset.writeVarintField(2, version);
+      },
+      undefined,
+    );
   }
-  return Buffer.concat(model.parts);
+  return model.finish();
 }
 
-function nodeProto({ op, domain, inputs, outputs, attributes = {} }: OnnxNode): Message {
-  const node = new Message();
-  for (const name of inputs) node.text(1, name);
-  for (const name of outputs) node.text(2, name);
-  node.text(4, op);
-  for (const [name, value] of Object.entries(attributes)) node.message(5, attributeProto(name, value));
-  return domain ? node.text(7, domain) : node;
+function graphProto({ nodes, constants, inputs, outputs }: OnnxGraph, graph: PbfWriter): void {
+  graph.writeStringField(2, 'graph');
+  for (const node of nodes) graph.writeMessage(1, nodeProto, node);
+  for (const tensor of Object.entries(constants)) graph.writeMessage(5, tensorProto, tensor);
+  for (const shape of Object.entries(inputs)) graph.writeMessage(11, valueInfoProto, shape);
+  for (const shape of Object.entries(outputs)) graph.writeMessage(12, valueInfoProto, shape);
 }
 
-function attributeProto(name: string, value: number | { readonly float: number }): Message {
-  const attribute = new Message().text(1, name);
-  if (typeof value === 'number') return attribute.integer(3, value).integer(20, ATTRIBUTE.int);
-  return attribute.float(2, value.float).integer(20, ATTRIBUTE.float);
+function nodeProto({ op, domain, inputs, outputs, attributes = {} }: OnnxNode, node: PbfWriter): void {
+  for (const name of inputs) node.writeStringField(1, name);
+  for (const name of outputs) node.writeStringField(2, name);
+  node.writeStringField(4, op);
+  for (const attribute of Object.entries(attributes)) node.writeMessage(5, attributeProto, attribute);
+  if (domain) node.writeStringField(7, domain);
 }
 
-function tensorProto(name: string, { type, dims, data }: OnnxTensor): Message {
-  const tensor = new Message();
-  for (const dim of dims) tensor.integer(1, dim);
-  tensor.integer(2, DATA_TYPES[type]).text(8, name);
-  return tensor.bytes(9, new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+type Attribute = NonNullable<OnnxNode['attributes']>[string];
+
+function attributeProto([name, value]: [string, Attribute], attribute: PbfWriter): void {
+  attribute.writeStringField(1, name);
+  if (typeof value === 'number') attribute.writeVarintField(3, value);
+  else attribute.writeFloatField(2, value.float);
+  attribute.writeVarintField(20, typeof value === 'number' ? ATTRIBUTE.int : ATTRIBUTE.float);
 }
 
-function valueInfoProto(name: string, { type, dims }: OnnxShape): Message {
-  const shape = new Message();
-  for (const dim of dims) shape.message(1, new Message().integer(1, dim));
-  const tensor = new Message().integer(1, DATA_TYPES[type]).message(2, shape);
-  return new Message().text(1, name).message(2, new Message().message(1, tensor));
+function tensorProto([name, { type, dims, data }]: [string, OnnxTensor], tensor: PbfWriter): void {
+  for (const dim of dims) tensor.writeVarintField(1, dim);
+  tensor.writeVarintField(2, DATA_TYPES[type]);
+  tensor.writeStringField(8, name);
+  tensor.writeBytesField(9, new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
 }
 
-/** The fields of a protocol buffer message, written in call order. */
-class Message {
-  readonly parts: Uint8Array[] = [];
+function valueInfoProto([name, shape]: [string, OnnxShape], info: PbfWriter): void {
+  info.writeStringField(1, name);
+  info.writeMessage(2, (shape, type) => type.writeMessage(1, tensorTypeProto, shape), shape);
+}
 
-  /** A field of type int32, int64 or enum. */
-  integer(field: number, value: number): this {
-    return this.#tag(field, 0).#varint(BigInt(value));
-  }
-
-  /** A field of type float. */
-  float(field: number, value: number): this {
-    const bytes = Buffer.alloc(4);
-    bytes.writeFloatLE(value);
-    this.#tag(field, 5).parts.push(bytes);
-    return this;
-  }
-
-  text(field: number, value: string): this {
-    return this.bytes(field, Buffer.from(value));
-  }
-
-  bytes(field: number, value: Uint8Array): this {
-    this.#tag(field, 2).#varint(BigInt(value.length)).parts.push(value);
-    return this;
-  }
-
-  message(field: number, { parts }: Message): this {
-    const length = parts.reduce((sum, part) => sum + part.length, 0);
-    this.#tag(field, 2)
-      .#varint(BigInt(length))
-      .parts.push(...parts);
-    return this;
-  }
-
-  #tag(field: number, wireType: number): this {
-    return this.#varint(BigInt((field << 3) | wireType));
-  }
-
-  /** Seven bits a byte, lowest first, the top bit set on all but the last; negative numbers as 64 bits. */
-  #varint(value: bigint): this {
-    const bytes: number[] = [];
-    let rest = BigInt.asUintN(64, value);
-    for (; rest > 127n; rest >>= 7n) bytes.push(Number(rest & 127n) | 128);
-    this.parts.push(Uint8Array.of(...bytes, Number(rest)));
-    return this;
-  }
+function tensorTypeProto({ type, dims }: OnnxShape, tensor: PbfWriter): void {
+  tensor.writeVarintField(1, DATA_TYPES[type]);
+  tensor.writeMessage(
+    2,
+    (dims, shape) => {
+      for (const dim of dims) shape.writeMessage(1, (dim, one) => one.writeVarintField(1, dim), dim);
+    },
+    dims,
+  );
 }

@@ -1,5 +1,5 @@
-import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { Child } from '../child.ts';
 import type { OnnxShape, OnnxTensor } from './onnx.ts';
 
 /** What a peer's process is asked to do. */
@@ -56,25 +56,20 @@ const SOFTWARE = [
   { adapter: /swiftshader/i, manifest: '*swiftshader*' },
 ];
 
-/** A model loaded into ONNX Runtime in a process of its own: what it crashes, leaks or caches is gone with it. */
+/** A model loaded into ONNX Runtime in a process of its own. */
 export class Peer {
-  readonly #child: ChildProcess;
+  readonly #child: Child<Reply>;
   readonly #maxSeconds: number;
 
-  private constructor(child: ChildProcess, maxSeconds: number) {
-    this.#child = child;
+  private constructor({ folder, provider, adapter, maxSeconds }: PeerOptions) {
+    const env = { ...process.env, ...vulkanDrivers(adapter) };
+    this.#child = new Child(PROCESS, [folder, provider], { env, serialization: 'advanced' });
     this.#maxSeconds = maxSeconds;
   }
 
   /** `folder` holds the package; on a GPU the provider runs on the adapter of that name. Throws what ask() throws. */
-  static async load(
-    { folder, provider, adapter, maxSeconds }: PeerOptions,
-    model: Omit<Request & { kind: 'load' }, 'kind'>,
-  ): Promise<Peer> {
-    const env = { ...process.env, ...vulkanDrivers(adapter) };
-    const stdio = ['ignore', 'ignore', 'ignore', 'ipc'] as const;
-    const child = fork(PROCESS, [folder, provider], { env, serialization: 'advanced', stdio: [...stdio] });
-    const peer = new Peer(child, maxSeconds);
+  static async load(options: PeerOptions, model: Omit<Request & { kind: 'load' }, 'kind'>): Promise<Peer> {
+    const peer = new Peer(options);
     try {
       await peer.ask({ kind: 'load', ...model });
       return peer;
@@ -85,36 +80,15 @@ export class Peer {
   }
 
   /** The answer to a request; an Error tells what the peer said, how it died, or that it took too long. */
-  ask<R extends Request>(request: R): Promise<Answers[R['kind']]> {
-    const child = this.#child;
-    return new Promise((resolve, reject) => {
-      const settle = () => {
-        clearTimeout(timer);
-        child.off('message', onReply).off('exit', onExit).off('error', onError);
-      };
-      const fail = (reason: string) => {
-        settle();
-        reject(new Error(reason));
-      };
-      const onReply = (reply: Reply) => {
-        if ('error' in reply) return fail(reply.error);
-        settle();
-        resolve(reply.answer as Answers[R['kind']]);
-      };
-      const onExit = (code: number | null, signal: string | null) => fail(`its process ended with ${signal ?? code}`);
-      const onError = (error: Error) => fail(error.message);
-      const timer = setTimeout(() => {
-        fail(`no answer within ${this.#maxSeconds} s`);
-        this.stop();
-      }, this.#maxSeconds * 1000);
-      child.on('message', onReply).on('exit', onExit).on('error', onError);
-      child.send(request, (error) => error && onError(error));
-    });
+  async ask<R extends Request>(request: R): Promise<Answers[R['kind']]> {
+    const reply = await this.#child.ask(request, this.#maxSeconds);
+    if ('error' in reply) throw new Error(reply.error);
+    return reply.answer as Answers[R['kind']];
   }
 
   /** Ends the process. */
-  stop(): void {
-    this.#child.kill('SIGKILL');
+  stop(): Promise<void> {
+    return this.#child.stop();
   }
 }
 

@@ -4,7 +4,6 @@ import { type AttentionSizes, attention } from './attention.ts';
 import {
   argMax,
   type Counterpart,
-  cast,
   type Float,
   gather,
   type Inputs,
@@ -68,8 +67,6 @@ export function peerRows(maxBlockBytes: number): PeerRow[] {
     normRow('layer_norm', { rows: 1024, cols: 1152, mean: 0, as: 'f32' }, layerNorm),
     ...DTYPES.map(ropeRow),
     ...DTYPES.map(embedRow),
-    castRow('f32', 'f16'),
-    castRow('f16', 'f32'),
     argmaxRow(),
   ];
 }
@@ -117,12 +114,6 @@ function embedRow(dtype: Float): PeerRow {
   const [tokens, cols, vocab] = [512, 5120, 1000];
   const c = { tokens, cols, vocab, blocks: 1, features: 0, dtype, as: dtype };
   return row('embed', c, `${tokens} of ${vocab} x ${cols}`, dtype, gather);
-}
-
-function castRow(from: Float, as: Float): PeerRow {
-  const n = 5120 * 1024;
-  const bound = BOUNDS[as].stage;
-  return { ...row('cast', { n, from, as, scale: 1 }, `${n} to ${as}`, from, (inputs) => cast(inputs, as)), bound };
 }
 
 function argmaxRow(): PeerRow {

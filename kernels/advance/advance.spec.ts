@@ -17,7 +17,7 @@ const POSITION = 11;
 /** The tail of the decode loop against the same steps on the host. */
 export const spec: OpSpec<AdvanceCase> = {
   name: 'advance',
-  formula: 'history[s] = choice; token = s < forcedCount ? forced[s] : choice; step = s + 1; position += 1',
+  formula: 'history[s] = choice; token = s < forcedCount ? forced[s] : choice[0]; step = s + 1; position += 1',
   variants,
   cases: [
     ...shown.map((show) => ({ capacity: 7, step: 3, forcedCount: 3, show, quick: true })),
@@ -33,10 +33,10 @@ export const spec: OpSpec<AdvanceCase> = {
   ],
   bench: [{ capacity: 4096, step: 0, forcedCount: 0, show: 'token' }],
   inputs: ({ capacity, step, forcedCount }, random) => ({
-    choice: random.integers([1], 100352),
+    choice: random.integers([2], 100352),
     forced: random.integers([capacity], 100352),
     forcedCount: scalar(forcedCount),
-    history: random.integers([capacity], 100352),
+    history: random.integers([capacity, 2], 100352),
     token: scalar(5),
     position: scalar(POSITION),
     step: scalar(step),
@@ -52,7 +52,7 @@ export const spec: OpSpec<AdvanceCase> = {
     if (show === 'step') return Float64Array.of(step + 1);
     if (show === 'token') return Float64Array.of(step < Math.min(forcedCount, capacity) ? forced!.data[step]! : chosen);
     const kept = Float64Array.from(widen('u32', history!.data));
-    if (step < capacity) kept[step] = chosen;
+    if (step < capacity) kept.set(choice!.data, 2 * step);
     return kept;
   },
   tolerance: () => ({ atol: 0, rtol: 0 }),

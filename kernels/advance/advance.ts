@@ -7,12 +7,12 @@ export const variants = [PLAIN];
 
 /** The state of a decode loop, all u32: history, token, position and step are device tensors that advance() updates. */
 export interface AdvanceState {
-  /** [1], the token that was chosen after this step. */
+  /** [2], the token that was chosen after this step, and how many of its logits were not finite. */
   choice: Tensor;
   /** [capacity], tokens to go on with instead of the chosen ones, and [1], how many of them there are. */
   forced: Tensor;
   forcedCount: Tensor;
-  /** [capacity], the chosen token of every step. */
+  /** [capacity, 2], the choice of every step. */
   history: Tensor;
   /** [1] each: the token to go on with, its position, and the number of the step. */
   token: Tensor;
@@ -22,12 +22,12 @@ export interface AdvanceState {
 
 /**
  * The tail of the decode loop, in place, with s = step: history[s] = choice, token = forced[s] where s < forcedCount and
- * choice elsewhere, step = s + 1, position = position + 1. From s = capacity on nothing is kept or forced. Throws ShapeError.
+ * choice[0] elsewhere, step = s + 1, position = position + 1. From s = capacity on nothing is kept or forced. Throws ShapeError.
  */
 export function advance(g: Graph, o: AdvanceState): void {
   const capacity = o.history.shape[0] ?? 0;
   for (const [what, { dtype, shape }] of Object.entries(o)) {
-    const expected = what === 'forced' || what === 'history' ? [capacity] : [1];
+    const expected = { choice: [2], forced: [capacity], history: [capacity, 2] }[what] ?? [1];
     const got = `${dtype} ${showShape(shape)}`;
     expect(dtype === 'u32' && sameShape(shape, expected), 'advance', what, `u32 ${showShape(expected)}`, got);
   }
@@ -38,6 +38,6 @@ export function advance(g: Graph, o: AdvanceState): void {
     write: { history, token, position, step },
     params: { capacity },
     workgroups: [1],
-    cost: { flops: 2, bytes: 40 },
+    cost: { flops: 2, bytes: 48 },
   });
 }

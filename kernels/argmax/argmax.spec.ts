@@ -1,26 +1,33 @@
 import type { OpSpec, Random } from '../spec.ts';
 import { argmax, variants } from './argmax.ts';
 
-/** Normal values far below 0; three different values; all the same; normal values with the largest at the end. */
+/**
+ * Normal values far below 0; three different values; all the same; normal values with the largest at the end, or with NaN
+ * and infinities among them; nothing but NaN.
+ */
+const STRAYS = [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
 const VALUES = {
   negative: (random: Random) => random.normal() - 1e4,
   ties: (random: Random) => random.below(3) - 5,
   equal: () => -7,
   last: (random: Random, i: number, n: number) => (i === n - 1 ? 100 : random.normal()),
+  stray: (random: Random, i: number) => (i % 3 === 1 ? random.normal() : STRAYS[random.below(3)]!),
+  nan: () => Number.NaN,
 };
 
 type ArgmaxCase = { n: number; values: keyof typeof VALUES; quick?: boolean };
 
-/** Index of the largest element, the lowest on ties, against a loop. */
+/** Index of the largest finite element, the lowest on ties, and the count of the others, against a loop. */
 export const spec: OpSpec<ArgmaxCase> = {
   name: 'argmax',
-  formula: 'y = min { i : x_i = max x }',
+  formula: 'y = (min { i : x_i = max finite x }, count of x that are not finite)',
   variants,
   cases: [
     { n: 1, values: 'negative', quick: true },
     { n: 5, values: 'last', quick: true },
     { n: 1027, values: 'ties', quick: true },
     { n: 100352, values: 'last', quick: true },
+    { n: 1027, values: 'stray', quick: true },
     ...[2, 3, 4, 101, 1023, 1024, 1025].flatMap((n) => [
       { n, values: 'negative' as const },
       { n, values: 'last' as const },
@@ -28,6 +35,8 @@ export const spec: OpSpec<ArgmaxCase> = {
     ]),
     ...(['negative', 'ties', 'equal'] as const).map((values) => ({ n: 100352, values })),
     { n: 100351, values: 'last' },
+    ...[1, 5, 1024, 100352].map((n) => ({ n, values: 'nan' as const })),
+    ...[2, 4, 1025, 100351].map((n) => ({ n, values: 'stray' as const })),
   ],
   bench: [{ n: 100352, values: 'negative' }],
   inputs: ({ n, values }, random) => ({
@@ -36,7 +45,9 @@ export const spec: OpSpec<ArgmaxCase> = {
   record: (g, { x }) => argmax(g, x!),
   reference({ x }) {
     const xs = [...x!.data];
-    return Float64Array.of(xs.reduce((best, v, i) => (v > xs[best]! ? i : best), 0));
+    const finite = xs.filter(Number.isFinite);
+    const largest = finite.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
+    return Float64Array.of(Math.max(0, finite.length && xs.indexOf(largest)), xs.length - finite.length);
   },
   tolerance: () => ({ atol: 0, rtol: 0 }),
 };

@@ -5,7 +5,10 @@ const PLAIN: Kernel = { name: 'argmax/argmax', source: new URL('./argmax.wgsl', 
 /** The variants of this op, best first. */
 export const variants = [PLAIN];
 
-/** The lowest index, u32 [1], of the largest element of x f32 [n] or [1, n]. Throws ShapeError. */
+/**
+ * A choice, u32 [2], from x f32 [n] or [1, n]: the lowest index of the largest finite element, 0 where there is none, and
+ * how many elements are not finite. Throws ShapeError.
+ */
 export function argmax(g: Graph, x: Tensor): Tensor {
   const count = x.shape.at(-1) ?? 0;
   const oneRow = x.shape.length === 1 || (x.shape.length === 2 && x.shape[0] === 1);
@@ -16,7 +19,7 @@ export function argmax(g: Graph, x: Tensor): Tensor {
     'f32 [n] or [1, n]',
     `${x.dtype} ${showShape(x.shape)}`,
   );
-  const y = g.temp('argmax', [1], 'u32');
+  const y = g.temp('argmax', [2], 'u32');
   g.dispatch({
     kernel: g.variant('argmax', variants),
     read: { x },

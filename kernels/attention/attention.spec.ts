@@ -59,7 +59,12 @@ export const spec: OpSpec<AttentionCase> = {
     { ...vision, tokens: 1200, keys: 1200, heads: 4, kvHeads: 4, headDim: 72 },
     { ...phi, tokens: 512, keys: 3512, heads: 4, kvHeads: 1 },
     { ...phi, tokens: 1, keys: 4096, heads: 40, kvHeads: 10 },
+    { ...phi, tokens: 1024, keys: 4096, heads: 40, kvHeads: 10, as: 'f16' },
+    { ...vision, tokens: 3600, keys: 3600, heads: 16, kvHeads: 16, headDim: 72, as: 'f16' },
   ],
+  flops: ({ tokens, keys, causal, heads, headDim }) =>
+    4 * heads * headDim * (tokens * keys - (causal ? (tokens * (tokens - 1)) / 2 : 0)),
+  weights: ['k', 'v'],
   inputs(c, random): Record<string, HostTensor> {
     const { tokens, keys, heads, kvHeads, headDim, as, kv } = c;
     if (!c.causal) return { qkv: fused(c, random) };
@@ -79,7 +84,7 @@ export const spec: OpSpec<AttentionCase> = {
     const { tokens, keys, heads, kvHeads, headDim, as } = c;
     const views = layout(c);
     const view = (tensor: Tensor, name: 'q' | 'k' | 'v') => ({ tensor, ...views[name] });
-    const kv = position ? { position, capacity: keys + SPARE } : { len: keys };
+    const kv = position ? { position, capacity: keys + SPARE, seen: { keys } } : { len: keys };
     return attention(g, {
       ...{ q: view(q ?? qkv!, 'q'), k: view(k ?? qkv!, 'k'), v: view(v ?? qkv!, 'v') },
       ...{ tokens, heads, kvHeads, headDim, kv, as },

@@ -1,5 +1,6 @@
 import {
   BYTES,
+  type Cost,
   ceilDiv,
   type DType,
   elements,
@@ -31,9 +32,10 @@ export interface AttentionOptions {
   headDim: number;
   /**
    * Every query sees `len` keys; or query t sees keys 0 .. position[0] + t of a cache of `capacity` rows, where position
-   * is u32 [1] on the device and may differ from run to run.
+   * is u32 [1] on the device and may differ from run to run. `seen.keys` says on the host how many keys the last query sees
+   * in the next run; the declared cost counts these, or without it all of the cache.
    */
-  kv: { len: number } | { position: Tensor; capacity: number };
+  kv: { len: number } | { position: Tensor; capacity: number; seen?: { keys: number } };
   /** The dtype of the result; that of q by default. */
   as?: DType;
 }
@@ -102,7 +104,7 @@ function prefill(g: Graph, kernel: Kernel, o: AttentionOptions, keys: number, y:
     write: { y },
     params: { ...addresses(o), tokens, len: keys, quads, cols, q_row: o.q.rowStride / 4 },
     workgroups: [ceilDiv(tokens, (lanes / cols) * 4), heads],
-    cost: cost(o, keys, y),
+    cost: cost(o, y),
   });
 }
 
@@ -120,7 +122,7 @@ function decode(g: Graph, kernel: Kernel, o: AttentionOptions, keys: number, y: 
     write: { parts, stats },
     params: { ...addresses(o), len: keys, quads: headDim / 4 },
     workgroups: [blocks, kvHeads],
-    cost: cost(o, keys, y),
+    cost: cost(o, y),
   });
   g.dispatch({
     kernel: MERGE,
@@ -129,7 +131,7 @@ function decode(g: Graph, kernel: Kernel, o: AttentionOptions, keys: number, y: 
     write: { y },
     params: { len: keys, heads },
     workgroups: [ceilDiv((heads * headDim) / 4, WG)],
-    cost: { flops: 2 * elements(parts.shape), bytes: 4 * elements(parts.shape) },
+    cost: mergeCost(o),
   });
 }
 
@@ -176,13 +178,36 @@ function addresses({ q, k, v }: AttentionOptions) {
   };
 }
 
-/** Work and traffic, where causal as if the cache ended full. */
-function cost(o: AttentionOptions, keys: number, y: Tensor) {
-  const hidden = 'position' in o.kv ? (o.tokens * (o.tokens - 1)) / 2 : 0;
-  const perKey = o.kvHeads * o.headDim * (BYTES[o.k.tensor.dtype] + BYTES[o.v.tensor.dtype]);
+/** The keys that the last query sees, as far as the host knows: it may differ from run to run. */
+function keysSeen({ kv }: AttentionOptions): number {
+  return 'len' in kv ? kv.len : (kv.seen?.keys ?? kv.capacity);
+}
+
+/** Work and traffic, where causal of the keys that are seen when they are read. */
+function cost(o: AttentionOptions, y: Tensor): Cost {
+  const { q, k, v, kv, tokens, heads, kvHeads, headDim } = o;
+  const hidden = 'position' in kv ? (tokens * (tokens - 1)) / 2 : 0;
+  const perKey = kvHeads * headDim * (BYTES[k.tensor.dtype] + BYTES[v.tensor.dtype]);
   return {
-    flops: 4 * o.heads * o.headDim * (o.tokens * keys - hidden),
-    bytes: elements(y.shape) * (BYTES[o.q.tensor.dtype] + BYTES[y.dtype]) + keys * perKey,
+    get flops() {
+      return 4 * heads * headDim * (tokens * keysSeen(o) - hidden);
+    },
+    get bytes() {
+      return elements(y.shape) * (BYTES[q.tensor.dtype] + BYTES[y.dtype]) + keysSeen(o) * perKey;
+    },
+  };
+}
+
+/** Work and traffic of merging the blocks that hold keys which are seen. */
+function mergeCost(o: AttentionOptions): Cost {
+  const sums = () => ceilDiv(keysSeen(o), BLOCK_KEYS) * o.heads * o.headDim;
+  return {
+    get flops() {
+      return 2 * sums();
+    },
+    get bytes() {
+      return 4 * sums();
+    },
   };
 }
 

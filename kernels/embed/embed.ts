@@ -13,7 +13,7 @@ import {
   tensorBytes,
   type WeightFormat,
 } from '../../runtime/index.ts';
-import { checkQuantized } from '../lib/quantized.ts';
+import { checkQuantized, FORMAT_CODES, isQuantized } from '../lib/quantized.ts';
 
 const file = (name: string): URL => new URL(name, import.meta.url);
 const PLAIN: Kernel = { name: 'embed/embed', source: file('./embed.wgsl') };
@@ -29,7 +29,7 @@ export const variants = [PLAIN, QUANTIZED];
 
 /** The kernel that reads tables of a format. */
 export function kernelOf(format: WeightFormat): Kernel {
-  return format === 'q4' || format === 'q8' ? QUANTIZED : PLAIN;
+  return isQuantized(format) ? QUANTIZED : PLAIN;
 }
 
 /** A table of embeddings: its row r belongs to the id firstId + r. */
@@ -51,7 +51,7 @@ export function embed(g: Graph, ids: Tensor, tables: readonly EmbedTable[], as: 
   expect(cols > 0 && cols % 8 === 0, 'embed', 'cols', 'a positive multiple of 8', cols);
   for (const { matrix } of tables) {
     const { dtype, name } = matrix;
-    const known = ['f32', 'bf16', 'f16', 'q4', 'q8'].includes(dtype);
+    const known = FORMAT_CODES[dtype] !== undefined;
     expect(known, 'embed', `format of ${name}`, 'f32, bf16, f16, q4 or q8', dtype);
     checkQuantized(matrix);
     expect(matrix.cols === cols, 'embed', `cols of ${name}`, cols, matrix.cols);

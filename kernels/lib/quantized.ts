@@ -10,6 +10,7 @@ import {
   sameShape,
   showShape,
   type Tensor,
+  type WeightFormat,
 } from '../../runtime/index.ts';
 
 /** How a weight is quantised: its format, and how many columns share a scale (32, 64 or 128). */
@@ -33,6 +34,14 @@ export interface Int8Rows {
   quants: Tensor;
   scales: Tensor;
   cols: number;
+}
+
+/** The formats of weights that kernels read, as their constant FORMAT says them. */
+export const FORMAT_CODES: Partial<Record<WeightFormat, number>> = { f32: 0, bf16: 1, f16: 2, q4: 3, q8: 4 };
+
+/** Whether a format is one of quants and scales. */
+export function isQuantized(format: WeightFormat | undefined): format is QuantFormat {
+  return format === 'q4' || format === 'q8';
 }
 
 /** Columns of a block, to whose multiple rows of quants are padded. */
@@ -80,7 +89,7 @@ export function quantizedShapes(rows: number, inner: number, how: Quantization):
 
 /** Throws ShapeError unless the blocks of a matrix are as its format and group say; others than q4 and q8 are not looked at. */
 export function checkQuantized({ name, cols, dtype, group = 0, blocks }: Matrix): void {
-  if (dtype !== 'q4' && dtype !== 'q8') return;
+  if (!isQuantized(dtype)) return;
   for (const { tensor, scales } of blocks) {
     const shapes = quantizedShapes(tensor.shape[0]!, cols, { format: dtype, group });
     const got = `${tensor.dtype} ${showShape(tensor.shape)} and ${scales?.dtype} ${showShape(scales?.shape ?? [])}`;

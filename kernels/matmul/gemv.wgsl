@@ -1,4 +1,4 @@
-// y[n] = act(sum_k x[k] w[n, k] + bias[n]) + residual[n], for one row; see lib/linear.wgsl for act
+// y[n] = act(sum_k x[k] w[n, k] + bias[n]) + residual[n], for one row; see lib/matmul.wgsl for act
 // x [1, inner] elem read; w [outs, inner] of any format in 16-byte words read; bias [all outs] f32 read; residual [1, width]
 // f32 read; scales [outs, groups] f16 in pairs read, of quantised w; y [1, width] out_elem written from column `first` on
 // Grid: one workgroup per 4 columns, folded over x and y. Workgroup memory: LANES * 16 bytes = 1 KiB.

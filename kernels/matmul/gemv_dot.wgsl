@@ -1,4 +1,4 @@
-// y[n] = act(sum_k x[k] w[n, k] + bias[n]) + residual[n], for one row of 8-bit integers; see lib/linear.wgsl for act
+// y[n] = act(sum_k x[k] w[n, k] + bias[n]) + residual[n], for one row of 8-bit integers; see lib/matmul.wgsl for act
 // x [1, 8 blocks] int8 in 16-byte words read; x_scales [1, blocks] of (scale, scaled sum) f32 read; w [outs, inner] q4 or q8
 // in 16-byte words read; bias [all outs] f32 read; residual [1, width] f32 read; scales [outs, groups] f16 in pairs read;
 // y [1, width] out_elem written from column `first` on

@@ -1,4 +1,4 @@
-// y[n] = act(sum_k x[k] w[n, k] + bias[n]) + residual[n], for one row of 8-bit integers; see lib/linear.wgsl for act
+// y[n] = act(sum_k x[k] w[n, k] + bias[n]) + residual[n], for one row of 8-bit integers; see lib/matmul.wgsl for act
 // x [1, 8 blocks] int8 in 16-byte words read; x_scales [1, blocks] of (scale, scaled sum) f32 read; w [outs, inner] q4 or q8
 // in 16-byte words read; bias [all outs] f32 read; residual [1, width] f32 read; scales [outs, groups] f16 in pairs read;
 // y [1, width] out_elem written from column `first` on
@@ -37,12 +37,11 @@ fn main(
   @builtin(subgroup_id) subgroup: u32,
   @builtin(num_subgroups) subgroups: u32,
   @builtin(subgroup_invocation_id) lane: u32,
-  @builtin(subgroup_size) size: u32,
 ) {
   let count = groups.x * groups.y;
   let turn = group.x + group.y * groups.x + subgroup * count;
   let blocks = params.words / WORDS;
-  let step = min(size, LANES);
+  let step = LANES / subgroups; // subgroup_size may be more than what runs, where a driver chooses it per pipeline
   for (var col = turn * 4u; col < params.outs; col += subgroups * count * 4u) {
     let cols = columns(col);
     var sums = vec4f();

@@ -1,4 +1,4 @@
-// y[n] = act(sum_k x[k] w[n, k] + bias[n]) + residual[n], for one row and quantised w; see lib/linear.wgsl for act
+// y[n] = act(sum_k x[k] w[n, k] + bias[n]) + residual[n], for one row and quantised w; see lib/matmul.wgsl for act
 // x [1, inner] elem read; w [outs, inner] q4 or q8 in 16-byte words read; bias [all outs] f32 read; residual [1, width] f32
 // read; scales [outs, groups] f16 in pairs read; y [1, width] out_elem written from column `first` on
 // Grid: one workgroup per 4 LANES columns, folded over x and y. Workgroup memory: none.

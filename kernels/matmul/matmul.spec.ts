@@ -1,7 +1,7 @@
 import { type HostTensor, type Matrix, type Tensor, widen } from '../../runtime/index.ts';
 import { dequantizeWeightsHost, type Quantization, quantizedShapes } from '../lib/quantized.ts';
 import { type OpSpec, type Random, roundoff } from '../spec.ts';
-import { candidates, type LinearOptions, linear, variants } from './matmul.ts';
+import { candidates, type MatmulOptions, matmul, variants } from './matmul.ts';
 
 type MatmulCase = {
   rows: number;
@@ -11,7 +11,7 @@ type MatmulCase = {
   weights: 'f32' | 'bf16' | 'half' | 'q4' | 'q8';
   /** Columns that share a scale, of q4 and q8. */
   group: number;
-  activation: NonNullable<LinearOptions['activation']>;
+  activation: NonNullable<MatmulOptions['activation']>;
   bias: boolean;
   residual: boolean;
   /** dtype of x; i8 stands for quantised rows. */
@@ -27,6 +27,11 @@ function sized(rows: number, inner: number, outs: number, options: Partial<Matmu
   return { rows, inner, outs, ...plain, from: 'f32', as: 'f32', ...options };
 }
 
+/** The same with x in f16, as matrix units take it. */
+function halves(rows: number, inner: number, outs: number, options: Partial<MatmulCase> = {}): MatmulCase {
+  return sized(rows, inner, outs, { from: 'f16', ...options });
+}
+
 /** Cases of quantised weights: tiles, blocks and groups, whole and cut, and the model's own inner sizes. */
 function quantized(from: 'f32' | 'i8'): MatmulCase[] {
   const of = (rows: number, inner: number, outs: number, options: Partial<MatmulCase> = {}) =>
@@ -39,7 +44,7 @@ function quantized(from: 'f32' | 'i8'): MatmulCase[] {
     ...[8, 24, 72, 4304, 5120, 17920].flatMap((inner) => [of(1, inner, 13), of(5, inner, 13)]),
     ...[1, 5].flatMap((rows) => [
       of(rows, 360, 14, { group: 128, activation: 'silu_gate', split: 6 }),
-      of(rows, 5120, 7, { weights: 'q8', group: 128 }),
+      of(rows, 5120, 7, { weights: 'q8', group: 128, quick: rows === 1 }),
     ]),
   ];
 }
@@ -113,7 +118,18 @@ export const spec: OpSpec<MatmulCase> = {
       sized(64, 5120, 7680, { weights: 'q4', from, group: 64 }),
     ]),
     sized(1, 5120, 7680, { weights: 'q8', group: 64 }),
+    ...[1, 1024, 4096].flatMap((rows) => [
+      halves(rows, 5120, 7680),
+      halves(rows, 17920, 5120, { residual: true, split: 2560 }),
+      halves(rows, 5120, 7680, { weights: 'q4', group: 64 }),
+      halves(rows, 5120, 35840, { weights: 'q4', group: 64, activation: 'silu_gate', split: 17920, as: 'f16' }),
+    ]),
+    halves(3600, 1152, 3456, { weights: 'half', bias: true, as: 'f16' }),
+    halves(3600, 1152, 4304, { weights: 'half', activation: 'gelu_tanh', bias: true, as: 'f16' }),
+    halves(3600, 4304, 1152, { weights: 'half', bias: true, residual: true }),
   ],
+  flops: ({ rows, inner, outs }) => 2 * rows * inner * outs,
+  weights: ['w', 'wScales', 'rest', 'restScales'],
   inputs(c, random) {
     const { rows, outs, bias, residual, activation, split } = c;
     const width = activation === 'silu_gate' ? outs / 2 : outs;
@@ -129,7 +145,7 @@ export const spec: OpSpec<MatmulCase> = {
     const { x, xScales, bias, residual } = tensors;
     const { activation, as, inner } = c;
     const rows = xScales ? { quants: x!, scales: xScales, cols: inner } : x!;
-    return linear(g, rows, matrix(tensors, c), {
+    return matmul(g, rows, matrix(tensors, c), {
       activation,
       as,
       ...(bias && { bias }),

@@ -15,10 +15,10 @@ import {
   tensorBytes,
   type WeightFormat,
 } from '../../runtime/index.ts';
-import { BLOCK_COLS, checkQuantized, type Int8Rows } from '../lib/quantized.ts';
+import { BLOCK_COLS, checkQuantized, FORMAT_CODES, type Int8Rows, isQuantized } from '../lib/quantized.ts';
 
 /** What follows the product. */
-export interface LinearOptions {
+export interface MatmulOptions {
   /** f32 [outs], added to each row. */
   bias?: Tensor;
   activation?: keyof typeof ACTIVATIONS;
@@ -29,25 +29,27 @@ export interface LinearOptions {
 }
 
 const ACTIVATIONS = { none: 0, gelu_tanh: 1, gelu_erf: 2, silu_gate: 3 };
-const FORMAT_CODES: Partial<Record<WeightFormat, number>> = { f32: 0, bf16: 1, f16: 2, q4: 3, q8: 4 };
 
 const kernel = (name: string, lib: string, ...needs: Feature[]): Kernel => ({
   name: `matmul/${name}`,
   source: new URL(`./${name}.wgsl`, import.meta.url),
-  lib: ['linear', lib].map((file) => new URL(`../lib/${file}.wgsl`, import.meta.url)),
+  lib: ['matmul', lib].map((file) => new URL(`../lib/${file}.wgsl`, import.meta.url)),
   needs,
 });
 const TILE = kernel('matmul_tile', 'widen');
 const REGISTER = kernel('matmul_register', 'widen');
 const SUBGROUP = kernel('matmul_subgroup', 'widen', 'subgroups');
-const SUBGROUP_MATRIX = kernel(
-  'matmul_subgroup_matrix',
-  'widen',
-  'shader-f16',
-  'subgroups',
-  'subgroup-size-control',
-  'chromium-experimental-subgroup-matrix',
-);
+const SUBGROUP_MATRIX: Kernel = {
+  ...kernel(
+    'matmul_subgroup_matrix',
+    'widen',
+    'shader-f16',
+    'subgroups',
+    'subgroup-size-control',
+    'chromium-experimental-subgroup-matrix',
+  ),
+  matrix: { component: 'f16', result: 'f32', M: 16, N: 16, K: 16, lanes: [32, 32] },
+};
 const GEMV = kernel('gemv', 'widen');
 const GEMV_REGISTER = kernel('gemv_register', 'widen');
 const GEMV_SUBGROUP = kernel('gemv_subgroup', 'widen', 'subgroups');
@@ -94,14 +96,12 @@ export function candidates(rows: number, x: DType, w: WeightFormat, onCpu: boole
   return [...(rows === 1 ? vectors : []), ...matrix, ...halves];
 }
 
-const isQuantized = (format: WeightFormat) => format === 'q4' || format === 'q8';
-
 /**
  * y = act(x w^T + bias) + residual for x f32 or f16 [rows, inner] and w f32, bf16, f16, q4 or q8 [outs, inner], or for x
  * of quantizeRows and w q4 or q8; sums in f32; y [rows, outs] has the dtype `as`. With silu_gate the rows of w are gate_0,
  * up_0, gate_1, up_1, ... and y[r, i] = up_i silu(gate_i), [rows, outs / 2]. inner is a multiple of 8. Throws ShapeError.
  */
-export function linear(g: Graph, x: Tensor | Int8Rows, w: Matrix, options: LinearOptions = {}): Tensor {
+export function matmul(g: Graph, x: Tensor | Int8Rows, w: Matrix, options: MatmulOptions = {}): Tensor {
   const { bias = null, activation = 'none', residual = null, as = 'f32' } = options;
   const { rows, inner, dtype, operands } = operandsOf(x);
   const width = activation === 'silu_gate' ? w.rows / 2 : w.rows;
@@ -165,7 +165,7 @@ function check(
   inner: number,
   x: DType,
   w: Matrix,
-  { activation, bias, residual }: LinearOptions,
+  { activation, bias, residual }: MatmulOptions,
   width: number,
 ): void {
   expect(rows > 0, 'matmul', 'rows of x', 'at least one', rows);

@@ -1,4 +1,4 @@
-// y[r, n] = act(sum_k x[r, k] w[n, k] + bias[n]) + residual[r, n], for x of 8-bit integers; see lib/linear.wgsl for act
+// y[r, n] = act(sum_k x[r, k] w[n, k] + bias[n]) + residual[r, n], for x of 8-bit integers; see lib/matmul.wgsl for act
 // x [rows, 8 blocks] int8 in 16-byte words read; x_scales [rows, blocks] of (scale, scaled sum) f32 read; w [outs, inner] q4
 // or q8 in 16-byte words read; bias [all outs] f32 read; residual [rows, width] f32 read; scales [outs, groups] f16 in pairs
 // read; y [rows, width] out_elem written from column `first` on

@@ -21,7 +21,8 @@ export const variants = [PLAIN];
 
 /**
  * Activations f32 or f16 [rows, cols], cols a multiple of 8, as 8-bit integers: quant = round(x / scale), scale = max |x| /
- * 127 over each block of 32 columns, at least 1e-30 / 127 or else all quants are 0. Throws ShapeError.
+ * 127 over each block of 32 columns, at least 1e-30 / 127 or else all quants are 0; of a block
+ * with a value that is not finite the scale is NaN. Throws ShapeError.
  */
 export function quantizeRows(g: Graph, x: Tensor): Int8Rows {
   const [rows = 0, cols = 0] = x.shape;

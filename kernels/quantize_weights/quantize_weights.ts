@@ -10,14 +10,13 @@ import {
   type Tensor,
   tensorBytes,
 } from '../../runtime/index.ts';
-import { type Quantization, quantizedShapes, scaleCandidates } from '../lib/quantized.ts';
+import { FORMAT_CODES, type Quantization, quantizedShapes, scaleCandidates } from '../lib/quantized.ts';
 
 const PLAIN: Kernel = {
   name: 'quantize_weights/quantize_weights',
   source: new URL('./quantize_weights.wgsl', import.meta.url),
 };
 const WG = 64;
-const FORMAT_CODES: Record<string, number> = { f32: 0, bf16: 1, f16: 2 };
 
 /** The variants of this op, best first. */
 export const variants = [PLAIN];

@@ -2,7 +2,7 @@
 // w [rows, inner] bf16, f16 or f32 in 16-byte words read; quants [rows, blocks] q4 or q8 in 16-byte words written;
 // scales [rows, groups] f16 in pairs written, NaN where a weight of the group is no number within 65504
 // Grid: one invocation per two groups, folded over x and y. Workgroup memory: none.
-// Bits are those of quantizeRowsHost on every adapter: no operation here may be rounded in more than one way. Products of
+// Bits are those of quantizeWeightsHost on every adapter: no operation here may be rounded in more than one way. Products of
 // quants and scales are exact, and so are squares of errors cut to 12 bits; the reciprocal comes from a division of integers.
 // Source: own. Versions: Mweights/s per 2 cores of CPU time on lavapipe (Mesa 25.0), bf16 1024 x 5120: q4 120, 160 and 190
 // with groups of 32, 64 and 128; q8 210, 270 and 290. Not yet timed on a GPU.

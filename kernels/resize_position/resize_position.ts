@@ -24,10 +24,10 @@ export function resizePosition(g: Graph, table: Tensor, rowWeights: Tensor, colu
   const y = g.temp('resize_position', [rows * columns, cols], 'f32');
   g.dispatch({
     kernel: g.variant('resize_position', variants),
-    constants: { GRID: grid, COLS: cols },
+    constants: { COLS: cols },
     read: { table, row_weights: rowWeights, column_weights: columnWeights },
     write: { y },
-    params: { rows, columns },
+    params: { rows, columns, grid },
     workgroups: linearGrid(rows * columns),
     // Four weights are not zero where both axes grow; only the device knows about others.
     cost: { flops: 8 * rows * columns * cols, bytes: 4 * (rows * columns + grid * grid) * cols },

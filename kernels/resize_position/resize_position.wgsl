@@ -1,14 +1,15 @@
-// y[r * columns + c, k] = sum_ij row_weights[r, i] column_weights[c, j] table[i * GRID + j, k]
-// table [GRID * GRID, COLS] f32 read; row_weights [rows, GRID] f32 read; column_weights [columns, GRID] f32 read;
+// y[r * columns + c, k] = sum_ij row_weights[r, i] column_weights[c, j] table[i * grid + j, k]
+// table [grid^2, COLS] f32 read; row_weights [rows, grid] f32 read; column_weights [columns, grid] f32 read;
 // y [rows * columns, COLS] f32 written
 // Most weights are zero (a triangle of width 2 on an axis that grows), and their terms are skipped.
+// The grid is a parameter: unrolled loops over a constant one of 16 crash Mesa 26.1's lavapipe where COLS is 4.
 // Grid: one workgroup per row of y, folded over x and y. Workgroup memory: none. Source: bilinear resizing with antialiasing, as PyTorch does it.
-const GRID: u32 = 16u;
 const COLS: u32 = 128u;
 const WG: u32 = 64u;
 struct Params {
   rows: u32,
   columns: u32,
+  grid: u32,
 }
 @group(0) @binding(0) var<storage, read> table: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> row_weights: array<f32>;
@@ -28,19 +29,19 @@ fn main(
   if (patch_index >= params.rows * params.columns) {
     return;
   }
-  let row = patch_index / params.columns * GRID;
-  let column = patch_index % params.columns * GRID;
+  let row = patch_index / params.columns * params.grid;
+  let column = patch_index % params.columns * params.grid;
   for (var chunk = lane; chunk < CHUNKS; chunk += WG) {
     var sum = vec4f();
-    for (var i = 0u; i < GRID; i++) {
+    for (var i = 0u; i < params.grid; i++) {
       let row_weight = row_weights[row + i];
       if (row_weight == 0.0) {
         continue;
       }
-      for (var j = 0u; j < GRID; j++) {
+      for (var j = 0u; j < params.grid; j++) {
         let weight = row_weight * column_weights[column + j];
         if (weight != 0.0) {
-          sum += weight * table[(i * GRID + j) * CHUNKS + chunk];
+          sum += weight * table[(i * params.grid + j) * CHUNKS + chunk];
         }
       }
     }

@@ -22,7 +22,7 @@ export const variants = [DRAW];
 
 /** What to draw by. */
 export interface SampleOptions {
-  /** [1], index of a largest logit: argmax(). */
+  /** [2], index of a largest logit and how many are not finite: argmax(). */
   largest: Tensor;
   /** [7], of settingsTensor(). */
   settings: Tensor;
@@ -31,13 +31,13 @@ export interface SampleOptions {
 }
 
 /**
- * The token, u32 [1], that chooseToken() draws from logits f32 [n] or [1, n], n <= 131072, all finite: temperature, top-k and
- * top-p of the settings, then the first in index order whose cumulative weight exceeds u of the sum. Integers only, hence the
+ * A choice, u32 [2], from logits f32 [n] or [1, n], n <= 131072: the token that chooseToken() draws, any one unless all are
+ * finite, and how many are not. Temperature, top-k and top-p of the settings, then the first in index order whose cumulative weight exceeds u of the sum. Integers only, hence the
  * same on every adapter: weights to 2^-46 of the largest, nothing sorted. Throws ShapeError.
  */
 export function sample(g: Graph, logits: Tensor, { largest, settings, u }: SampleOptions): Tensor {
   const count = expectRow(logits);
-  expectWords('largest', largest, 1);
+  expectWords('largest', largest, 2);
   expectWords('settings', settings, SETTINGS);
   expectWords('u', u, 2);
   const draw = g.variant('sample', variants);
@@ -46,7 +46,7 @@ export function sample(g: Graph, logits: Tensor, { largest, settings, u }: Sampl
   const bins = g.temp('bins', [3 * CHUNK], 'u32');
   const state = g.temp('state', [6, 2], 'u32');
   const sums = g.temp('sums', [chunks, 4], 'u32');
-  const y = g.temp('sample', [1], 'u32');
+  const y = g.temp('sample', [2], 'u32');
   g.dispatch({
     kernel: WEIGHTS,
     read: { logits, largest, settings },
@@ -85,7 +85,7 @@ export function sample(g: Graph, logits: Tensor, { largest, settings, u }: Sampl
   });
   g.dispatch({
     kernel: draw,
-    read: { logits, weights, state, sums, uniform_number: u },
+    read: { logits, weights, state, sums, uniform_number: u, largest },
     write: { y },
     params: { count, chunks },
     workgroups: [1],

@@ -1,7 +1,7 @@
 // y = the first element, in index order, at which the weight of what is kept exceeds floor(u total): the chunk, then the
 // element in it. Kept is what is above the threshold and the first state[TIES].x of those equal to it.
 // logits [count] f32 read as bits; weights [count, 2], state [6, 2], sums [ceil(count / WG), 4], uniform [2] (floor(2^64 u),
-// low and high) u32 read; y [1] u32 written
+// low and high), largest [2] u32 read; y [2] u32 written, with largest[1] behind the element
 // Grid: one workgroup. Workgroup memory: 8196 bytes. Source: own.
 const WG: u32 = 256u;
 const MAX_CHUNKS: u32 = 512u;
@@ -14,7 +14,8 @@ struct Params {
 @group(0) @binding(2) var<storage, read> state: array<vec2<u32>>;
 @group(0) @binding(3) var<storage, read> sums: array<vec4<u32>>;
 @group(0) @binding(4) var<storage, read> uniform_number: array<u32>;
-@group(0) @binding(5) var<storage, read_write> y: array<u32>;
+@group(0) @binding(5) var<storage, read> largest: array<u32>;
+@group(0) @binding(6) var<storage, read_write> y: array<u32>;
 @group(1) @binding(0) var<uniform> params: Params;
 var<workgroup> entries: array<vec4<u32>, MAX_CHUNKS>;
 var<workgroup> chunk: u32;
@@ -37,6 +38,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
   workgroupBarrier();
   if (lane == 0u) {
     y[0] = chunk * WG + walk(WG);
+    y[1] = largest[1];
   }
 }
 

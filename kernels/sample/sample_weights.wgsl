@@ -1,5 +1,5 @@
 // weight[i] = 2^46 exp((x_i - max x) / T) to the nearest integer, off by one at most, equal on every adapter
-// logits [count] f32 read as bits; largest [1] u32, index of max x, read; settings [7] u32 read; weights [count, 2] u32
+// logits [count] f32 read as bits; largest [2] u32, index of max x first, read; settings [7] u32 read; weights [count, 2] u32
 // written; bins [768] and state [6, 2] u32 written: zeros for the passes that follow
 // Integers only, since exp is not the same everywhere: differences of logits in fixed point, times log2(e) / T, give an
 // exponent to 2^-50; 2^-f of its fraction is Taylor's polynomial at f / 8, squared three times (error below 2^-54).

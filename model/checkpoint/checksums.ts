@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { writeDurably } from './durable_file.ts';
@@ -53,8 +53,9 @@ function ownSum({ total_size, sums }: JsonObject, weightMap: unknown): string {
  * published checkpoints have none.
  */
 export function verifyFiles(checkpoint: Checkpoint): boolean {
-  const index = join(checkpoint.path, INDEX);
-  const { metadata, weight_map } = existsSync(index) ? readObject(index) : {};
+  const { index } = checkpoint;
+  if (index === undefined) return false;
+  const { metadata, weight_map } = readObject(index);
   if (!isObject(metadata) || !isObject(metadata.sums)) return false;
   const { sums, sum } = metadata;
   const own = ownSum(metadata, weight_map);

@@ -57,7 +57,7 @@ export interface ModelConfig {
   };
   readonly projector: { readonly type: 'mlp2x_gelu' };
   readonly image: { readonly minPatches: number; readonly maxPatches: number };
-  readonly tokens: { readonly bos: number; readonly eos: readonly number[]; readonly pad: number };
+  readonly tokens: { readonly bos?: number; readonly eos: readonly number[]; readonly pad?: number };
   /** Defaults of the checkpoint; topK 0 means no limit. */
   readonly sampling: {
     readonly temperature: number;
@@ -154,8 +154,6 @@ function readDecoder(config: Section): ModelConfig['decoder'] {
   config.allow('head_dim', headDim);
   config.allow('hidden_act', 'silu');
   config.allow('attention_bias', false);
-  config.allow('rope_scaling', null);
-  config.allow('rope_parameters', null);
   config.allow('partial_rotary_factor', 1);
   config.allow('sliding_window', null);
   config.allow('tie_word_embeddings', false);
@@ -169,9 +167,27 @@ function readDecoder(config: Section): ModelConfig['decoder'] {
     headDim,
     ffn: config.integer('intermediate_size'),
     rmsNormEps: config.positive('rms_norm_eps'),
-    ropeTheta: config.positive('rope_theta'),
+    ropeTheta: readRopeTheta(config),
     maxPositions: config.integer('max_position_embeddings'),
   };
+}
+
+/**
+ * The base of the rotary embedding: rope_theta, or that of rope_parameters, where transformers 5 writes it. Both that and
+ * the older rope_scaling may say that nothing else is done to the embedding, and nothing else may they say.
+ */
+function readRopeTheta(config: Section): number {
+  const named = ['rope_parameters', 'rope_scaling'].filter((key) => config.has(key)).map((key) => config.section(key));
+  for (const rope of named) {
+    for (const key of ['rope_type', 'type']) rope.allow(key, 'default');
+    rope.allow('partial_rotary_factor', 1);
+    rope.allow('factor', 1);
+  }
+  const holders = [config, ...named].filter((section) => section.has('rope_theta'));
+  const theta = (holders[0] ?? config).positive('rope_theta');
+  for (const holder of holders) holder.require('rope_theta', theta);
+  for (const rope of named) rope.allowNothingElse();
+  return theta;
 }
 
 function readVision(config: Section): ModelConfig['vision'] {
@@ -216,7 +232,7 @@ function readImage(config: Section, preprocessor: Section, patch: number): Model
 /** generation_config.json decides; config.json fills in what it lacks. Both are asked, so that both know the key. */
 function readTokens(config: Section, generation: Section, vocab: number): ModelConfig['tokens'] {
   const source = (key: string) => [generation, config].filter((section) => section.has(key))[0] ?? config;
-  const id = (key: string) => source(key).integer(key, 0, vocab - 1);
+  const id = (key: string) => (source(key).has(key) ? source(key).integer(key, 0, vocab - 1) : undefined);
   return {
     bos: id('bos_token_id'),
     eos: source('eos_token_id').tokenIds('eos_token_id', vocab),
@@ -383,6 +399,11 @@ class Section {
 
   has(key: string): boolean {
     return this.#get(key) !== undefined;
+  }
+
+  /** Every key must be one that was asked for, or null. */
+  allowNothingElse(): void {
+    for (const key of this.unknownKeys('')) this.check((this.#values[key] ?? null) === null, key, 'nothing');
   }
 
   unknownKeys(prefix: string): string[] {

@@ -57,7 +57,18 @@ export function readObject(path: string): JsonObject {
     const expected = `a readable file of at most ${MAX_JSON_BYTES} bytes`;
     throw checkpointError(path, 'file', expected, (error as Error).message, 'pass the folder of a complete checkpoint');
   }
+  refuseLfsPointer(path, bytes);
   return parseObject(path, 'file', bytes);
+}
+
+const LFS_MARK = Buffer.from('version https://git-lfs.github.com/spec/');
+/** How many of a file's first bytes refuseLfsPointer needs. */
+export const LFS_BYTES = LFS_MARK.length;
+
+/** Throws CheckpointError where a file begins as a Git LFS pointer, which stands for a file that was not fetched. */
+export function refuseLfsPointer(path: string, bytes: Uint8Array): void {
+  if (!LFS_MARK.equals(bytes.subarray(0, LFS_BYTES))) return;
+  throw checkpointError(path, 'file', 'its contents', 'a Git LFS pointer', 'run git lfs pull in its folder');
 }
 
 /** The status of a regular file; an Error for anything else, so that nobody waits on a pipe. */

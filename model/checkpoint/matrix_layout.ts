@@ -61,11 +61,11 @@ export function readRows(
   const count = target.byteLength / rowBytes;
   let total = 0;
   for (let i = 0; i < count; ) {
-    const from = place(layout, firstRow + i);
+    const from = sourceOf(layout, firstRow + i);
     let run = 1;
     if (from && sourceBytes === rowBytes) {
       const follows = (next: Place | undefined) => next?.source === from.source && next.row === from.row + run;
-      while (i + run < count && follows(place(layout, firstRow + i + run))) run++;
+      while (i + run < count && follows(sourceOf(layout, firstRow + i + run))) run++;
     }
     if (from) {
       const bytes = run * sourceBytes;
@@ -83,7 +83,7 @@ interface Place {
 }
 
 /** Where a row of the result stands in the sources; undefined for a row of zeros. */
-function place({ sourceRows, rowOf }: MatrixLayout, row: number): Place | undefined {
+export function sourceOf({ sourceRows, rowOf }: MatrixLayout, row: number): Place | undefined {
   let rest = rowOf ? rowOf(row) : row;
   if (rest === undefined) return undefined;
   let source = 0;

@@ -8,9 +8,11 @@ import {
   checkpointError,
   isObject,
   type JsonObject,
+  LFS_BYTES,
   MAX_JSON_BYTES,
   parseObject,
   readObject,
+  refuseLfsPointer,
   show,
   statFile,
 } from './json.ts';
@@ -30,6 +32,8 @@ export interface TensorInfo {
 const DAMAGED = 'download the file again';
 /** The file that says which shard holds which tensor. */
 export const INDEX = 'model.safetensors.index.json';
+/** The file of a checkpoint that is not cut into shards. */
+const WHOLE = 'model.safetensors';
 const METADATA = '__metadata__';
 const LENGTH_BYTES = 8;
 const READ_BYTES = 2 ** 30;
@@ -147,8 +151,12 @@ export class SafetensorsFile extends TensorSource {
 export class Checkpoint extends TensorSource {
   /** The files by their paths. */
   readonly shards: ReadonlyMap<string, SafetensorsFile>;
+  /** The index that lists them, where there is one that counts. */
+  readonly index: string | undefined;
+  /** What its user should be told: sentences, mostly none. */
+  readonly notes: readonly string[];
 
-  private constructor(dir: string, shards: Map<string, SafetensorsFile>) {
+  private constructor(dir: string, shards: Map<string, SafetensorsFile>, { index, notes }: Listing) {
     const files = [...shards.values()];
     super(
       dir,
@@ -156,27 +164,28 @@ export class Checkpoint extends TensorSource {
       new Map(files.flatMap((file) => [...file.unsupported])),
     );
     this.shards = shards;
+    this.index = index;
+    this.notes = notes;
   }
 
   /**
-   * Opens the shards that model.safetensors.index.json lists, or model.safetensors where there is no index.
-   * CheckpointError when a file is missing or damaged, or when index and shards disagree about any tensor.
+   * Opens the shards that model.safetensors.index.json lists, or model.safetensors where there is no index, or one whose
+   * shards are not there. CheckpointError when a file is missing or damaged, or when index and shards disagree about any tensor.
    */
   static open(dir: string): Checkpoint {
-    const index = join(dir, INDEX);
-    const shardOf = existsSync(index) ? readIndex(index) : undefined;
+    const listing = listShards(dir);
     const shards = new Map<string, SafetensorsFile>();
     try {
-      for (const shard of new Set(shardOf?.values() ?? ['model.safetensors'])) {
+      for (const shard of new Set(listing.shardOf?.values() ?? [WHOLE])) {
         const path = join(dir, shard);
         shards.set(path, SafetensorsFile.open(path));
-        if (shardOf) checkShard(index, shard, shards.get(path)!, shardOf);
+        if (listing.shardOf) checkShard(listing.index, shard, shards.get(path)!, listing.shardOf);
       }
     } catch (error) {
       for (const file of shards.values()) file.close();
       throw error;
     }
-    return new Checkpoint(dir, shards);
+    return new Checkpoint(dir, shards, listing);
   }
 
   readInto(info: TensorInfo, byteOffset: number, target: Uint8Array): void {
@@ -212,9 +221,11 @@ function readHeader(path: string, fd: number): Header {
   if (size < LENGTH_BYTES) {
     throw checkpointError(path, 'file', `at least ${LENGTH_BYTES} bytes`, `${size}`, DAMAGED);
   }
-  const prefix = new Uint8Array(LENGTH_BYTES);
-  readAt(path, 'header length', fd, 0, prefix);
-  const stated = new DataView(prefix.buffer).getBigUint64(0, true);
+  const start = new Uint8Array(Math.min(size, LFS_BYTES));
+  readAt(path, 'header length', fd, 0, start);
+  refuseLfsPointer(path, start);
+  const prefix = start.subarray(0, LENGTH_BYTES);
+  const stated = new DataView(start.buffer).getBigUint64(0, true);
   const limit = Math.min(size - LENGTH_BYTES, MAX_JSON_BYTES);
   if (stated === 0n || stated > BigInt(limit)) {
     throw checkpointError(path, 'header length', `1 to ${limit} bytes`, `${stated}`, DAMAGED);
@@ -283,6 +294,21 @@ function readMetadata(file: string, value: unknown): Record<string, string> {
     throw checkpointError(file, METADATA, 'an object of strings', show(value), DAMAGED);
   }
   return value as Record<string, string>;
+}
+
+/** The index of a model folder and its map from tensor name to shard; neither where the whole file counts. */
+type Listing = { notes: string[] } & (
+  | { index: string; shardOf: Map<string, string> }
+  | { index?: undefined; shardOf?: undefined }
+);
+
+function listShards(dir: string): Listing {
+  const index = join(dir, INDEX);
+  if (!existsSync(index)) return { notes: [] };
+  const shardOf = readIndex(index);
+  const missing = [...shardOf.values()].find((shard) => !existsSync(join(dir, shard)));
+  if (missing === undefined || !existsSync(join(dir, WHOLE))) return { index, shardOf, notes: [] };
+  return { notes: [`${index}: ${missing} is not there; the weights are read from ${WHOLE} instead`] };
 }
 
 /** The index's map from tensor name to shard file name; only plain names of .safetensors files are followed. */

@@ -1,4 +1,4 @@
-import { quantizedShapes } from '../../kernels/index.ts';
+import { isQuantized, quantizedShapes } from '../../kernels/index.ts';
 import {
   type DType,
   type QuantFormat,
@@ -22,11 +22,6 @@ export interface StoredTensor {
 /** The names of the two tensors that a quantised matrix is stored as. */
 export function partNames(name: string, format: QuantFormat): { quants: string; scales: string } {
   return { quants: `${name}.${format}`, scales: `${name}.scales` };
-}
-
-/** Whether a format is one of quants and scales. */
-export function isQuantized(format: WeightFormat | undefined): format is QuantFormat {
-  return format === 'q4' || format === 'q8';
 }
 
 /** The format of a tensor of the official layout; undefined for those that are kept as they are. */

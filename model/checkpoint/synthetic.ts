@@ -1,10 +1,10 @@
 import { fileURLToPath } from 'node:url';
 import { crc32 } from 'node:zlib';
-import { placeOf } from '../../kernels/index.ts';
+import { isQuantized, placeOf } from '../../kernels/index.ts';
 import { BYTES, elements, narrow, type QuantFormat, type Shape, UsageError } from '../../runtime/index.ts';
 import { DEFAULT_FORMATS, expectedTensors, loadConfig, type ModelConfig } from './config.ts';
 import { type TensorInfo, TensorSource } from './safetensors.ts';
-import { formatOf, isQuantized, type StoredTensor, storedAs, usedTensors } from './stored_tensors.ts';
+import { formatOf, type StoredTensor, storedAs, usedTensors } from './stored_tensors.ts';
 
 /** As published, or with the matrices quantised as `npm run quantize` does. */
 export type SyntheticFormat = 'bf16' | 'int4';

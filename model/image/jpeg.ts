@@ -1,7 +1,8 @@
 import { decode } from 'jpeg-js';
 import type { ImageError } from '../../runtime/errors.ts';
-import { checkSize, MAX_PIXELS, refuse, type Size } from './image_file.ts';
+import { asBuffer, checkSize, MAX_PIXELS, refuse, type Size } from './image_file.ts';
 import type { RgbImage } from './patches.ts';
+import { readOrientation } from './tiff_tags.ts';
 
 const DHT = 0xc4;
 const SOI = 0xd8;
@@ -10,10 +11,12 @@ const SOS = 0xda;
 const DQT = 0xdb;
 const DRI = 0xdd;
 const APP0 = 0xe0;
+const APP1 = 0xe1;
 const APP14 = 0xee;
 
 /** Start-of-frame markers of what is decoded: baseline, extended and progressive Huffman coding. */
-const FRAMES = [0xc0, 0xc1, 0xc2];
+const PROGRESSIVE = 0xc2;
+const FRAMES = [0xc0, 0xc1, PROGRESSIVE];
 /** Markers among those of frames that start none. */
 const NO_FRAMES = [DHT, 0xc8, 0xcc];
 /** What jpeg-js is given of a file. */
@@ -24,6 +27,8 @@ const IN_DATA = [0x00, 0xff, 0xd0, 0xd1, 0xd2, 0xd3, 0xd4, 0xd5, 0xd6, 0xd7];
 /** What jpeg-js may take for four components in the most pixels: 256 bytes a block and four copies of the samples. */
 const MAX_MEGABYTES = 2048;
 const MAX_SEGMENTS = 2 ** 16;
+
+const SHARP_READS = 'only the package sharp reads: install sharp, or save it anew as PNG';
 
 /** A marker and the bytes from it up to the segment's end, which include the data of a scan. */
 interface Segment {
@@ -40,6 +45,7 @@ interface Component {
 
 /** What the frame header says; `h` and `v` are the largest of the components. */
 interface Frame extends Size {
+  progressive: boolean;
   components: Component[];
   h: number;
   v: number;
@@ -51,8 +57,30 @@ export function jpegSize(bytes: Uint8Array, file: string): Size {
   return { width, height };
 }
 
+/** The orientation in the first EXIF segment, 1 without one. */
+export function jpegOrientation(bytes: Uint8Array): number {
+  const exif = readable(bytes).find((segment) => isApp(segment, APP1, 'Exif\0\0', 10));
+  return exif ? readOrientation(exif.whole.subarray(10)) : 1;
+}
+
+/** How many scans a JPEG has: each takes a decoder the time of a whole picture, however few bytes it has. */
+export function countScans(bytes: Uint8Array): number {
+  return readable(bytes).filter(({ marker }) => marker === SOS).length;
+}
+
+/** The segments up to the end marker, or to the first that is damaged. */
+function readable(bytes: Uint8Array): Segment[] {
+  const read: Segment[] = [];
+  try {
+    for (const segment of segments(asBuffer(bytes), '')) read.push(segment);
+  } catch {
+    // what is damaged, the decoder says
+  }
+  return read;
+}
+
 /**
- * A JPEG as 8-bit RGB, as Pillow's convert("RGB") gives it: grey repeated, CMYK as Adobe stores it, neither orientation
+ * A JPEG as 8-bit RGB by jpeg-js, as Pillow's convert("RGB") gives it: grey repeated, CMYK as Adobe stores it, neither orientation
  * nor colour profile applied. Throws an ImageError naming `file` for damaged, truncated or unsupported data, and for
  * sizes past 65535 pixels a side or 2^26 in all before memory is taken for them.
  *
@@ -69,8 +97,9 @@ export function jpegSize(bytes: Uint8Array, file: string): Size {
  *   RGB                     255 87.43  218                1  0.05    1
  *   CMYK                      2  0.25    1                2  0.25    1
  *
- * The samples of a CMYK picture with subsampling are repeated, not interpolated; jpeg-js refuses some pictures that have
- * restart markers and several scans, or are grey with sampling factors above 1, when the last interval is not full.
+ * Refused, with sharp named as what reads them: CMYK with subsampling, whose samples jpeg-js repeats; progressive files
+ * without their last scans, whose blocks libjpeg smooths; and what jpeg-js cannot read, such as some pictures with restart
+ * markers that have several scans or are grey with sampling factors above 1, or those without Huffman tables.
  */
 export function decodeJpeg(bytes: Uint8Array, file: string): RgbImage {
   const segments = readSegments(bytes, file);
@@ -88,20 +117,25 @@ export function decodeJpeg(bytes: Uint8Array, file: string): RgbImage {
 
 /** The segments up to the end marker, each whole; bytes between them are passed over as libjpeg does. */
 function readSegments(bytes: Uint8Array, file: string): Segment[] {
-  const jpeg = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  const jpeg = asBuffer(bytes);
   if (jpeg[0] !== 0xff || jpeg[1] !== SOI) {
     const got = jpeg.length > 0 ? `bytes ${jpeg.toString('hex', 0, 2)}` : 'an empty file';
     throw refuse(file, 'a JPEG start marker', got, 'convert the picture to JPEG or PNG');
   }
-  const segments: Segment[] = [];
-  let at = nextMarker(jpeg, 2, file);
-  while (jpeg[at + 1] !== EOI) {
-    if (segments.length === MAX_SEGMENTS) throw damaged(file, `at most ${MAX_SEGMENTS} segments`, 'more');
+  const read: Segment[] = [];
+  for (const segment of segments(jpeg, file)) {
+    if (read.length === MAX_SEGMENTS) throw damaged(file, `at most ${MAX_SEGMENTS} segments`, 'more');
+    read.push(segment);
+  }
+  return read;
+}
+
+function* segments(jpeg: Buffer, file: string): Generator<Segment> {
+  for (let at = nextMarker(jpeg, 2, file); jpeg[at + 1] !== EOI; ) {
     const segment = readSegment(jpeg, at, file);
-    segments.push(segment);
+    yield segment;
     at = nextMarker(jpeg, at + segment.whole.length, file);
   }
-  return segments;
 }
 
 /** The segment at a byte: 0xFF, marker, length u16 of what follows; after that of a scan its data. */
@@ -137,8 +171,10 @@ function readFrame(segments: Segment[], file: string): Frame {
   if (whole[4] !== 8) throw unsupported(file, '8 bits a sample', `${whole[4]}`);
   const size = { width: whole.readUInt16BE(7), height: whole.readUInt16BE(5) };
   checkSize(size, file);
-  const frame = { ...size, ...readComponents(whole.subarray(10), file) };
+  const progressive = marker === PROGRESSIVE;
+  const frame = { ...size, progressive, ...readComponents(whole.subarray(10), file) };
   checkData(segments, frame, file);
+  if (progressive) checkComplete(segments, frame, file);
   return frame;
 }
 
@@ -162,6 +198,9 @@ function readComponents(bytes: Buffer, file: string): Pick<Frame, 'components' |
     const got = components.map((component) => `${component.h}x${component.v}`).join(', ');
     throw unsupported(file, 'sampling factors of 1 to 4 that divide the largest', got);
   }
+  if (ids.length === 4 && components.some((component) => component.h < h || component.v < v)) {
+    throw unsupported(file, 'CMYK without subsampling', 'CMYK with it');
+  }
   return { components, h, v };
 }
 
@@ -177,6 +216,21 @@ function checkData(segments: Segment[], frame: Frame, file: string): void {
   }, 0);
   const expected = Math.ceil(blocks / 8);
   if (bytes < expected) throw damaged(file, `at least ${expected} bytes of scans`, `${bytes}`);
+}
+
+/** A progressive file may lack scans: each has some components' coefficients from one to another, up to the bit `low`. */
+function checkComplete(segments: Segment[], { components }: Frame, file: string): void {
+  const missing = new Map(components.map(({ id }) => [id, new Set(Array(64).keys())]));
+  for (const { whole } of segments.filter(({ marker }) => marker === SOS)) {
+    const [first, last, bits] = whole.subarray(5 + 2 * whole[4]!);
+    if (bits! & 15) continue;
+    for (let i = 0; i < whole[4]!; i++) {
+      for (let k = first!; k <= last!; k++) missing.get(whole[5 + 2 * i]!)?.delete(k);
+    }
+  }
+  const lacking = [...missing.values()].filter(({ size }) => size > 0).length;
+  if (lacking)
+    throw unsupported(file, 'a progressive JPEG with all of its scans', `${lacking} components without some`);
 }
 
 function sampleSize({ h, v }: Component, frame: Frame): Size {
@@ -291,9 +345,9 @@ function toRgb(data: Uint8Array): void {
 }
 
 function damaged(file: string, expected: string, got: string, cause?: unknown): ImageError {
-  return refuse(file, expected, got, 'the picture is damaged: save it anew as JPEG', cause);
+  return refuse(file, expected, got, `the picture is damaged, or is one that ${SHARP_READS}`, cause);
 }
 
 function unsupported(file: string, expected: string, got: string): ImageError {
-  return refuse(file, expected, got, 'convert it to PNG');
+  return refuse(file, expected, got, `it is one that ${SHARP_READS}`);
 }

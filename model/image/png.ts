@@ -1,13 +1,18 @@
-import { crc32, inflateSync } from 'node:zlib';
+import { promisify } from 'node:util';
+import { constants, crc32, createInflate, deflate } from 'node:zlib';
 import { PNG } from 'pngjs';
 import type { ImageError } from '../../runtime/errors.ts';
-import { checkSize, refuse, type Size } from './image_file.ts';
+import { asBuffer, checkSize, refuse, type Size } from './image_file.ts';
 import type { RgbImage } from './patches.ts';
+import { readOrientation } from './tiff_tags.ts';
 
 const MAX_CHUNKS = 2 ** 18;
+/** Bytes of the checksum at the end of zlib data. */
+const ADLER = 4;
+/** zlib makes at most so many bytes of one. */
+const MAX_INFLATION = 1032;
 
 const PNG_MAGIC = Buffer.from('\x89PNG\r\n\x1a\n', 'latin1');
-const NEEDED_CHUNKS = ['PLTE', 'IDAT', 'IEND'];
 
 /** Values per pixel and allowed bits per value of each PNG colour type. */
 const COLOUR_TYPES: Readonly<Record<number, { values: number; depths: number[] }>> = {
@@ -49,31 +54,71 @@ export function pngSize(bytes: Uint8Array, file: string): Size {
   return { width, height };
 }
 
-/**
- * A PNG as 8-bit RGB, as Pillow's convert("RGB") gives it: alpha and tRNS dropped, grey repeated, palette looked up,
- * 16-bit grey clipped to 255, other 16-bit values cut to their high byte. Throws an ImageError naming `file` for
- * damaged data, and for sizes past 65535 pixels a side or 2^26 in all before memory is taken for them.
- */
-export function decodePng(bytes: Uint8Array, file: string): RgbImage {
-  const chunks = readChunks(asBuffer(bytes), file);
-  const header = readHeader(chunks[0]!, file);
-  const needed = chunks.filter(({ type }, i) => i === 0 || NEEDED_CHUNKS.includes(type));
-  checkPixelData(needed, header, file);
-  return { width: header.width, height: header.height, data: toRgb(decode(needed, file), header) };
+/** The orientation in a PNG's eXIf chunk, 1 without one. */
+export function pngOrientation(bytes: Uint8Array): number {
+  const png = asBuffer(bytes);
+  for (let at = PNG_MAGIC.length; at + 8 <= png.length; at += 12 + png.readUInt32BE(at)) {
+    if (chunkType(png, at) === 'eXIf') return readOrientation(png.subarray(at + 8, at + 8 + png.readUInt32BE(at)));
+  }
+  return 1;
 }
 
-/** The chunks from the signature to IEND, each whole and with the right checksum. */
-function readChunks(bytes: Buffer, file: string): Chunk[] {
+/**
+ * A PNG as 8-bit RGB by pngjs, as Pillow's convert("RGB") gives it: alpha and tRNS dropped, grey repeated, palette looked
+ * up, 16-bit grey clipped to 255, other 16-bit values cut to their high byte. Throws an ImageError naming `file` for
+ * damaged data, and for sizes past 65535 pixels a side or 2^26 in all before memory is taken for them.
+ */
+export async function decodePng(bytes: Uint8Array, file: string): Promise<RgbImage> {
+  const png = await cleanPng(bytes, file);
+  const header = readHeader(readChunk(png, PNG_MAGIC.length, file), file);
+  return { width: header.width, height: header.height, data: toRgb(decode(png, file), header) };
+}
+
+/**
+ * The same pixels as a PNG of header, whole palette and exactly the data they take, so that every decoder reads what
+ * Pillow reads: data past the pixels, the end of the file, the checksums of pixel data and what is missing of both do not
+ * matter, and colours past the palette are black. Throws an ImageError naming `file` where Pillow refuses it.
+ */
+export async function cleanPng(bytes: Uint8Array, file: string): Promise<Buffer> {
+  const { before, deflated, doubtful } = readChunks(asBuffer(bytes), file);
+  const first = before[0] ?? readChunk(asBuffer(bytes), PNG_MAGIC.length, file);
+  const header = readHeader(first, file);
+  const pixels = await inflate(deflated, inflatedBytes(header), doubtful, file);
+  const stored = await promisify(deflate)(pixels, { level: constants.Z_NO_COMPRESSION });
+  const palette = header.colour === PALETTE ? [chunk('PLTE', wholePalette(before, header, file))] : [];
+  return Buffer.concat([PNG_MAGIC, first.whole, ...palette, chunk('IDAT', stored), chunk('IEND', Buffer.alloc(0))]);
+}
+
+/**
+ * The chunks before the pixel data, each whole and with the right checksum, and the pixel data as far as they go:
+ * doubtful with a wrong checksum, which Pillow does not look at, or where the file lacks more than zlib's checksum of them.
+ */
+function readChunks(bytes: Buffer, file: string): { before: Chunk[]; deflated: Buffer; doubtful: boolean } {
   if (!bytes.subarray(0, PNG_MAGIC.length).equals(PNG_MAGIC)) {
     const got = bytes.length ? `bytes ${bytes.toString('hex', 0, PNG_MAGIC.length)}` : 'an empty file';
     throw refuse(file, 'a PNG signature', got, 'convert the picture to PNG');
   }
-  const chunks: Chunk[] = [];
-  for (let at = PNG_MAGIC.length; chunks.at(-1)?.type !== 'IEND'; at += chunks.at(-1)!.whole.length) {
-    if (chunks.length === MAX_CHUNKS) throw damaged(file, `at most ${MAX_CHUNKS} chunks`, 'more');
-    chunks.push(readChunk(bytes, at, file));
+  const before: Chunk[] = [];
+  let at = PNG_MAGIC.length;
+  for (; chunkType(bytes, at) !== 'IDAT'; at += before.at(-1)!.whole.length) {
+    if (before.length === MAX_CHUNKS) throw damaged(file, `at most ${MAX_CHUNKS} chunks`, 'more');
+    before.push(readChunk(bytes, at, file));
   }
-  return chunks;
+  const bodies: Buffer[] = [];
+  let doubtful = false;
+  for (; chunkType(bytes, at) === 'IDAT'; at += 12 + bytes.readUInt32BE(at)) {
+    if (before.length + bodies.length === MAX_CHUNKS) throw damaged(file, `at most ${MAX_CHUNKS} chunks`, 'more');
+    const end = at + 8 + bytes.readUInt32BE(at);
+    bodies.push(bytes.subarray(at + 8, end));
+    const summed = end + 4 <= bytes.length;
+    doubtful ||= summed ? bytes.readUInt32BE(end) !== crc32(bytes.subarray(at + 4, end)) : end > bytes.length + ADLER;
+  }
+  return { before, deflated: Buffer.concat(bodies), doubtful };
+}
+
+/** The type of the chunk at a byte, empty past the file's end. */
+function chunkType(bytes: Buffer, at: number): string {
+  return bytes.toString('latin1', at + 4, at + 8);
 }
 
 /** The chunk at a byte: length u32, type of 4 letters, body, checksum u32 of type and body. */
@@ -81,13 +126,22 @@ function readChunk(bytes: Buffer, at: number, file: string): Chunk {
   const end = at + 12 + (at + 8 <= bytes.length ? bytes.readUInt32BE(at) : 0);
   if (end > bytes.length) throw damaged(file, `a PNG chunk from byte ${at} to ${end}`, `${bytes.length} bytes in all`);
   const whole = bytes.subarray(at, end);
-  const type = whole.toString('latin1', 4, 8);
+  const type = chunkType(bytes, at);
   const stored = whole.readUInt32BE(whole.length - 4);
   const computed = crc32(whole.subarray(4, -4));
   if (stored !== computed) {
     throw damaged(file, `checksum ${stored} of chunk ${JSON.stringify(type)} at byte ${at}`, `${computed}`);
   }
   return { type, body: whole.subarray(8, -4), whole };
+}
+
+function chunk(type: string, body: Buffer): Buffer {
+  const whole = Buffer.alloc(body.length + 12);
+  whole.writeUInt32BE(body.length);
+  whole.write(type, 4, 'latin1');
+  whole.set(body, 8);
+  whole.writeUInt32BE(crc32(whole.subarray(4, -4)), body.length + 8);
+  return whole;
 }
 
 function readHeader({ type, body }: Chunk, file: string): Header {
@@ -108,19 +162,50 @@ function readHeader({ type, body }: Chunk, file: string): Header {
   return { width, height, depth, colour, interlaced: interlace === 1 };
 }
 
-/** pngjs neither bounds nor checks what it inflates in every case, so this makes sure of the exact size beforehand. */
-function checkPixelData(chunks: Chunk[], header: Header, file: string): void {
-  const expected = inflatedBytes(header);
-  const deflated = Buffer.concat(chunks.filter(({ type }) => type === 'IDAT').map(({ body }) => body));
-  let got: string;
-  try {
-    const { length } = inflateSync(deflated, { maxOutputLength: expected });
-    if (length === expected) return;
-    got = `${length}`;
-  } catch (error) {
-    got = (error as Error).message;
+/** The palette with black for every colour that the file leaves out. */
+function wholePalette(chunks: Chunk[], { depth }: Header, file: string): Buffer {
+  const body = chunks.findLast(({ type }) => type === 'PLTE')?.body;
+  if (!body || body.length % 3 || body.length > 3 * 256) {
+    throw damaged(file, 'a palette of 1 to 256 colours', body ? `${body.length} bytes` : 'none');
   }
-  throw damaged(file, `${expected} bytes of pixel data`, got);
+  const palette = Buffer.alloc(3 * 2 ** depth);
+  body.copy(palette);
+  return palette;
+}
+
+/**
+ * The first bytes that zlib data inflate to, whatever follows them or is missing after them; doubtful data must be those
+ * bytes and no others, with zlib's own checksum.
+ */
+async function inflate(deflated: Buffer, bytes: number, doubtful: boolean, file: string): Promise<Buffer> {
+  const inflated = await inflateStart(deflated, bytes, doubtful).catch((cause: Error) => {
+    throw damaged(file, `${bytes} bytes of pixel data`, cause.message, cause);
+  });
+  if (inflated.length < bytes) throw damaged(file, `${bytes} bytes of pixel data`, `${inflated.length}`);
+  return inflated.subarray(0, bytes);
+}
+
+/** Some bytes, or all there are. One zlib call has room for no more of them, and so meets no fault further on. */
+function inflateStart(deflated: Buffer, bytes: number, doubtful: boolean): Promise<Buffer> {
+  if (bytes > MAX_INFLATION * deflated.length) return Promise.resolve(Buffer.alloc(0));
+  const { Z_MIN_CHUNK, Z_FINISH, Z_SYNC_FLUSH } = constants;
+  const finishFlush = doubtful ? Z_FINISH : Z_SYNC_FLUSH;
+  const stream = createInflate({ chunkSize: Math.max(bytes, Z_MIN_CHUNK), finishFlush });
+  const parts: Buffer[] = [];
+  let length = 0;
+  return new Promise((resolve, reject) => {
+    const done = () => resolve(Buffer.concat(parts));
+    stream.on('error', reject).on('end', done);
+    stream.on('data', (part: Buffer) => {
+      parts.push(part);
+      length += part.length;
+      if (length < bytes || (doubtful && length === bytes)) return;
+      if (doubtful) reject(new Error(`${length} and a wrong checksum`));
+      done();
+      stream.destroy();
+    });
+    stream.end(deflated);
+  });
 }
 
 /** Bytes of the pixel data before compression: per pass and row, one filter byte and the packed pixels. */
@@ -135,9 +220,8 @@ function inflatedBytes({ width, height, depth, colour, interlaced }: Header): nu
 }
 
 /** RGBA values [height, width, 4] at the file's own depth; palette colours are 8-bit. */
-function decode(chunks: Chunk[], file: string): Uint8Array | Uint16Array {
+function decode(png: Buffer, file: string): Uint8Array | Uint16Array {
   try {
-    const png = Buffer.concat([PNG_MAGIC, ...chunks.map(({ whole }) => whole)]);
     return PNG.sync.read(png, { checkCRC: false, skipRescale: true }).data;
   } catch (cause) {
     throw damaged(file, 'valid PNG data', (cause as Error).message, cause);
@@ -160,10 +244,6 @@ function toLevel(depth: number, colour: number): (value: number) => number {
   if (depth === 8 || colour === PALETTE) return (value) => value;
   if (depth < 8) return (value) => (value * 255) / (2 ** depth - 1);
   return colour === GREY ? (value) => Math.min(value, 255) : (value) => value >> 8;
-}
-
-function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
 }
 
 function damaged(file: string, expected: string, got: string, cause?: unknown): ImageError {

@@ -22,10 +22,25 @@ export function quantizeOnDevice(device: Device): QuantizeWeights {
     }));
 }
 
-/** Quantises weights [rows, cols], cols a multiple of COLUMN_MULTIPLE, into memory for their quants and scales. */
-export function quantizeInto(device: Device, weights: HostTensor, how: Quantization, target: Target): Promise<void> {
-  return withQuantized(device, weights, how, target, () => device.idle());
+/**
+ * Quantises weights [rows, cols], cols a multiple of COLUMN_MULTIPLE, into memory for their quants and scales; returns the
+ * first row with a weight that is not finite or beyond f16, where there is one.
+ */
+export function quantizeInto(
+  device: Device,
+  weights: HostTensor,
+  how: Quantization,
+  target: Target,
+): Promise<number | undefined> {
+  return withQuantized(device, weights, how, target, async ({ scales }) => {
+    const { data, shape } = await device.download(scales!);
+    const at = data.indexOf(F16_NAN);
+    return at < 0 ? undefined : Math.floor(at / shape[1]!);
+  });
 }
+
+/** The scale of a group that cannot be quantised. */
+const F16_NAN = 0x7e00;
 
 interface Target {
   quants: Storage;

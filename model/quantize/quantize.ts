@@ -1,9 +1,10 @@
+import { isQuantized } from '../../kernels/index.ts';
 import { BYTES, type HostTensor, hostArray, UsageError } from '../../runtime/index.ts';
 import { DEFAULT_FORMATS, loadConfig, type StoredFormats } from '../checkpoint/config.ts';
 import { type ReadBytes, readRows } from '../checkpoint/matrix_layout.ts';
 import { Checkpoint } from '../checkpoint/safetensors.ts';
 import { SafetensorsWriter } from '../checkpoint/safetensors_writer.ts';
-import { checkTensors, formatOf, isQuantized } from '../checkpoint/stored_tensors.ts';
+import { checkTensors, formatOf } from '../checkpoint/stored_tensors.ts';
 import { identify, QuantizeFolder, type TensorReport } from './folder.ts';
 import { type Conversion, partBytes, planShards, type Shard } from './plan.ts';
 import { convertRows, type QuantizeWeights, quantizeOnHost } from './rows.ts';

@@ -1,6 +1,7 @@
 import { placeOf, type Quantization, type QuantizedWeights, quantizeWeightsHost } from '../../kernels/index.ts';
 import { f16ToF32, type HostArray, type HostTensor, narrow, type WeightFormat, widen } from '../../runtime/index.ts';
 import { checkpointError } from '../checkpoint/json.ts';
+import type { TensorInfo } from '../checkpoint/safetensors.ts';
 import type { Conversion } from './plan.ts';
 
 /** Quantises weights [rows, inner] of any float dtype. */
@@ -39,7 +40,8 @@ export async function convertRows(
   return { data: [narrowed], ...narrowedError(values, widen(dtype, narrowed)) };
 }
 
-function checkRange(values: Float32Array, { file, name }: Conversion['source'], format: WeightFormat): void {
+/** Throws CheckpointError where a weight of a tensor has no place in a format's range. */
+export function checkRange(values: Float32Array, { file, name }: TensorInfo, format: WeightFormat): void {
   const limit = format === 'bf16' ? Number.MAX_VALUE : LARGEST_F16;
   for (let i = 0; i < values.length; i++) {
     if (Math.abs(values[i]!) <= limit) continue;

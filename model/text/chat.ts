@@ -1,8 +1,7 @@
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { Environment, Interpreter, parse, tokenize } from '@huggingface/jinja';
-import { CheckpointError, PromptError } from '../../runtime/index.ts';
-import { checkpointError, show, statFile } from '../checkpoint/json.ts';
+import { PromptError } from '../../runtime/index.ts';
+import { show } from '../checkpoint/json.ts';
+import { Template } from './jinja.ts';
+import { asCheckpointError, findTemplate } from './template_file.ts';
 import { withinMillis } from './time_limit.ts';
 import { MAX_CHARACTERS, type Tokenizer } from './tokenizer.ts';
 
@@ -10,8 +9,8 @@ import { MAX_CHARACTERS, type Tokenizer } from './tokenizer.ts';
 export type Mode = 'hybrid' | 'think' | 'nothink';
 
 /**
- * One turn of a conversation; a picture is the text <image> in a content. What becomes of a system message is the
- * template's choice: the official one has a system text of its own and leaves the message out.
+ * One turn of a conversation; a picture is <image> in a content, and `\<image>` is that text. What becomes of a system
+ * message is the template's choice: the official one has a system text of its own and leaves the message out.
  */
 export interface Message {
   readonly role: 'user' | 'assistant' | 'system';
@@ -23,27 +22,26 @@ const END_OF_THINKING = '</think>';
 const NO_THINKING = '<|dummy_84|>';
 const OPENINGS: Record<Mode, string> = { hybrid: '', think: THINK, nothink: NO_THINKING };
 
-/** Bounds of what a template may do; the longest range() is that of the reference. */
+/** Bounds of what a template may do. */
 const MAX_MILLIS = 2000;
-const MAX_BYTES = 2 ** 20;
-const MAX_RANGE = 100_000;
 const MAX_VALUE = 4 * MAX_CHARACTERS;
 
 /** The template of a model folder, which turns a conversation into a prompt. */
 export class ChatTemplate {
   readonly #path: string;
-  readonly #program: unknown;
+  readonly #template: Template;
   readonly #tokenizer: Tokenizer;
 
-  private constructor(path: string, tokenizer: Tokenizer) {
+  private constructor(path: string, source: string, tokenizer: Tokenizer) {
     this.#path = path;
     this.#tokenizer = tokenizer;
-    this.#program = guard(path, () => parse(tokenize(readText(path), { lstrip_blocks: true, trim_blocks: true })));
+    this.#template = guard(path, () => new Template(source, MAX_VALUE));
   }
 
-  /** Reads chat_template.jinja; CheckpointError where it is missing, too long (1 MiB) or not a template. */
+  /** Reads the template that findTemplate finds; CheckpointError where it is missing, too long (1 MiB) or none. */
   static load(dir: string, tokenizer: Tokenizer): ChatTemplate {
-    return new ChatTemplate(join(dir, 'chat_template.jinja'), tokenizer);
+    const { path, source } = findTemplate(dir);
+    return new ChatTemplate(path, source, tokenizer);
   }
 
   /**
@@ -64,8 +62,9 @@ export class ChatTemplate {
       role,
       content: role === 'assistant' ? spoken(content) : content,
     }));
-    const variables = { ...GLOBALS, messages: turns, add_generation_prompt: open };
-    return guard(this.#path, () => evaluate(this.#program, variables)) + opening;
+    const given = { messages: turns, tools: null, documents: null, add_generation_prompt: open };
+    const variables = { ...this.#tokenizer.specialTokens, ...given };
+    return guard(this.#path, () => this.#template.render(variables)) + opening;
   }
 }
 
@@ -109,60 +108,11 @@ function checkMessages(messages: readonly Message[]): void {
   });
 }
 
-/** The text of a template; line ends become \n, as the reference has it. */
-function readText(path: string): string {
-  const { size } = statFile(path);
-  if (size > MAX_BYTES) throw new Error(`${size} bytes`);
-  return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(readFileSync(path)).replace(/\r\n?/g, '\n');
-}
-
 /** Runs a step of a template that is not trusted: whatever it throws becomes a CheckpointError. */
 function guard<T>(path: string, body: () => T): T {
-  const error = (got: string) =>
-    checkpointError(path, 'template', `a Jinja chat template of at most ${MAX_BYTES} bytes`, got, 'download it again');
   try {
-    return withinMillis(MAX_MILLIS, body, () => error(`one that takes more than ${MAX_MILLIS} ms`));
-  } catch (cause) {
-    throw cause instanceof CheckpointError ? cause : error((cause as Error).message);
-  }
-}
-
-/** What templates find beside the variables of a conversation. */
-const GLOBALS = {
-  ...{ true: true, True: true, false: false, False: false, none: null, None: null },
-  range,
-  raise_exception: (reason: unknown) => {
-    throw new Error(String(reason));
-  },
-};
-
-/** Python's range(), of bounded length. */
-function range(...bounds: number[]): number[] {
-  const [start, stop, step] = bounds.length > 1 ? [bounds[0]!, bounds[1]!, bounds[2] ?? 1] : [0, bounds[0]!, 1];
-  const length = Math.max(0, Math.ceil((stop - start) / step));
-  if (!(length <= MAX_RANGE)) throw new Error(`range() of ${length} numbers`);
-  return Array.from({ length }, (_, i) => start + i * step);
-}
-
-function evaluate(program: unknown, variables: Record<string, unknown>): string {
-  const environment = new Environment();
-  for (const [name, value] of Object.entries(variables)) environment.set(name, value);
-  return new BoundedInterpreter(environment).run(program).value as string;
-}
-
-/** The part of the interpreter that is used here: its package's own types do not resolve in an ES module. */
-interface TemplateInterpreter {
-  run(program: unknown): { value: unknown };
-  evaluate(...args: unknown[]): { value: unknown };
-}
-
-/** Stops a template that doubles text or lists before they fill the memory. */
-class BoundedInterpreter extends (Interpreter as new (environment: unknown) => TemplateInterpreter) {
-  override evaluate(...args: unknown[]): { value: unknown } {
-    const result = super.evaluate(...args);
-    const { value } = result;
-    const size = typeof value === 'string' || Array.isArray(value) ? value.length : 0;
-    if (size > MAX_VALUE) throw new Error(`a value of size ${size}`);
-    return result;
+    return withinMillis(MAX_MILLIS, body, () => new Error(`one that takes more than ${MAX_MILLIS} ms`));
+  } catch (error) {
+    throw asCheckpointError(path, error);
   }
 }

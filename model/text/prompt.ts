@@ -4,15 +4,23 @@ import type { Tokenizer } from './tokenizer.ts';
 
 /** The id that stands for a picture among a prompt's token ids. */
 export const IMAGE_ID = -200;
-const IMAGE_MARK = '<image>';
+/** Where a picture belongs; a backslash before it makes it the text <image>. */
+const IMAGE_MARK = /(?<!\\)<image>/;
+const ESCAPED_MARK = /\\<image>/g;
+
+/** Whether a text says where a picture belongs. */
+export function hasImageMark(text: string): boolean {
+  return IMAGE_MARK.test(text);
+}
 
 /**
- * The ids of a rendered prompt, IMAGE_ID for each <image> in it: the texts between are encoded each on its own.
+ * The ids of a rendered prompt, IMAGE_ID for each <image> in it: the texts between are encoded each on its own, and
+ * `\<image>` in them is the text <image>.
  * PromptError where it is empty, or has not as many marks as there are pictures.
  */
 export function encodePrompt(tokenizer: Tokenizer, rendered: string, imageCount: number): Int32Array {
   if (rendered === '') throw new PromptError('prompt: expected text or a picture, got neither; ask something');
-  const [first, ...others] = rendered.split(IMAGE_MARK);
+  const [first, ...others] = rendered.split(IMAGE_MARK).map((text) => text.replace(ESCAPED_MARK, '<image>'));
   checkMarks(others.length, imageCount);
   const ids = others.map((text) => [IMAGE_ID, ...tokenizer.encode(text)]);
   return Int32Array.from([tokenizer.encode(first!), ...ids].flat());
@@ -61,6 +69,6 @@ export function expandImages(ids: Int32Array, patches: readonly number[], vocab:
 function checkMarks(marks: number, pictures: number): void {
   if (marks === pictures) return;
   throw new PromptError(
-    `prompt: pictures: expected ${marks}, one per <image>, got ${pictures}; give as many pictures as marks`,
+    `prompt: pictures: expected ${marks}, one per <image>, got ${pictures}; give as many pictures as marks, and write \\<image> for the text <image>`,
   );
 }

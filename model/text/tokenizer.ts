@@ -19,6 +19,8 @@ const WORD_END = new RegExp(`${LETTER_OR_DIGIT}$`, 'u');
  * decoding and case folding are done in this class, because the port differs there (see the tests named 'upstream').
  */
 export class Tokenizer {
+  /** The tokens with a role as chat templates know them: bos_token, eos_token, ... */
+  readonly specialTokens: TokenizerFile['roles'];
   readonly #words: WordEncoder;
   /** Added tokens in the order in which they are looked for: those that are not `normalized` come first. */
   readonly #added: readonly AddedTokens[];
@@ -28,6 +30,7 @@ export class Tokenizer {
 
   private constructor(file: TokenizerFile) {
     const { added, vocab } = file;
+    this.specialTokens = file.roles;
     this.#words = wordEncoder(file);
     const unnormalized = added.filter((token) => !token.normalized);
     const normalized = added.filter((token) => token.normalized);

@@ -22,6 +22,8 @@ export interface TokenizerFile {
   readonly added: readonly AddedToken[];
   readonly vocab: ReadonlyMap<string, number>;
   readonly merges: readonly (readonly [string, string])[];
+  /** The tokens that have a role, by its name: bos_token, additional_special_tokens, ... */
+  readonly roles: Readonly<Record<string, string | readonly string[]>>;
   /** A word that the vocabulary has is one token, whatever the merges make of it. */
   readonly ignoreMerges: boolean;
   /** The Oniguruma pattern of the words that are encoded each on its own. */
@@ -50,8 +52,10 @@ export function readTokenizerFile(dir: string): TokenizerFile {
   model.expect('continuing_subword_prefix', [undefined, '']);
   model.expect('end_of_word_suffix', [undefined, '']);
   const vocab = readVocab(model, maxId);
+  const roles = config ? readRoles(config) : {};
   return {
-    added: readAdded(file, config, vocab, maxId),
+    added: readAdded(file, config, vocab, maxId, new Set(Object.values(roles).flat())),
+    roles,
     vocab,
     merges: readMerges(model, vocab),
     ignoreMerges: model.boolean('ignore_merges', false),
@@ -99,8 +103,8 @@ function readAdded(
   config: Fields | undefined,
   vocab: ReadonlyMap<string, number>,
   maxId: number,
+  special: ReadonlySet<string>,
 ): AddedToken[] {
-  const roles = config ? tokensWithRoles(config) : new Set();
   const contents = new Map(Array.from(vocab, ([content, id]) => [id, content]));
   const ids = new Map(vocab);
   const added = new Map<number, AddedToken>();
@@ -112,15 +116,15 @@ function readAdded(
     entry.check(other === id, 'content', `the id ${other} that ${show(content)} has`, `${id}`);
     contents.set(id, content);
     ids.set(content, id);
-    const special = entry.boolean('special', false);
+    const isSpecial = entry.boolean('special', false);
     added.set(id, {
       id,
       content,
       lstrip: entry.boolean('lstrip', false),
       rstrip: entry.boolean('rstrip', false),
       singleWord: entry.boolean('single_word', false),
-      normalized: entry.boolean('normalized', !special),
-      special: special || roles.has(content),
+      normalized: entry.boolean('normalized', !isSpecial),
+      special: isSpecial || special.has(content),
     });
   };
   for (const entry of file.objects('added_tokens')) add(entry, entry.integer('id', maxId));
@@ -134,12 +138,15 @@ function readAdded(
   return [...added.values()];
 }
 
-/** The tokens named by tokenizer_config.json, each as a string or as an object with a content. */
-function tokensWithRoles(config: Fields): Set<unknown> {
-  const additional =
-    config.get('additional_special_tokens') === undefined ? [] : config.array('additional_special_tokens');
-  const tokens = [...ROLES.map((role) => config.get(role)), ...additional];
-  return new Set(tokens.map((token) => (isObject(token) ? token.content : token)));
+/** The tokens to which tokenizer_config.json gives a role, each as a string or as an object with a content. */
+function readRoles(config: Fields): Record<string, string | string[]> {
+  const additional = 'additional_special_tokens';
+  const roles: Record<string, string | string[]> = {};
+  for (const role of ROLES.filter((key) => config.get(key) !== undefined)) roles[role] = config.token(role);
+  if (config.get(additional) !== undefined) {
+    roles[additional] = config.array(additional).map((_, i) => config.token(additional, i));
+  }
+  return roles;
 }
 
 /** The values of one JSON object, each checked as it is read; null counts as absent, as it does in the reference. */
@@ -199,6 +206,14 @@ class Fields {
     const value = this.get(key);
     this.check(typeof value === 'string' && value !== '', key, 'text', show(value));
     return value as string;
+  }
+
+  /** A token as a string or as an object with a content: of the key, or one of those in its array. */
+  token(key: string, i?: number): string {
+    const value = i === undefined ? this.get(key) : this.array(key)[i];
+    const content = isObject(value) ? value.content : value;
+    this.check(typeof content === 'string', key, 'a token, as text or as an object with a content', show(value));
+    return content as string;
   }
 
   array(key: string): unknown[] {

@@ -1,7 +1,6 @@
 import { type Case, type OpSpec, Random } from '../../kernels/spec.ts';
 import { specs } from '../../kernels/specs.ts';
-import { rootOf } from '../../runtime/graph.ts';
-import { type Device, Graph, type HostTensor, narrow, Plan, type Tensor, widen } from '../../runtime/index.ts';
+import { type Device, Graph, type HostTensor, narrow, Plan, rootOf, type Tensor, widen } from '../../runtime/index.ts';
 import { devices, pick, type RunCase } from './target.ts';
 
 const COLS = [8, 16, 24, 64];
@@ -104,8 +103,7 @@ function keep(graph: Graph, nodes: Node[], random: Random, weights: Tensor[]): [
 /** Records another op on one of the nodes, and now and then a tap. */
 function addNode(graph: Graph, nodes: Node[], random: Random, weights: Tensor[]): Node {
   const at = random.below(3) ? nodes.length - 1 - random.below(Math.min(4, nodes.length)) : random.below(nodes.length);
-  const kinds =
-    nodes[at]!.tensor.dtype === 'f32' ? [rmsNorm, layerNorm, linear, reshape, cast] : [linear, reshape, cast];
+  const kinds = nodes[at]!.tensor.dtype === 'f32' ? [rmsNorm, layerNorm, matmul, reshape] : [matmul, reshape];
   const node = graph.scope(`${nodes.length}`, () => pick(random, kinds)(graph, nodes, at, random, weights));
   if (random.below(4) === 0) graph.tap(`${nodes.length}`, node.tensor);
   return node;
@@ -131,7 +129,7 @@ const layerNorm: AddNode = (graph, nodes, at, random, weights) => {
   return record(graph, nodes, { x: at }, 'layer_norm', { rows, cols, mean: 0, as: dtype(graph, random) }, weights);
 };
 
-const linear: AddNode = (graph, nodes, at, random, weights) => {
+const matmul: AddNode = (graph, nodes, at, random, weights) => {
   const { shape, dtype: from } = nodes[at]!.tensor;
   const [rows = 0, inner = 0] = shape;
   const width = pick(random, COLS);
@@ -146,19 +144,6 @@ const linear: AddNode = (graph, nodes, at, random, weights) => {
     as: dtype(graph, random),
   };
   return record(graph, nodes, operands, 'matmul', { ...c, ...options, residual: residual >= 0 }, weights);
-};
-
-const cast: AddNode = (graph, nodes, at, random, weights) => {
-  const { tensor } = nodes[at]!;
-  const [rows = 0, cols = 0] = tensor.shape;
-  return record(
-    graph,
-    nodes,
-    { x: at },
-    'cast',
-    { n: rows * cols, from: tensor.dtype, as: dtype(graph, random), scale: 1 },
-    weights,
-  );
 };
 
 const reshape: AddNode = (graph, nodes, at, random) => {

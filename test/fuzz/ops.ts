@@ -15,7 +15,6 @@ const VALUES = new Set(['position', 'step', 'forcedCount', 'temperature', 'topK'
 
 /** What an op or its spec asks of a case where nothing checks it. */
 const VALID: Record<string, (c: Case) => boolean> = {
-  cast: ({ scale, from, as }) => Number(scale) <= 1e4 || (from !== 'f16' && as !== 'f16'),
   embed: ({ blocks, vocab, features }) => Number(blocks) >= 1 && Number(vocab) + Number(features) >= 1,
   attention: ({ causal, keys, tokens }) => !causal || Number(keys) >= Number(tokens),
 };

@@ -12,9 +12,9 @@ import { outcome, pick, type RunCase } from './target.ts';
 const LIMITS = { minPatches: 256, maxPatches: 3600, patch: 16 };
 const SIGNATURE_BYTES = 8;
 
-/** Mutated PNG and JPEG files, from the file to patches. */
+/** Mutated pictures, from the file to patches, with sharp and without it. */
 export async function pictures(): Promise<RunCase> {
-  const files = ['png', 'jpeg']
+  const files = ['png', 'jpeg', 'pictures']
     .map((name) => fileURLToPath(new URL(`../fixtures/${name}/`, import.meta.url)))
     .flatMap((folder) => readdirSync(folder).map((name) => join(folder, name)))
     .filter((path) => !path.endsWith('.json'));
@@ -28,6 +28,7 @@ export async function pictures(): Promise<RunCase> {
     note(path);
     const change = path.endsWith('.png') && random.below(4) ? mutateChunks : mutateBytes;
     writeFileSync(target, change(bytes, random));
+    process.env.DAYBREAK_IMAGE = random.below(2) ? 'js' : 'sharp';
     return outcome(async () => {
       const { grid, pixels } = processImage(await readImage(target), LIMITS);
       const patches = grid.rows * grid.cols;

@@ -1,14 +1,21 @@
 import { readFileSync } from 'node:fs';
 import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { cachedCeilings } from '../../bench/ceilings/cache.ts';
-import type { Ceilings } from '../../bench/ceilings/measure.ts';
+import { knownCeilings } from '../../bench/ceilings/cache.ts';
 import { showCeilings } from '../../bench/ceilings.ts';
-import { waitGently } from '../../bench/gentle.ts';
 import { printDevice } from '../../bench/report.ts';
+import { benchShapes, explainShapes } from '../../bench/shapes.ts';
 import { type Clock, type Repeats, type Timing, timeCase } from '../../bench/time_case.ts';
 import { type Case, type OpSpec, showCase } from '../../kernels/spec.ts';
-import { lacksF16, recordCase, runnable, type Verdict, verifyCase, verifyQuick } from '../../kernels/verify.ts';
+import {
+  chosenVariant,
+  lacksF16,
+  recordCase,
+  runnable,
+  type Verdict,
+  verifyCase,
+  verifyQuick,
+} from '../../kernels/verify.ts';
 import {
   CapabilityError,
   type Device,
@@ -38,17 +45,20 @@ interface Run {
 
 /** Checks and times what the command line asks for. Returns the exit code: 0 all right, 1 something wrong. */
 export async function runOp(task: Task, options: OpOptions): Promise<number> {
-  const { spec, subjects, explicit } = task;
+  const { spec, explicit } = task;
   const device = await openDevice({ adapter: options.adapter });
   const clock: Clock = device.features.has('timestamp-query') ? 'gpu' : 'wall';
   if (options.profile && clock === 'wall') {
     throw new CapabilityError(`--profile: expected feature timestamp-query, got '${device.name}' without it`);
   }
   printDevice(device);
-  waitGently(device);
   const run: Run = { device, task, options, clock, checked: new Map(), printed: new Set() };
-  const report = new OpReport(device, task, clock, REPEATS, await findCeilings(device), options.json);
-  for (const subject of subjects) {
+  const ceilings = await knownCeilings(device);
+  console.log(showCeilings(ceilings));
+  const report = new OpReport(device, task, clock, REPEATS, ceilings.best, options.json);
+  if (!explicit) explainShapes(device, [spec], options.all ?? false);
+  const shapes = benchShapes(device, spec, options.all ?? false);
+  for (const subject of explicit ? task.subjects : task.subjects.filter(({ c }) => shapes.includes(c))) {
     const inputs = makeInputs(spec, subject.c, options.seed);
     const variants = await compiled(spec, async () => chooseVariants(run, subject, inputs));
     if (typeof variants === 'string') {
@@ -70,14 +80,6 @@ export async function runOp(task: Task, options: OpOptions): Promise<number> {
   return report.failed.size > 0 ? 1 : 0;
 }
 
-/** The device's ceilings, measured in this run only if they never were before; prints them. */
-async function findCeilings(device: Device): Promise<Ceilings> {
-  const { ceilings, cached } = await cachedCeilings(device);
-  const when = cached ? `; measured ${ceilings.measured}, 'npm run bench -- ceilings' measures again` : '';
-  console.log(`${showCeilings(ceilings)}${when}`);
-  return ceilings;
-}
-
 /** The variants to run in a case. */
 function chooseVariants(run: Run, subject: Subject, inputs: Inputs): Kernel[] {
   const { device, task } = run;
@@ -86,7 +88,7 @@ function chooseVariants(run: Run, subject: Subject, inputs: Inputs): Kernel[] {
   const able = runnable(device, spec, subject.c).filter((kernel) => constants.every((k) => constantsOf(kernel).has(k)));
   const chosen = variant
     ? able.filter(({ name }) => variant === 'all' || name === variant)
-    : deviceChoice(run, subject, able, inputs);
+    : able.filter((kernel) => kernel === chosenVariant(device, spec, subject.c, inputs));
   if (explicit && lacksF16(device, spec, subject.c)) {
     throw new CapabilityError(`${showSubject(subject)}: expected feature shader-f16, got '${device.name}' without it`);
   }
@@ -96,13 +98,6 @@ function chooseVariants(run: Run, subject: Subject, inputs: Inputs): Kernel[] {
     throw new CapabilityError(`${showSubject(subject)}: expected ${names} on '${device.name}', got ${wanted}`);
   }
   return chosen;
-}
-
-/** The variant among some that the op uses where none is forced. */
-function deviceChoice({ device, task }: Run, { c }: Subject, able: Kernel[], inputs: Inputs): Kernel[] {
-  if (able.length === 0) return [];
-  const used = recordCase(device, task.spec, c, undefined, inputs).map(({ kernel }) => kernel);
-  return able.filter((kernel) => used.includes(kernel)).slice(0, 1);
 }
 
 /** How a variant compares with float64 and, only if it is right, how long it takes. */

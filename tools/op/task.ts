@@ -14,6 +14,8 @@ export interface OpOptions {
   watch?: boolean;
   adapter?: string;
   json?: string;
+  /** Whether to time bench shapes too that take long on a CPU. */
+  all?: boolean;
 }
 
 /** One thing to time. */

@@ -1,0 +1,94 @@
+import { ropeTable } from '../../kernels/index.ts';
+import { Checkpoint, type ImageFeatures, joinFeatures, type Phi4Vision } from '../../model/index.ts';
+import { KvCache } from '../../model/kv_cache.ts';
+import { Graph, type HostTensor, Owned, Plan, widen } from '../../runtime/index.ts';
+import { decoderLayer, logits } from '../full/host_layers.ts';
+import { HostWeights } from '../full/host_weights.ts';
+import { progressBar } from '../report.ts';
+import { BOUNDS, compareStage, type StageError } from '../verify.ts';
+import type { PromptInputs } from './inputs.ts';
+import type { PromptSet } from './prompts.ts';
+
+/** Positions of a prompt that are evaluated again on the host. */
+const POSITIONS = 64;
+
+/** What each stage of the decoder puts out for all positions, [positions, width]. */
+type Stages = Map<string, Float64Array[]>;
+
+/**
+ * The first decoder layer, or lm_head, whose values differ from float64 of the same inputs, over a prompt's first positions:
+ * the last but one as prefill computes it, the last as a step of decoding does. Empty where none differs.
+ */
+export async function findLayer(
+  model: Phi4Vision,
+  inputs: PromptInputs,
+  images: readonly ImageFeatures[],
+  { folder }: NonNullable<PromptSet['check']>,
+): Promise<StageError[]> {
+  const stages = await runDecoder(model, inputs.ids.subarray(0, POSITIONS), images);
+  const checkpoint = Checkpoint.open(folder);
+  const bar = progressBar('float64 on the host');
+  try {
+    const weights = new HostWeights(checkpoint, model.config);
+    const { layers } = model.config.decoder;
+    const bound = BOUNDS[model.dtype as 'f32' | 'f16'].stage;
+    const last = stages.get('embed')!.length - 1;
+    const rows = { prefill: Math.max(last - 1, 0), decode: last };
+    for (let layer = 0; layer < layers; layer++) {
+      bar.update(layer, layers);
+      const x = stages.get(layer === 0 ? 'embed' : `layers.${layer - 1}`)!;
+      const y = stages.get(`layers.${layer}`)!;
+      const ref = decoderLayer(weights, model.config, layer, x, Object.values(rows));
+      for (const [i, [phase, row]] of Object.entries(rows).entries()) {
+        const error = compareStage(`layers.${layer} (${phase})`, y[row]!, ref[i]!, bound);
+        if (!error.ok) return [error];
+      }
+    }
+    const x = stages.get(`layers.${layers - 1}`)![last]!;
+    const head = compareStage('lm_head', stages.get('logits')![0]!, logits(weights, model.config, x), bound);
+    return head.ok ? [] : [head];
+  } finally {
+    bar.stop();
+    checkpoint.close();
+  }
+}
+
+/** Runs all positions but the last at once and the last alone, as a step does; logits are of the last. */
+async function runDecoder(model: Phi4Vision, ids: Uint32Array, images: readonly ImageFeatures[]): Promise<Stages> {
+  const { device, config, decoder, dtype } = model;
+  const { headDim, ropeTheta } = config.decoder;
+  const owned = new Owned(device);
+  const capacity = ids.length;
+  const position = owned.keep(device.tensor('position', [1], 'u32'));
+  const state = {
+    cache: new KvCache(device, config.decoder, capacity, dtype, owned),
+    ropeTable: owned.keep(device.upload(ropeTable(capacity, headDim, ropeTheta), 'rope_table')),
+    position,
+  };
+  const stages: Stages = new Map();
+  const take = (name: string, { shape, dtype, data }: HostTensor) => {
+    const values = Float64Array.from(widen(dtype, data));
+    const width = shape.at(-1)!;
+    const rows = Array.from({ length: shape[0]! }, (_, row) => values.subarray(row * width, (row + 1) * width));
+    stages.set(name, [...(stages.get(name) ?? []), ...rows]);
+  };
+  const run = async (from: number, part: Uint32Array) => {
+    const graph = new Graph(device, { taps: () => true });
+    const given = graph.input('ids', [part.length], 'u32');
+    const x = graph.tap('embed', decoder.embed(graph, given, joinFeatures(images)));
+    const normed = decoder.finalNorm(graph, decoder.layers(graph, x, state));
+    if (from === ids.length - 1) graph.tap('logits', decoder.logits(graph, normed));
+    else graph.output('normed', normed);
+    const plan = owned.keep(await Plan.create(graph));
+    device.write(position.storage, Uint32Array.of(from));
+    plan.run({ ids: { shape: [part.length], dtype: 'u32', data: part } });
+    for (const [name, tensor] of Object.entries(plan.taps)) take(name, await device.download(tensor));
+  };
+  try {
+    if (ids.length > 1) await run(0, ids.subarray(0, -1));
+    await run(ids.length - 1, ids.subarray(-1));
+    return stages;
+  } finally {
+    owned.free();
+  }
+}

@@ -1,0 +1,48 @@
+import { join } from 'node:path';
+import { type LoadOptions, openSynthetic, Phi4Vision, type SyntheticFormat } from '../model/index.ts';
+import type { Device } from '../runtime/index.ts';
+import { timed } from './measure.ts';
+import { digits, folderName, mebibytes, progressBar } from './report.ts';
+
+/** Which model a bench loads, and how. */
+export interface ModelOptions extends Pick<LoadOptions, 'dtype' | 'verify' | 'int8Activations'> {
+  /** A model folder. */
+  model: string;
+  /** A shape to fill with random weights in place of the folder, their format and seed. */
+  synthetic?: string;
+  format?: SyntheticFormat;
+  seed?: number;
+}
+
+/** A model's name in reports: that of its folder, whose path is nobody's business, or the shape, format and seed of random weights. */
+export function modelName({ model, synthetic, format, seed }: ModelOptions): string {
+  return synthetic ? `synthetic ${folderName(synthetic)} ${format}, seed ${seed}` : folderName(model);
+}
+
+/** Loads a model behind a progress bar. */
+export async function loadModel(device: Device, options: ModelOptions): Promise<Phi4Vision> {
+  const { model, synthetic, format = 'int4', seed = 1, ...settings } = options;
+  const { dtype, verify, int8Activations } = settings;
+  const bar = progressBar('loading');
+  const how = { dtype, int8Activations, progress: bar.update };
+  try {
+    if (!synthetic) return await Phi4Vision.load(device, model, { ...how, verify });
+    const { config, source } = openSynthetic(synthetic, format, seed);
+    return await Phi4Vision.fromSource(device, config, source, how);
+  } finally {
+    bar.stop();
+  }
+}
+
+/** Loads a model and says what it is, what it takes, and what in its folder nobody knows. */
+export async function loadAndExplain(device: Device, options: ModelOptions): Promise<Phi4Vision> {
+  const { model: dir, dtype = 'f32' } = options;
+  const { result: model, millis } = await timed(() => loadModel(device, options));
+  for (const key of model.config.unknownKeys) console.log(`warning: ${join(dir, 'config.json')}: unknown key ${key}`);
+  for (const name of model.unknownTensors) console.log(`warning: ${dir}: unknown tensor ${name}`);
+  const bytes = `${mebibytes(device.memory.current)} MiB on the device`;
+  console.log(
+    `model: ${options.synthetic ? modelName(options) : dir}, ${dtype}, ${bytes}, loaded in ${digits(millis / 1000)} s`,
+  );
+  return model;
+}

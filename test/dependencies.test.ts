@@ -1,0 +1,23 @@
+// tier: host
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+
+const IMPORTED = /(?:from |resolve\()'((?:@[\w-]+\/)?[\w-]+(?:\.js)?)[^']*'/g;
+
+/** Packages that the sources in a folder import. */
+function packagesOf(folder: string): string[] {
+  const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts'));
+  const texts = files.map((name) => readFileSync(join(folder, name), 'utf8'));
+  const names = texts.flatMap((text) => [...text.matchAll(IMPORTED)].map(([, name]) => name!));
+  return names.filter((name) => name !== 'node');
+}
+
+test('dependencies are what the library imports; what programs and tests need is for development', () => {
+  const { dependencies } = JSON.parse(readFileSync('package.json', 'utf8'));
+  const library = ['runtime', 'kernels', 'model'].flatMap(packagesOf);
+  assert.equal(Object.keys(dependencies).sort(), [...new Set(library)].sort());
+});
+
+test.run();
