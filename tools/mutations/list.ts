@@ -32,8 +32,8 @@ const KERNELS: Mutation[] = [
   ),
   of('kernels/resize_position/resize_position.wgsl', [
     'resize_position: the table transposed',
-    '(i * GRID + j) * CHUNKS',
-    '(j * GRID + i) * CHUNKS',
+    '(i * params.grid + j) * CHUNKS',
+    '(j * params.grid + i) * CHUNKS',
     'kernels/resize_position',
   ]),
   of(
@@ -162,7 +162,7 @@ const KERNELS: Mutation[] = [
     ['advance: history past its end', 's < params.capacity', 's <= params.capacity', 'kernels/advance'],
   ),
   of(
-    'kernels/lib/linear.wgsl',
+    'kernels/lib/matmul.wgsl',
     [
       'linear: gate and up swapped',
       'v.yw * sigmoid(vec4f(v.xz, 0.0, 0.0)).xy * v.xz',
