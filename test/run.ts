@@ -6,10 +6,11 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
-const USAGE = `usage: npm test -- [--quick] [--adapter NAME] [pattern...]
+const USAGE = `usage: npm test -- [--quick] [--device] [--adapter NAME] [pattern...]
 
 Runs every test/*.test.ts whose name contains one of the patterns (all without a pattern).
   --quick         leave out the cases that are slow on a software adapter (DAYBREAK_QUICK=1)
+  --device        only the files that use a device: the others come out the same on every adapter
   --adapter NAME  run on the adapter whose name contains NAME (DAYBREAK_ADAPTER)
 REQUIRE_GPU=1 in the environment turns every skip into a failure.`;
 
@@ -118,7 +119,12 @@ function parseCommandLine() {
   try {
     return parseArgs({
       allowPositionals: true,
-      options: { quick: { type: 'boolean' }, adapter: { type: 'string' }, help: { type: 'boolean' } },
+      options: {
+        quick: { type: 'boolean' },
+        device: { type: 'boolean' },
+        adapter: { type: 'string' },
+        help: { type: 'boolean' },
+      },
     });
   } catch (error) {
     console.error(`${(error as Error).message.split(/[.\n]/)[0]}; npm test -- --help lists the options`);
@@ -141,16 +147,9 @@ const files = readdirSync(join(ROOT, 'test'))
   .map((name) => `test/${name}`)
   .filter((file) => positionals.length === 0 || positionals.some((pattern) => file.includes(pattern)))
   .sort();
-const needsGpu = (file: string) => /^\/\/ tier: gpu/m.test(readFileSync(join(ROOT, file), 'utf8').slice(0, 500));
-
-const all = [
-  ...(await runAll(
-    files.filter((file) => !needsGpu(file)),
-    cpus().length,
-    env,
-  )),
-  ...(await runAll(files.filter(needsGpu), 1, env)),
-];
+const needsDevice = (file: string) => /^\/\/ tier: gpu/m.test(readFileSync(join(ROOT, file), 'utf8').slice(0, 500));
+const onHost = files.filter((file) => !values.device && !needsDevice(file));
+const all = [...(await runAll(onHost, cpus().length, env)), ...(await runAll(files.filter(needsDevice), 1, env))];
 const total = all.reduce(
   (sum, counts) => ({
     passed: sum.passed + counts.passed,

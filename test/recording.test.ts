@@ -1,0 +1,82 @@
+// tier: gpu
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { rmsNorm } from '../kernels/index.ts';
+import { CapabilityError, Graph, type Kernel, linearGrid, Plan } from '../runtime/index.ts';
+import { chooseVariant } from '../runtime/kernel.ts';
+import { testDevice } from './gpu.ts';
+
+const device = await testDevice();
+
+const SOURCE = new URL(import.meta.url); // never read
+
+const WGSL = `struct Params {
+  unsigned: u32,
+  signed: i32,
+  float: f32,
+}
+@group(0) @binding(0) var<storage, read_write> y: array<f32>;
+@group(1) @binding(0) var<uniform> params: Params;
+
+@compute @workgroup_size(1)
+fn main() {
+  y[0] = f32(params.unsigned);
+  y[1] = f32(params.signed);
+  y[2] = params.float;
+}
+`;
+
+test('work of any size, none too, is a grid of integers', () => {
+  assert.equal(linearGrid(0), [0, 1]);
+  assert.equal(linearGrid(65535), [65535, 1]);
+  assert.equal(linearGrid(65536), [32768, 2]);
+});
+
+test('a variant runs only where the device has what it needs', () => {
+  const bare = { name: 'bare', features: new Set() } as never;
+  const [plain, subgroup]: [Kernel, Kernel] = [
+    { name: 'op/plain', source: SOURCE },
+    { name: 'op/subgroup', source: SOURCE, needs: ['subgroups'] },
+  ];
+  assert.is(chooseVariant(bare, 'op', [subgroup, plain]), plain);
+  const forced = () => chooseVariant(bare, 'op', [subgroup, plain], 'op/subgroup');
+  assert.throws(forced, (error: Error) => error instanceof CapabilityError && /subgroups/.test(error.message));
+});
+
+if (device) {
+  test('a tensor that nobody wrote is neither read nor kept', () => {
+    const graph = new Graph(device);
+    const [x, w] = [graph.temp('x', [2, 8], 'f32'), graph.input('w', [8], 'f32')];
+    assert.throws(() => rmsNorm(graph, x, w, 1e-5), /x: expected a tensor that this graph has written .*, got x/);
+    assert.throws(() => graph.output('y', x), /output: y: expected a tensor that this graph has written .*, got x/);
+  });
+
+  test('reshape keeps the number of elements', () => {
+    const graph = new Graph(device);
+    const x = graph.input('x', [2, 8], 'f32');
+    assert.throws(() => graph.reshape(x, [3, 5]), /reshape: x: expected 16 elements, got \[3, 5\]/);
+  });
+
+  test('parameters of every type reach the kernel', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'daybreak-'));
+    const path = join(folder, 'params.wgsl');
+    writeFileSync(path, WGSL);
+    const graph = new Graph(device);
+    const y = graph.temp('y', [3], 'f32');
+    const params = { unsigned: 2 ** 31, signed: -3, float: 1.5 };
+    const own: Kernel = { name: 'params', source: pathToFileURL(path) };
+    graph.dispatch({ kernel: own, read: {}, write: { y }, params, workgroups: [1], cost: { flops: 0, bytes: 0 } });
+    graph.output('y', y);
+    const plan = await Plan.create(graph);
+    const { data } = await device.download(plan.run().y!);
+    assert.equal([...data], Object.values(params));
+    plan.dispose();
+    rmSync(folder, { recursive: true });
+  });
+}
+
+test.run();

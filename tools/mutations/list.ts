@@ -1,0 +1,468 @@
+/** A fault to put into the sources: `from`, which `file` holds once, becomes `to`. */
+export interface Mutation {
+  /** What is wrong then, in a few words. */
+  name: string;
+  file: string;
+  from: string;
+  to: string;
+  /** The tests that should see it: NAME of test/NAME.test.ts, or kernels/OP for the cases of one op. */
+  tests: readonly string[];
+}
+
+/** Mutations of one file: name, original, fault, tests. */
+function of(file: string, ...rows: [name: string, from: string, to: string, ...tests: string[]][]): Mutation[] {
+  return rows.map(([name, from, to, ...tests]) => ({ name, file, from, to, tests }));
+}
+
+const KERNELS: Mutation[] = [
+  of(
+    'kernels/rope/rope.wgsl',
+    ['rope: a flipped sign', 'a * cosine - b * sine', 'a * cosine + b * sine', 'kernels/rope'],
+    [
+      'rope: the angles of the next position',
+      '(position[0] + token) *',
+      '(position[0] + token + 1u) *',
+      'kernels/rope',
+    ],
+  ),
+  of(
+    'kernels/rope/rope.ts',
+    ['rope: frequencies of half the exponent', 'fround((2 * i) / headDim)', 'fround(i / headDim)', 'rope_table'],
+    ['rope: no heads are let through', "expect(heads > 0, 'rope'", "expect(heads >= 0, 'rope'", 'device'],
+  ),
+  of('kernels/resize_position/resize_position.wgsl', [
+    'resize_position: the table transposed',
+    '(i * params.grid + j) * CHUNKS',
+    '(j * params.grid + i) * CHUNKS',
+    'kernels/resize_position',
+  ]),
+  of(
+    'kernels/rms_norm/rms_norm.wgsl',
+    ['rms_norm: eps dropped', '/ f32(COLS) + EPS)', '/ f32(COLS))', 'kernels/rms_norm'],
+    ['rms_norm: from the first row on', '(params.start + row) * COLS', 'row * COLS', 'kernels/rms_norm'],
+  ),
+  of('kernels/rms_norm/rms_norm_subgroup.wgsl', [
+    'rms_norm_subgroup: eps dropped',
+    '/ f32(COLS) + EPS)',
+    '/ f32(COLS))',
+    'norm_eps',
+  ]),
+  of('kernels/layer_norm/layer_norm_subgroup.wgsl', [
+    'layer_norm_subgroup: eps dropped',
+    '/ f32(COLS) + EPS)',
+    '/ f32(COLS))',
+    'norm_eps',
+  ]),
+  of(
+    'kernels/layer_norm/layer_norm.wgsl',
+    ['layer_norm: eps dropped', '/ f32(COLS) + EPS)', '/ f32(COLS))', 'kernels/layer_norm'],
+    ['layer_norm: the bias left out', ' * scale) + b[i]', ' * scale)', 'kernels/layer_norm'],
+    [
+      'layer_norm: the mean of squares, not the variance',
+      'let v = x[base + i] - shift - mean;',
+      'let v = x[base + i] - shift;',
+      'kernels/layer_norm',
+    ],
+  ),
+  of('kernels/lib/sum.wgsl', [
+    'sum over lanes: the upper half left out',
+    'WG / 2u; step > 0u',
+    'WG / 4u; step > 0u',
+    'kernels/rms_norm',
+  ]),
+  of('kernels/lib/sum_subgroup.wgsl', [
+    'sum over subgroups: the first left out',
+    'for (var i = 0u; i < subgroups',
+    'for (var i = 1u; i < subgroups',
+    'kernels/rms_norm',
+  ]),
+  of(
+    'kernels/attention/attention.wgsl',
+    [
+      'attention: the newest key hidden',
+      'key + 4u * m <= vec4u(last[r])',
+      'key + 4u * m < vec4u(last[r])',
+      'kernels/attention',
+    ],
+    [
+      'attention: a key of the future seen',
+      'last = min(last, position[0] + row);',
+      'last = min(last, position[0] + row + 1u);',
+      'kernels/attention',
+    ],
+    ['attention: earlier weights not scaled down', 'weight *= scale;', '', 'kernels/attention'],
+    [
+      'attention: keys of another head',
+      'params.k_offset + head / GROUP * params.k_head',
+      'params.k_offset + head % GROUP * params.k_head',
+      'kernels/attention',
+    ],
+  ),
+  of('kernels/attention/attention_tile.wgsl', [
+    'attention_tile: the newest key hidden',
+    'base + col * 4u + steps <= vec4u(last[r])',
+    'base + col * 4u + steps < vec4u(last[r])',
+    'kernels/attention',
+  ]),
+  of(
+    'kernels/attention/attention_merge.wgsl',
+    [
+      'attention_merge: the newest key hidden',
+      'min(len, position[0] + 1u)',
+      'min(len, position[0])',
+      'kernels/attention',
+    ],
+    [
+      'attention_merge: weights of blocks not scaled',
+      'weight += scale * stats[at].y',
+      'weight += stats[at].y',
+      'kernels/attention',
+    ],
+  ),
+  of('kernels/lib/attention_decode.wgsl', [
+    'attention_decode: a slice of the values left out',
+    'for (var s = 1u; s < SLICES; s++)',
+    'for (var s = 2u; s < SLICES; s++)',
+    'kernels/attention',
+  ]),
+  of(
+    'kernels/attention/attention.ts',
+    [
+      'attention: scores over headDim, not its root',
+      'Math.LOG2E / Math.sqrt(headDim)',
+      'Math.LOG2E / headDim',
+      'kernels/attention',
+    ],
+    ['attention: no heads are let through', 'kvHeads > 0 && heads > 0 && heads', 'heads', 'device'],
+  ),
+  of(
+    'kernels/kv_append/kv_append.wgsl',
+    ['kv_append: a row past the capacity', 'row >= params.capacity', 'row > params.capacity', 'kernels/kv_append'],
+    ['kv_append: the position left out', 'position[0] + token;', 'token;', 'kernels/kv_append'],
+  ),
+  of('kernels/kv_append/kv_append.ts', ['kv_append: no heads are let through', 'kvHeads > 0 && ', '', 'device']),
+  of(
+    'kernels/argmax/argmax.wgsl',
+    [
+      'argmax: the highest index of equals',
+      'other_index < indices[lane]',
+      'other_index > indices[lane]',
+      'kernels/argmax',
+    ],
+    ['argmax: one element too many', 'at + i < params.count', 'at + i <= params.count', 'kernels/argmax'],
+  ),
+  of(
+    'kernels/embed/embed.wgsl',
+    ['embed: the last row of a block left out', 'row >= params.rows', 'row + 1u >= params.rows', 'kernels/embed'],
+    ['embed: bf16 halves swapped', 'vec4f(even.x, odd.x, even.y', 'vec4f(odd.x, even.x, even.y', 'kernels/embed'],
+  ),
+  of(
+    'kernels/advance/advance.wgsl',
+    ['advance: one forced token too many', 's < forced_count[0]', 's <= forced_count[0]', 'kernels/advance'],
+    ['advance: history past its end', 's < params.capacity', 's <= params.capacity', 'kernels/advance'],
+  ),
+  of(
+    'kernels/lib/matmul.wgsl',
+    [
+      'linear: gate and up swapped',
+      'v.yw * sigmoid(vec4f(v.xz, 0.0, 0.0)).xy * v.xz',
+      'v.xz * sigmoid(vec4f(v.yw, 0.0, 0.0)).xy * v.yw',
+      'kernels/matmul',
+    ],
+    ['linear: digits of gelu_tanh swapped', '0.044715', '0.044751', 'kernels/matmul'],
+    ['linear: digits of erf swapped', '1.421413741', '1.412413741', 'kernels/matmul'],
+    ['linear: the residual taken off', 'value + residual[at]', 'value - residual[at]', 'kernels/matmul'],
+    ['linear: the bias of the first block', 'bias[params.first + min(', 'bias[min(', 'kernels/matmul'],
+    [
+      'linear: scales of quantised weights, always the even one',
+      'scales[at / 2u] >> (at % 2u * 16u)',
+      'scales[at / 2u]',
+      'kernels/matmul',
+    ],
+  ),
+  of(
+    'kernels/lib/widen.wgsl',
+    ['widen: nibbles off by one', '- 8.0 * scale', '- 7.0 * scale', 'kernels/matmul'],
+    ['widen: bf16 halves swapped', 'v.x << 16u, v.x & UPPER', 'v.x & UPPER, v.x << 16u', 'kernels/matmul'],
+    ['widen: the padding of x read', 'at < params.quads)', 'true)', 'kernels/matmul'],
+  ),
+  of('kernels/lib/dot.wgsl', [
+    'dot: the offset of nibbles left out',
+    'select(0.0, 8.0, FORMAT == Q4)',
+    '0.0',
+    'kernels/matmul',
+  ]),
+  of('kernels/lib/quants.wgsl', [
+    'quants: nibbles off by one',
+    'word & 0x0f0f0f0fu)) - 8.0',
+    'word & 0x0f0f0f0fu)) - 7.0',
+    'kernels/embed',
+  ]),
+  of('kernels/matmul/matmul_tile.wgsl', [
+    'matmul_tile: columns behind a row counted',
+    ', k + part < params.quads)',
+    ', true)',
+    'kernels/matmul',
+  ]),
+  of('kernels/matmul/gemv.wgsl', ['gemv: words read twice', 'k += LANES', 'k += LANES - 1u', 'kernels/matmul']),
+  of(
+    'kernels/quantize_rows/quantize_rows.wgsl',
+    ['quantize_rows: 128 does not fit int8', '127.0 / top', '128.0 / top', 'kernels/quantize_rows'],
+    ['quantize_rows: the sum of the last quad only', 'sums += quant', 'sums = quant', 'kernels/quantize_rows'],
+  ),
+  of('kernels/sample/uniform.wgsl', [
+    'sample: a round of Philox missing',
+    'ROUNDS: u32 = 10u',
+    'ROUNDS: u32 = 9u',
+    'sampler',
+  ]),
+  of('kernels/sample/sample_narrow.wgsl', [
+    'sample: top-k keeps one more',
+    'times(tie, top_k - count)',
+    'times(tie, top_k - count + 1u)',
+    'sampler',
+  ]),
+  of('kernels/sample/sample_draw.wgsl', ['sample: one tie too many', 'ties -= kept;', '', 'sampler']),
+].flat();
+
+const RUNTIME: Mutation[] = [
+  of('runtime/liveness.ts', [
+    'memory: a slot given away while it is read',
+    'slot.busyUntil < first',
+    'slot.busyUntil <= first',
+    'liveness',
+  ]),
+  of(
+    'runtime/kernel.ts',
+    [
+      'grids: no rows are NaN workgroups',
+      'Math.max(1, ceilDiv(workgroups, 65535))',
+      'ceilDiv(workgroups, 65535)',
+      'recording',
+    ],
+    ['variants: one of the features is enough', '.every((feature) =>', '.some((feature) =>', 'recording'],
+  ),
+  of('runtime/params.ts', ['params: signed as unsigned', "type === 'f32'", "type === 'i32'", 'recording']),
+  of(
+    'runtime/graph.ts',
+    ['graph: an output with two memories', 'known && known !== storage', 'false', 'device'],
+    [
+      'graph: a tensor read that nobody wrote',
+      'if (tensor.storage || this.#defined.has(rootOf(tensor))) return;',
+      'return;',
+      'recording',
+    ],
+    ['graph: reshape to another size', '(tensor.shape)) {', '(shape)) {', 'recording'],
+  ),
+  of(
+    'runtime/plan.ts',
+    [
+      'plan: a plan that fails keeps its memory',
+      'return owned.orFree(() =>',
+      'return (async (body) => body())(() =>',
+      'model',
+    ],
+    ['plan: an input of any class and length', 'checkHost(host,', 'String(host,', 'host_data'],
+  ),
+  of(
+    'runtime/tensor.ts',
+    ['host data: any class', 'data.constructor === Expected && ', '', 'host_data'],
+    ['host data: any length', ' && data.length === count', '', 'host_data'],
+  ),
+  of('runtime/memory.ts', [
+    'memory: what fails keeps what it had',
+    'this.free();\n      throw error;',
+    'throw error;',
+    'model',
+  ]),
+  of(
+    'runtime/dtype.ts',
+    ['bf16: ties away from even', '0x7fff + ((word >>> 16) & 1)', '0x8000', 'dtype'],
+    ['f16: subnormals halved', 'sign * fraction * 2 ** -24', 'sign * fraction * 2 ** -25', 'dtype'],
+  ),
+].flat();
+
+const MODEL: Mutation[] = [
+  of(
+    'model/phi3.ts',
+    [
+      'decoder: keys cached as values',
+      '(heads + kvHeads) * headDim, position, cache',
+      'heads * headDim, position, cache',
+      'reference',
+    ],
+    ['decoder: the norms of a layer swapped', 'mixed, layer.postNorm', 'mixed, layer.inputNorm', 'reference'],
+    ['decoder: the residual of before attention', '{ residual: mixed }', '{ residual: x }', 'reference'],
+  ),
+  of(
+    'model/siglip2.ts',
+    ['vision: queries and keys swapped', "['q', 'k', 'v'].map", "['k', 'q', 'v'].map", 'reference'],
+    ['vision: the other GELU', "activation: 'gelu_tanh'", "activation: 'gelu_erf'", 'gelu_kinds'],
+    [
+      'vision: rows and columns of the positions swapped',
+      'row_weights: denseWeights(positionGrid, grid.rows)',
+      'row_weights: denseWeights(positionGrid, grid.cols)',
+      'reference',
+    ],
+  ),
+  of('model/projector.ts', [
+    'projector: the other GELU',
+    "activation: 'gelu_erf'",
+    "activation: 'gelu_tanh'",
+    'gelu_kinds',
+  ]),
+  of(
+    'model/session.ts',
+    ['session: the answer one position late', '#promptLength - 1))', '#promptLength))', 'reference'],
+    [
+      'session: chunks of a prompt on top of each other',
+      'Uint32Array.of(start)',
+      'Uint32Array.of(0)',
+      'prefill_chunks',
+    ],
+    ['session: a prompt of any length', 'ids.length < 1 || ids.length > this.capacity', 'false', 'model'],
+  ),
+  of('model/kv_cache.ts', [
+    'session: a cache that fails keeps its memory',
+    'v: owned.keep(device.tensor(',
+    'v: Object(device.tensor(',
+    'model',
+  ]),
+  of(
+    'model/generate.ts',
+    ['generate: a lost device leaves an unhandled rejection', 'token.catch(() => {});', '', 'model'],
+    ['generate: an end token does not end', 'eos.includes(token)', 'eos.includes(-1)', 'answer_end'],
+    ['generate: one token past the context', 'context - ids.length + 1', 'context - ids.length + 2', 'answer_end'],
+    [
+      'decode: one step past the cache',
+      'promptLength + steps - 1 > capacity',
+      'promptLength + steps - 2 > capacity',
+      'model',
+    ],
+  ),
+  of('model/phi4_vision.ts', ['pictures: features of one picture for all', 'row: rows }', 'row: 0 }', 'e2e']),
+  of(
+    'model/checkpoint/matrix_layout.ts',
+    ['weights: gate and up swapped', '(row & 1) * half', '(1 - (row & 1)) * half', 'weights'],
+    ['weights: stacked rows of the first only', 'rest -= sourceRows[source++]!', 'source++', 'weights'],
+  ),
+  of(
+    'model/checkpoint/safetensors.ts',
+    ['safetensors: a hole in the data', 'begin !== covered', 'begin < covered', 'safetensors'],
+    ['safetensors: data past the end of the file', 'end > dataBytes', 'false', 'safetensors'],
+    ['safetensors: a range past its tensor', ' && end <= info.bytes', '', 'safetensors'],
+    ['safetensors: a shard outside the folder', '[^/\\\\:\\0]+\\.safetensors$/', '.+\\.safetensors$/', 'safetensors'],
+  ),
+  of('model/checkpoint/checksums.ts', [
+    'checksums: a flipped byte unseen',
+    'stored !== showSum(sum)',
+    'false',
+    'quantize',
+  ]),
+  of('model/checkpoint/stored_tensors.ts', [
+    'checkpoint: missing tensors named one at a time',
+    'missing.length > 1',
+    'false',
+    'missing_tensors',
+  ]),
+  of('model/phi4_vision.ts', [
+    'checkpoint: missing tensors named only while loading',
+    'const total = checkTensors(source, config);',
+    'const total = 0;',
+    'missing_tensors',
+  ]),
+  of(
+    'model/checkpoint/json.ts',
+    [
+      'files: a pipe is waited for',
+      "if (!status.isFile()) throw new Error('a folder or a device');",
+      '',
+      'safetensors',
+      'read_image',
+    ],
+    ['json: a repeated key, the last one counts', 'keys?.has(key)', 'false', 'safetensors'],
+  ),
+  of('model/checkpoint/config.ts', [
+    'config: more patches at least than at most',
+    'minPatches <= maxPatches',
+    'true',
+    'config',
+  ]),
+  of(
+    'model/image/patches.ts',
+    ['pictures: levels off by one', 'Math.fround(unit - 0.5) / 0.5', 'Math.fround(unit - 0.5) / 0.501', 'image'],
+    [
+      'pictures: rows and columns of the grid swapped',
+      'rows: height / patch, cols: width / patch',
+      'rows: width / patch, cols: height / patch',
+      'image',
+      'reference',
+    ],
+    [
+      'pictures: resized from the corner of a pixel',
+      'const centre = (i + 0.5) * scale',
+      'const centre = i * scale',
+      'image',
+    ],
+    ['pictures: cut, not rounded', 'let sum = 2 ** (FRACTION_BITS - 1)', 'let sum = 0', 'image'],
+    ['pictures: a patch more than allowed', '<= budget', '<= budget + 1', 'image'],
+    ['pictures: channels reversed', 'LEVELS[data[i]!]!', 'LEVELS[data[i + 2 - 2 * ((i - from) % 3)]!]!', 'image'],
+  ),
+  of('model/image/read_image.ts', [
+    "pictures: a JPEG decoded on the caller's thread",
+    "format === 'png' && width * height <= PIXELS_AT_ONCE",
+    "format !== '' && width * height <= PIXELS_AT_ONCE",
+    'many_scans',
+  ]),
+  of('model/image/image_file.ts', [
+    'pictures: control characters in errors',
+    ".replace(/\\p{Cc}/gu, '?')",
+    '',
+    'read_image',
+    'png',
+    'jpeg',
+  ]),
+  of(
+    'model/text/prompt.ts',
+    ['prompt: the context null', 'context === undefined ?', 'context == null ?', 'prompt'],
+    ['prompt: the context fractional', 'Number.isInteger(limit) && ', '', 'prompt'],
+    ['prompt: rows of every picture from the first on', 'vocab + row++', 'vocab + i', 'prompt'],
+  ),
+  of('model/processor.ts', [
+    'prompt: memory for pictures before the length is known',
+    'checkLength(positions, context, config); // before memory is taken for the pictures\n    const ids = expandImages(marked, patches, config.decoder.vocab);\n    const pictures = images.map((image) => processImage(image, limits));',
+    'const ids = expandImages(marked, patches, config.decoder.vocab);\n    const pictures = images.map((image) => processImage(image, limits));\n    checkLength(positions, context, config);',
+    'prompt',
+  ]),
+  of(
+    'model/text/chat.ts',
+    ['chat: an unknown mode', '!Object.hasOwn(OPENINGS, mode)', 'false', 'chat'],
+    [
+      'chat: the thinking of earlier answers stays',
+      "role === 'assistant' ? spoken(content) : content",
+      'content',
+      'chat',
+    ],
+  ),
+  of('model/text/tokenizer_file.ts', [
+    'tokenizer: hostile merges',
+    'Array.isArray(pair) && pair.length === 2 && ',
+    '',
+    'tokenizer',
+  ]),
+  of(
+    'model/text/tokenizer.ts',
+    ['tokenizer: the shortest added token first', 'b.length - a.length', 'a.length - b.length', 'tokenizer'],
+    ['tokenizer: characters cut in a stream', '{ stream: true }', '{ stream: false }', 'tokenizer'],
+  ),
+].flat();
+
+const PROGRAMS: Mutation[] = of('bench/report.ts', [
+  'programs: a reader that stops is an error',
+  "error.code === 'EPIPE'",
+  "error.code === 'EPIP'",
+  'closed_pipe',
+]);
+
+/** Faults that were made in this project, and their like. */
+export const mutations: readonly Mutation[] = [...KERNELS, ...RUNTIME, ...MODEL, ...PROGRAMS];
