@@ -147,7 +147,6 @@ export function poolPages(
 ): number {
   const ofLayer = tensorBytes({ shape: poolShape(1, kvHeads, headDim), dtype });
   const bytes = 2 * layers * ofLayer;
-  checkOption('context', context, 1);
   checkOption('cacheBytes', cacheBytes, bytes);
   if (cacheBytes !== undefined) return Math.floor(cacheBytes / bytes);
   if (context !== undefined) return Math.ceil(context / PAGE);
@@ -156,7 +155,8 @@ export function poolPages(
   return Math.max(1, Math.floor(Math.min(Math.ceil(limit / PAGE), bindable, free)));
 }
 
-function checkOption(name: string, value: number | undefined, least: number): void {
+/** Throws UsageError unless an option is left out, or an integer that is large enough. */
+export function checkOption(name: string, value: number | undefined, least: number): void {
   if (value === undefined || (Number.isSafeInteger(value) && value >= least)) return;
   throw new UsageError(`model: ${name}: expected an integer from ${least} on, got ${value}; ask for more`);
 }

@@ -30,7 +30,7 @@ import { Engine, type EngineOptions } from './engine.ts';
 import { FeatureStore, featuresTensor, type HeldFeatures } from './features.ts';
 import type { Patches } from './image/patches.ts';
 import { lazy } from './lazy.ts';
-import type { CacheOptions } from './pages.ts';
+import { type CacheOptions, checkOption } from './pages.ts';
 import { Phi3 } from './phi3.ts';
 import { Projector } from './projector.ts';
 import type { PromptImage } from './prompt_images.ts';
@@ -171,6 +171,9 @@ export class Phi4Vision {
     }
     if (options.quantize && config.formats)
       throw new UsageError(`model: quantize: expected a checkpoint as published, got a quantised one; leave it out`);
+    checkOption('context', options.context, 1);
+    checkOption('chunkRows', options.chunkRows, 1);
+    checkOption('pictureRows', options.pictureRows, 0);
     const quantize = options.quantize && { ...DEFAULT_FORMATS, ...options.quantize };
     const total = checkTensors(source, config);
     let loaded = 0;

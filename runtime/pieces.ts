@@ -5,8 +5,8 @@ import type { Plan } from './plan.ts';
 
 /** How long a submit shall take on the device at most, in milliseconds: no watchdog fires, and cancelling is quick. */
 const SUBMIT_MILLIS = 50;
-/** The same of the first submit of a run: the device shall begin while the host encodes the rest. */
-const FIRST_MILLIS = 5;
+/** Steps of the first submit of a run at most: the device shall begin while the host encodes the rest. */
+const FIRST_STEPS = 32;
 /** What a device is taken to do before anything was measured: flops and bytes in a millisecond. */
 const FIRST_GUESS = { cpu: { flops: 2e7, bytes: 5e6 }, gpu: { flops: 2e9, bytes: 2e8 } };
 /** The weight of a new measurement in the running mean. */
@@ -53,8 +53,9 @@ export async function runInPieces(device: Device, plan: Plan, pace: Pace, option
   for (let from = 0; from < costs.length; ) {
     signal?.throwIfAborted();
     let [to, expected] = [from, 0];
+    const most = from === 0 ? Math.min(FIRST_STEPS, costs.length) : costs.length;
     do expected += costs[to++]!;
-    while (to < costs.length && expected + costs[to]! <= (from === 0 ? FIRST_MILLIS : SUBMIT_MILLIS));
+    while (to < most && expected + costs[to]! <= SUBMIT_MILLIS);
     const end = to;
     device.run('run', (encoder) => plan.encode(encoder, from, end));
     const [submitted, idle] = [performance.now(), device.idle()];
