@@ -1,4 +1,4 @@
-import { advance, argmax, logProbs, PAGE, ropeTable, SETTINGS, sample, uniform } from '../kernels/index.ts';
+import { advance, argmax, PAGE, ropeTable, SETTINGS, sample, uniform } from '../kernels/index.ts';
 import {
   asMatrix,
   type Device,
@@ -9,28 +9,20 @@ import {
   Owned,
   Pace,
   Plan,
-  PromptError,
   type Tensor,
-  tensorBytes,
 } from '../runtime/index.ts';
 import type { ModelConfig } from './checkpoint/config.ts';
+import { LastRows } from './last_rows.ts';
 import { lazy } from './lazy.ts';
-import { PagePool } from './pages.ts';
+import { LogProbs, STEP_BYTES } from './log_probs.ts';
+import { type CacheOptions, PagePool, poolPages } from './pages.ts';
 import type { Phi3 } from './phi3.ts';
 import { Queue } from './queue.ts';
+import { Staging } from './staging.ts';
 import type { Taps } from './taps.ts';
 
-/** Rows of a prompt that one run of the chunk plan takes at most; longer prompts run in chunks, which bounds temporaries. */
+/** Rows of a prompt that one run of the chunk plan takes at most, unless told; longer prompts run in chunks, which bounds temporaries. */
 const CHUNK = 1024;
-/** Steps that may be on their way to the host at a time. */
-const RING = 4;
-/** Likeliest tokens that can be asked for with each token. */
-export const MOST_LOG_PROBS = 20;
-/** Bytes of a choice, see argmax, and of what log_probs says of it, behind it: ids, then values. */
-export const CHOICE_BYTES = 8;
-export const LOG_PROB_BYTES = 4 * (1 + MOST_LOG_PROBS);
-/** Sequences that may exist at a time. */
-const SLOTS = 256;
 
 /** What one step of decoding reads and updates on the device, so that the commands of every token are the same. */
 interface DecodeState {
@@ -56,25 +48,11 @@ export interface DecodePlans {
   step: Plan;
 }
 
-/** The plan of log_probs, with the choice that it reads. */
-export interface LogProbsPlan {
-  plan: Plan;
-  choice: DeviceTensor;
-}
-
-/** A sequence as the engine sees it: it can take turns with others. */
-interface Turn {
-  /** Resolves when all its steps have reached the host. */
-  settled(): Promise<unknown>;
-  /** Writes what its next step reads. */
-  writeState(): void;
-}
-
-/** How large an engine is. */
-export interface EngineOptions {
-  /** Positions whose keys and values all sequences together may keep, and one of them may have. */
-  context: number;
+/** How large an engine is, and whether full pages are found again by later prompts. */
+export interface EngineOptions extends CacheOptions {
   reuse: boolean;
+  /** Rows of a prompt that one run takes at most. */
+  chunkRows?: number;
 }
 
 /**
@@ -88,6 +66,8 @@ export class Engine {
   readonly vocab: number;
   /** Positions of one sequence at most. */
   readonly capacity: number;
+  /** Entries of a page table. */
+  readonly tablePages: number;
   /** Rows of a chunk at most. */
   readonly chunkRows: number;
   readonly pool: PagePool;
@@ -96,66 +76,57 @@ export class Engine {
   readonly logits: DeviceTensor;
   /** Rows of the pictures' features that a chunk reads, f32 [chunkRows, hidden]. */
   readonly features: DeviceTensor;
-  /** The final norm of a prompt's last row, [1, hidden]: as the latest chunk left it, and as the next first token reads it. */
-  #prompted: DeviceTensor;
-  #normed: DeviceTensor;
+  /** The final norm of the last row of every sequence's prompt. */
+  readonly lastRows: LastRows;
+  readonly staging: Staging;
   readonly pace: Pace;
   /** Who uses the chunk plan. */
   readonly chunks = new Queue();
   /** Whether full pages are found again by later prompts. */
   readonly reuse: boolean;
-  /** The same of every sequence, [SLOTS, hidden]. */
-  #slots: DeviceTensor;
-  #freeSlots = Array.from({ length: SLOTS }, (_, i) => i);
   #ropeTable: DeviceTensor;
   #owned: Owned;
-  /** The plan of a chunk of a prompt: scalars rows, last (rows - 1) and keys, inputs ids, places, tables; leaves `prompted`. */
+  /** The plan of a chunk of a prompt: scalars rows, last (rows - 1) and keys, inputs ids, places, tables; leaves its last row. */
   readonly chunk = lazy(async () => this.#owned.keep(await this.#planChunk(this.chunkRows)));
-  /** The plan of log probabilities of the latest step: scalar top, outputs ids and values. */
-  readonly logProbsPlan = lazy(() => this.#planLogProbs());
+  readonly logProbs = lazy(() => LogProbs.create(this.device, this.logits, this.#owned));
   #greedy = lazy(() => this.#planDecoding(false));
   #sampled = lazy(() => this.#planDecoding(true));
-  #owner: Turn | undefined;
-  #ring: GPUBuffer[];
-  #waiting: (() => void)[] = [];
+  #owner: object | undefined;
 
-  /** Throws CapabilityError or OutOfMemoryError where `context` positions cannot be kept. */
-  constructor(device: Device, { decoder: config }: ModelConfig, decoder: Phi3, dtype: DType, options: EngineOptions) {
-    const { context, reuse } = options;
+  /** Throws CapabilityError or OutOfMemoryError where the pages that options name cannot be kept, UsageError where they name none. */
+  constructor(device: Device, config: ModelConfig, decoder: Phi3, dtype: DType, options: EngineOptions) {
+    const { headDim, ropeTheta, hidden, vocab } = config.decoder;
+    const pages = poolPages(device, config.decoder, dtype, config.contextLimit, options);
     const owned = new Owned(device);
-    this.reuse = reuse;
+    this.reuse = options.reuse;
     this.#owned = owned;
     this.pace = new Pace(device);
     try {
-      const pages = Math.ceil(context / PAGE);
       const words = (name: string, ...shape: number[]) => owned.keep(device.tensor(name, shape, 'u32'));
       this.device = device;
       this.decoder = decoder;
       this.dtype = dtype;
-      this.vocab = config.vocab;
-      this.capacity = context;
-      this.chunkRows = Math.min(CHUNK, context);
-      this.pool = new PagePool(device, config, pages, dtype, owned);
+      this.vocab = vocab;
+      this.capacity = Math.min(options.context ?? config.contextLimit, pages * PAGE);
+      this.chunkRows = Math.min(options.chunkRows ?? CHUNK, this.capacity);
+      this.tablePages = Math.ceil(this.capacity / PAGE);
+      this.pool = new PagePool(device, config.decoder, pages, dtype, owned);
       this.state = {
         places: words('places', 1, 2),
-        tables: words('tables', 1, pages),
+        tables: words('tables', 1, this.tablePages),
         token: words('token', 1),
         step: words('step', 1),
-        history: words('history', context, 2),
-        forced: words('forced', context),
+        history: words('history', this.capacity, 2),
+        forced: words('forced', this.capacity),
         forcedCount: words('forced_count', 1),
         settings: words('settings', SETTINGS),
       };
-      const table = ropeTable(pages * PAGE, config.headDim, config.ropeTheta);
+      const table = ropeTable(this.tablePages * PAGE, headDim, ropeTheta);
       this.#ropeTable = owned.keep(device.upload(table, 'rope_table'));
-      this.#prompted = owned.keep(device.tensor('prompted', [1, config.hidden], dtype));
-      this.#normed = owned.keep(device.tensor('normed', [1, config.hidden], dtype));
-      this.#slots = owned.keep(device.tensor('normed_rows', [SLOTS, config.hidden], dtype));
-      this.logits = owned.keep(device.tensor('logits', [1, config.vocab], 'f32'));
-      this.features = owned.keep(device.tensor('features', [this.chunkRows, config.hidden], 'f32'));
-      this.#ring = Array.from({ length: RING }, () =>
-        owned.keep(device.readbackBuffer(CHOICE_BYTES + 2 * LOG_PROB_BYTES, 'token')),
-      );
+      this.lastRows = new LastRows(device, hidden, dtype, owned);
+      this.logits = owned.keep(device.tensor('logits', [1, vocab], 'f32'));
+      this.features = owned.keep(device.tensor('features', [this.chunkRows, hidden], 'f32'));
+      this.staging = new Staging(device, STEP_BYTES, owned);
     } catch (error) {
       owned.free();
       throw error;
@@ -176,14 +147,14 @@ export class Engine {
     const graph = new Graph(this.device, { taps: (name) => taps?.wants(name) ?? false });
     const rows = graph.scalar('rows', most);
     const last = graph.scalar('last', most - 1);
-    const keys = graph.scalar('keys', this.pool.pages * PAGE);
+    const keys = graph.scalar('keys', this.tablePages * PAGE);
     const ids = graph.input('ids', [most], 'u32', rows);
     const places = graph.input('places', [most, 2], 'u32', rows);
-    const tables = graph.input('tables', [1, this.pool.pages], 'u32');
+    const tables = graph.input('tables', [1, this.tablePages], 'u32');
     const x = graph.tap('embed', this.decoder.embed(graph, ids, asMatrix(this.features)));
     const state = { pool: this.pool, ropeTable: this.#ropeTable, places, tables, keys };
     const normed = this.decoder.finalNorm(graph, this.decoder.layers(graph, x, state), last);
-    graph.output('normed', normed, this.#prompted.storage);
+    graph.output('normed', normed, this.lastRows.written.storage);
     return graph;
   }
 
@@ -192,65 +163,14 @@ export class Engine {
     return sampled ? this.#sampled() : this.#greedy();
   }
 
-  /** Whether the state on the device is a sequence's. */
-  owns(turn: Turn): boolean {
-    return this.#owner === turn;
+  /** Whether the state on the device is an answer's. */
+  owns(answer: object): boolean {
+    return this.#owner === answer;
   }
 
-  /** Gives the state on the device to a sequence, once its own steps have reached the host; those of others are ahead in the queue. */
-  async acquire(turn: Turn): Promise<void> {
-    await turn.settled();
-    if (this.#owner === turn) return;
-    this.#owner = turn;
-    turn.writeState();
-  }
-
-  /** Makes the next step of a sequence write its state anew. */
-  disown(turn: Turn): void {
-    if (this.#owner === turn) this.#owner = undefined;
-  }
-
-  /** Room for the last row of a sequence's prompt; throws PromptError where too many sequences exist. */
-  takeSlot(): number {
-    const slot = this.#freeSlots.pop();
-    if (slot !== undefined) return slot;
-    throw new PromptError(
-      `session: expected at most ${SLOTS} sequences with a prompt at a time, got one more; dispose of some`,
-    );
-  }
-
-  giveSlot(slot: number): void {
-    this.#freeSlots.push(slot);
-  }
-
-  /** Appends a copy of the latest chunk's last row into a slot. */
-  keepRow(encoder: GPUCommandEncoder, slot: number): void {
-    const bytes = tensorBytes(this.#prompted);
-    encoder.copyBufferToBuffer(this.#prompted.storage.buffer, 0, this.#slots.storage.buffer, slot * bytes, bytes);
-  }
-
-  /** Appends a copy of a slot to where the first token of an answer reads it. */
-  placeRow(encoder: GPUCommandEncoder, slot: number): void {
-    const bytes = tensorBytes(this.#normed);
-    encoder.copyBufferToBuffer(this.#slots.storage.buffer, slot * bytes, this.#normed.storage.buffer, 0, bytes);
-  }
-
-  /** Appends a copy of a slot into another one. */
-  copyRow(encoder: GPUCommandEncoder, from: number, to: number): void {
-    this.placeRow(encoder, from);
-    const bytes = tensorBytes(this.#normed);
-    encoder.copyBufferToBuffer(this.#normed.storage.buffer, 0, this.#slots.storage.buffer, to * bytes, bytes);
-  }
-
-  /** A buffer in which a token comes to the host; resolves when one is free. */
-  async takeStaging(): Promise<GPUBuffer> {
-    while (this.#ring.length === 0) await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    return this.#ring.pop()!;
-  }
-
-  giveStaging(buffer: GPUBuffer): void {
-    this.#ring.push(buffer);
-    this.#waiting.shift()?.();
+  /** Gives the state on the device to an answer, which writes it; steps of others are ahead in the queue. */
+  claim(answer: object): void {
+    this.#owner = answer;
   }
 
   /** Frees pool, state and plans. */
@@ -258,22 +178,12 @@ export class Engine {
     this.#owned.free();
   }
 
-  async #planLogProbs(): Promise<LogProbsPlan> {
-    const choice = this.#owned.keep(this.device.tensor('choice', [2], 'u32'));
-    const graph = new Graph(this.device);
-    const top = graph.scalar('top', Math.min(MOST_LOG_PROBS, this.vocab));
-    const { ids, values } = logProbs(graph, this.logits, choice, top);
-    graph.output('ids', ids);
-    graph.output('values', values);
-    return { plan: this.#owned.keep(await Plan.create(graph)), choice };
-  }
-
   async #planDecoding(sampled: boolean): Promise<DecodePlans> {
     const { state, decoder } = this;
     const head = new Graph(this.device);
-    this.#recordHead(head, this.#normed, sampled);
+    this.#recordHead(head, this.lastRows.read, sampled);
     const step = new Graph(this.device);
-    const keys = step.scalar('keys', this.pool.pages * PAGE);
+    const keys = step.scalar('keys', this.tablePages * PAGE);
     const x = decoder.embed(step, state.token);
     const layers = { ...state, keys, pool: this.pool, ropeTable: this.#ropeTable };
     this.#recordHead(step, decoder.finalNorm(step, decoder.layers(step, x, layers), 0), sampled);

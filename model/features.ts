@@ -1,5 +1,11 @@
 import type { Device, DeviceTensor, Owned, Storage } from '../runtime/index.ts';
 
+/** A picture's features, held until they are let go of; `keep` false forgets them, as those that were never written. */
+export interface HeldFeatures {
+  storage: Storage;
+  release: (keep?: boolean) => void;
+}
+
 /** Rows of a store that hold one picture's features; in use while somebody holds them. */
 interface Place {
   digest: string;
@@ -26,13 +32,13 @@ export class FeatureStore {
   }
 
   /** Holds the features of a picture that is known; undefined where it is not. */
-  find(digest: string): Storage | undefined {
+  find(digest: string): HeldFeatures | undefined {
     const place = this.#places.find((known) => known.digest === digest);
     return place && this.#hold(place);
   }
 
-  /** Makes and holds a place for a picture; undefined where those in use leave no room. */
-  make(digest: string, rows: number): Storage | undefined {
+  /** Makes and holds a place for a picture that is not known; undefined where those in use leave no room. */
+  make(digest: string, rows: number): HeldFeatures | undefined {
     for (;;) {
       const row = this.#gap(rows);
       if (row !== undefined) return this.#hold({ digest, row, rows, holders: 0 });
@@ -42,18 +48,17 @@ export class FeatureStore {
     }
   }
 
-  /** Lets go of a picture; `keep` false forgets it, as one that was never encoded to its end. */
-  release(digest: string, keep = true): void {
-    const place = this.#places.find((known) => known.digest === digest)!;
-    place.holders--;
-    if (!keep) this.#places.splice(this.#places.indexOf(place), 1);
-  }
-
-  #hold(place: Place): Storage {
+  #hold(place: Place): HeldFeatures {
     place.holders++;
     this.#places = [...this.#places.filter((other) => other !== place), place];
     const { buffer, offset } = this.#storage;
-    return { buffer, offset: offset + place.row * this.#rowBytes, bytes: place.rows * this.#rowBytes };
+    return {
+      storage: { buffer, offset: offset + place.row * this.#rowBytes, bytes: place.rows * this.#rowBytes },
+      release: (keep = true) => {
+        place.holders--;
+        if (!keep) this.#places = this.#places.filter((other) => other !== place);
+      },
+    };
   }
 
   /** The first row of a gap of so many rows. */

@@ -1,8 +1,10 @@
 import { PromptError } from '../runtime/index.ts';
 import { AnswerText } from './answer_text.ts';
+import type { LogProb } from './log_probs.ts';
 import { type Phi4Vision, PromptPicture } from './phi4_vision.ts';
 import type { Processor, Prompt } from './processor.ts';
-import type { DecodedToken, DecodeOptions, LogProb, PromptImage, Session, SessionOptions } from './session.ts';
+import type { PromptImage } from './prompt_images.ts';
+import type { DecodedToken, DecodeOptions, Session, SessionOptions } from './session.ts';
 import { splitAnswer } from './text/chat.ts';
 
 /**

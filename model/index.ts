@@ -24,9 +24,11 @@ export {
 } from './generate.ts';
 export { type Patches, processImage, type RgbImage } from './image/patches.ts';
 export { type ReadOptions, readImage } from './image/read_image.ts';
+export type { LogProb } from './log_probs.ts';
 export { assertFits, type MemoryPlan, type MemoryRow, planMemory, type Workload } from './memory_plan.ts';
 export { type ImageFeatures, type LoadOptions, Phi4Vision, PromptPicture } from './phi4_vision.ts';
 export { Processor, type Prompt, type PromptOptions } from './processor.ts';
+export type { PromptImage } from './prompt_images.ts';
 export type { TensorReport } from './quantize/folder.ts';
 export { quantizeOnDevice } from './quantize/on_device.ts';
 export { type QuantizeOptions, quantizeCheckpoint } from './quantize/quantize.ts';
@@ -34,9 +36,7 @@ export { checkSampling, sampleHost } from './sampler.ts';
 export type {
   DecodedToken,
   DecodeOptions,
-  LogProb,
   PrefillOptions,
-  PromptImage,
   Session,
   SessionOptions,
 } from './session.ts';

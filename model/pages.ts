@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { PAGE, poolShape } from '../kernels/index.ts';
 import {
   CapabilityError,
@@ -9,6 +8,7 @@ import {
   type Owned,
   type Storage,
   tensorBytes,
+  UsageError,
 } from '../runtime/index.ts';
 import type { ModelConfig } from './checkpoint/config.ts';
 
@@ -126,9 +126,37 @@ export class PagePool {
   }
 }
 
-/** The key of a full page: what stands at its positions and, through the key of the page before, at all earlier ones. */
-export function pageKey(before: string, contents: readonly string[]): string {
-  return createHash('sha256')
-    .update(`${before}\n${contents.join(' ')}`)
-    .digest('base64');
+/** How much the sequences of a model may keep; every field is optional. */
+export interface CacheOptions {
+  /** Positions of one sequence at most, by default the configuration's limit; and of all together where no bytes are named. */
+  context?: number;
+  /** Bytes for the keys and values of all sequences together. */
+  cacheBytes?: number;
+}
+
+/**
+ * The pages that a pool shall have: as many as options name; without any those of `limit` positions, or what the adapter can bind
+ * or, on the CPU, half of the memory that is free, if that is less. Throws UsageError for options that name no page.
+ */
+export function poolPages(
+  device: Device,
+  { layers, kvHeads, headDim }: ModelConfig['decoder'],
+  dtype: DType,
+  limit: number,
+  { context, cacheBytes }: CacheOptions,
+): number {
+  const ofLayer = tensorBytes({ shape: poolShape(1, kvHeads, headDim), dtype });
+  const bytes = 2 * layers * ofLayer;
+  checkOption('cacheBytes', cacheBytes, bytes);
+  if (cacheBytes !== undefined) return Math.floor(cacheBytes / bytes);
+  if (context !== undefined) return Math.ceil(context / PAGE);
+  const bindable = Math.min(device.limits.maxStorageBufferBindingSize, device.limits.maxBufferSize) / ofLayer;
+  const free = (device.available ?? Number.POSITIVE_INFINITY) / 2 / bytes;
+  return Math.max(1, Math.floor(Math.min(Math.ceil(limit / PAGE), bindable, free)));
+}
+
+/** Throws UsageError unless an option is left out, or an integer that is large enough. */
+export function checkOption(name: string, value: number | undefined, least: number): void {
+  if (value === undefined || (Number.isSafeInteger(value) && value >= least)) return;
+  throw new UsageError(`model: ${name}: expected an integer from ${least} on, got ${value}; ask for more`);
 }

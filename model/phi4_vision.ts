@@ -8,11 +8,11 @@ import {
   type DType,
   Graph,
   Owned,
+  orAborted,
   Pace,
   type PieceOptions,
   Plan,
   runInPieces,
-  type Storage,
   UsageError,
 } from '../runtime/index.ts';
 import { DAMAGED, verifyFiles } from './checkpoint/checksums.ts';
@@ -27,23 +27,25 @@ import { checkpointError } from './checkpoint/json.ts';
 import { Checkpoint, INDEX, type TensorSource } from './checkpoint/safetensors.ts';
 import { bytesOf, checkTensors, storedTensors } from './checkpoint/stored_tensors.ts';
 import { Engine, type EngineOptions } from './engine.ts';
-import { FeatureStore, featuresTensor } from './features.ts';
+import { FeatureStore, featuresTensor, type HeldFeatures } from './features.ts';
 import type { Patches } from './image/patches.ts';
 import { lazy } from './lazy.ts';
+import { type CacheOptions, checkOption } from './pages.ts';
 import { Phi3 } from './phi3.ts';
 import { Projector } from './projector.ts';
+import type { PromptImage } from './prompt_images.ts';
 import { Queue } from './queue.ts';
-import { type PromptImage, Session, type SessionOptions } from './session.ts';
+import { Session, type SessionOptions } from './session.ts';
 import { Siglip2 } from './siglip2.ts';
 import { type Taps, takeTaps } from './taps.ts';
 import { WeightStore } from './weights.ts';
 
 /** How to load a model; every field is optional. */
-export interface LoadOptions {
-  /** Positions whose keys and values all sequences together may keep; by default the configuration's limit. */
-  context?: number;
+export interface LoadOptions extends CacheOptions {
   /** Rows of encoded pictures that are kept for prompts to come; by default those of one picture of the largest size. */
   pictureRows?: number;
+  /** Rows of a prompt that one run takes at most, 1024 unless told: fewer take less memory. */
+  chunkRows?: number;
   /** Whether prompts that come find again what earlier ones computed, pages and pictures; true unless told. */
   reuse?: boolean;
   /** What activations between norms and matmuls and the KV cache are stored as; sums are f32 either way. */
@@ -68,8 +70,7 @@ export class PromptPicture implements PromptImage {
   readonly rows: number;
   /** f32 [rows, hidden] on the device, once the model has encoded it. */
   features: DeviceTensor | undefined;
-  /** Lets go of the features. */
-  release: () => void = () => {};
+  #release: HeldFeatures['release'] = () => {};
 
   constructor(patches: Patches) {
     const { grid, pixels } = patches;
@@ -79,10 +80,17 @@ export class PromptPicture implements PromptImage {
     this.digest = createHash('sha256').update(`${grid.rows} ${grid.cols} `).update(pixels.data).digest('base64');
   }
 
-  dispose(): void {
+  /** Takes features over. */
+  give({ storage, release }: HeldFeatures, hidden: number): void {
+    this.features = featuresTensor(storage, this.rows, hidden);
+    this.#release = release;
+  }
+
+  /** Lets go of the features, a second time does nothing; `keep` false makes sure that nobody finds them again. */
+  dispose(keep = true): void {
     this.features = undefined;
-    this.release();
-    this.release = () => {};
+    this.#release(keep);
+    this.#release = () => {};
   }
 }
 
@@ -116,12 +124,14 @@ export class Phi4Vision {
     this.config = config;
     const {
       dtype = 'f32',
-      context = config.contextLimit,
+      context,
+      cacheBytes,
+      chunkRows,
       pictureRows = config.image.maxPatches,
       reuse = true,
     } = options;
     this.dtype = dtype;
-    this.#engineOptions = { context, reuse };
+    this.#engineOptions = { context, cacheBytes, chunkRows, reuse };
     this.#pictureRows = reuse ? pictureRows : 0;
     this.#pace = new Pace(device);
     this.decoder = parts.decoder;
@@ -161,6 +171,9 @@ export class Phi4Vision {
     }
     if (options.quantize && config.formats)
       throw new UsageError(`model: quantize: expected a checkpoint as published, got a quantised one; leave it out`);
+    checkOption('context', options.context, 1);
+    checkOption('chunkRows', options.chunkRows, 1);
+    checkOption('pictureRows', options.pictureRows, 0);
     const quantize = options.quantize && { ...DEFAULT_FORMATS, ...options.quantize };
     const total = checkTensors(source, config);
     let loaded = 0;
@@ -210,22 +223,26 @@ export class Phi4Vision {
    * the device until each is disposed of. DaybreakError once the vision weights are released; where it throws, none is encoded.
    */
   encodeImages(pictures: readonly PromptPicture[], options: PieceOptions = {}): Promise<void> {
-    return this.#passes.run(() => this.#encodeAll(pictures, options));
+    return this.#passes.run(() => this.#encodeAll(pictures, options), options.signal);
   }
 
   async #encodeAll(pictures: readonly PromptPicture[], options: PieceOptions): Promise<void> {
-    const { store } = await this.#encoding();
-    const fresh = pictures.filter((picture) => {
+    const { hidden } = this.config.decoder;
+    const { store } = await orAborted(this.#encoding(), options.signal);
+    const known = (picture: PromptPicture) => {
       const kept = store.find(picture.digest);
-      if (kept) this.#give(picture, kept, () => store.release(picture.digest));
-      return !kept;
-    });
-    if (fresh.length > 0) this.#expectVision();
-    const passes = packed(fresh, this.config.image.maxPatches);
+      if (kept) picture.give(kept, hidden);
+      return kept !== undefined;
+    };
+    let waiting = pictures.filter((picture) => !picture.features && !known(picture));
+    const total = rowsOf(waiting);
     try {
-      for (const [i, pass] of passes.entries()) {
-        const progress = (share: number) => options.progress?.((i + share) / passes.length);
+      while (waiting.length > 0) {
+        const pass = firstPass(waiting, this.config.image.maxPatches);
+        const before = total - rowsOf(waiting);
+        const progress = (share: number) => options.progress?.((before + share * rowsOf(pass)) / total);
         await this.#encodePass(pass, { ...options, progress });
+        waiting = waiting.filter((picture) => !pass.includes(picture) && !known(picture));
       }
     } catch (error) {
       for (const picture of pictures) picture.dispose();
@@ -234,38 +251,39 @@ export class Phi4Vision {
   }
 
   async #encodePass(pictures: readonly PromptPicture[], options: PieceOptions): Promise<void> {
-    const { plan, features } = await this.#encoding();
+    this.#expectVision();
+    const { plan, features, store } = await this.#encoding();
     const { inputs, scalars } = this.#vision.packed(pictures.map(({ patches }) => patches));
     plan.setScalars(scalars);
     plan.setInputs(inputs);
     await runInPieces(this.device, plan, this.#pace, options);
-    for (const picture of pictures) await this.#place(picture);
-    this.device.run('features', (encoder) => {
-      let row = 0;
-      for (const picture of pictures) {
-        const { buffer, offset, bytes } = picture.features!.storage;
-        const rowBytes = bytes / picture.rows;
-        encoder.copyBufferToBuffer(features.storage.buffer, row * rowBytes, buffer, offset, bytes);
-        row += picture.rows;
-      }
-    });
+    try {
+      for (const picture of pictures) this.#place(picture, store);
+      this.device.run('features', (encoder) => {
+        let row = 0;
+        for (const picture of pictures) {
+          const { buffer, offset, bytes } = picture.features!.storage;
+          const rowBytes = bytes / picture.rows;
+          encoder.copyBufferToBuffer(features.storage.buffer, row * rowBytes, buffer, offset, bytes);
+          row += picture.rows;
+        }
+      });
+    } catch (error) {
+      for (const picture of pictures) picture.dispose(false);
+      throw error;
+    }
   }
 
   /** Makes room for a picture's features: among those kept, or where these leave none, in memory of its own. */
-  async #place(picture: PromptPicture): Promise<void> {
-    const { store } = await this.#encoding();
-    const place = store.make(picture.digest, picture.rows);
-    if (place) {
-      this.#give(picture, place, () => store.release(picture.digest));
+  #place(picture: PromptPicture, store: FeatureStore): void {
+    const { hidden } = this.config.decoder;
+    const kept = store.make(picture.digest, picture.rows);
+    if (kept) {
+      picture.give(kept, hidden);
       return;
     }
-    const own = this.device.alloc(picture.rows * this.config.decoder.hidden * 4, 'features');
-    this.#give(picture, own, () => this.device.free(own));
-  }
-
-  #give(picture: PromptPicture, storage: Storage, release: () => void): void {
-    picture.features = featuresTensor(storage, picture.rows, this.config.decoder.hidden);
-    picture.release = release;
+    const storage = this.device.alloc(picture.rows * hidden * 4, 'features');
+    picture.give({ storage, release: () => this.device.free(storage) }, hidden);
   }
 
   /** Encodes one picture with a plan of its own, which keeps copies of stages. */
@@ -278,7 +296,7 @@ export class Phi4Vision {
       await this.device.idle();
       await takeTaps(this.device, plan, taps);
       plan.dispose();
-      this.#give(picture, features.storage, () => owned.free());
+      picture.give({ storage: features.storage, release: () => owned.free() }, this.config.decoder.hidden);
     });
   }
 
@@ -328,17 +346,17 @@ interface Parts {
   decoder: Phi3;
 }
 
-/** Pictures in order, as many to a pass as its patches hold. */
-function packed(pictures: readonly PromptPicture[], patches: number): PromptPicture[][] {
-  const passes: PromptPicture[][] = [];
-  let room = 0;
+/** The first of some pictures and, in order, those after it that fit one pass of so many patches with it; none twice. */
+function firstPass(pictures: readonly PromptPicture[], patches: number): PromptPicture[] {
+  const pass: PromptPicture[] = [];
   for (const picture of pictures) {
-    if (passes.length === 0 || picture.rows > room) {
-      passes.push([]);
-      room = patches;
-    }
-    passes.at(-1)!.push(picture);
-    room -= picture.rows;
+    if (pass.some(({ digest }) => digest === picture.digest)) continue;
+    if (pass.length > 0 && rowsOf(pass) + picture.rows > patches) break;
+    pass.push(picture);
   }
-  return passes;
+  return pass;
+}
+
+function rowsOf(pictures: readonly PromptPicture[]): number {
+  return pictures.reduce((sum, { rows }) => sum + rows, 0);
 }

@@ -1,3 +1,4 @@
+export { orAborted } from './abort.ts';
 export { type AdapterChoice, type AdapterEntry, chooseAdapter } from './adapter.ts';
 export type { Device, DeviceInfo, DeviceTensor } from './device.ts';
 export { type BufferInUse, DryRunDevice } from './dry_run.ts';

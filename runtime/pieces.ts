@@ -1,9 +1,12 @@
+import { orAborted } from './abort.ts';
 import type { Device } from './device.ts';
 import type { Cost } from './graph.ts';
 import type { Plan } from './plan.ts';
 
 /** How long a submit shall take on the device at most, in milliseconds: no watchdog fires, and cancelling is quick. */
 const SUBMIT_MILLIS = 50;
+/** Steps of the first submit of a run at most: the device shall begin while the host encodes the rest. */
+const FIRST_STEPS = 32;
 /** What a device is taken to do before anything was measured: flops and bytes in a millisecond. */
 const FIRST_GUESS = { cpu: { flops: 2e7, bytes: 5e6 }, gpu: { flops: 2e9, bytes: 2e8 } };
 /** The weight of a new measurement in the running mean. */
@@ -32,7 +35,7 @@ export class Pace {
 
 /** How to run in pieces; every field is optional. */
 export interface PieceOptions {
-  /** Ends the run before the next piece, which is rejected with the signal's reason. */
+  /** Ends the run, which is rejected with the signal's reason; what is submitted by then drains. */
   signal?: AbortSignal;
   /** Told the share of the estimated work that is done, 0 to 1. */
   progress?: (share: number) => void;
@@ -50,8 +53,9 @@ export async function runInPieces(device: Device, plan: Plan, pace: Pace, option
   for (let from = 0; from < costs.length; ) {
     signal?.throwIfAborted();
     let [to, expected] = [from, 0];
+    const most = from === 0 ? Math.min(FIRST_STEPS, costs.length) : costs.length;
     do expected += costs[to++]!;
-    while (to < costs.length && expected + costs[to]! <= SUBMIT_MILLIS);
+    while (to < most && expected + costs[to]! <= SUBMIT_MILLIS);
     const end = to;
     device.run('run', (encoder) => plan.encode(encoder, from, end));
     const [submitted, idle] = [performance.now(), device.idle()];
@@ -60,12 +64,12 @@ export async function runInPieces(device: Device, plan: Plan, pace: Pace, option
       pace.learn(expected, now - Math.max(submitted, finished));
       finished = now;
       done += expected;
-      progress?.(done / total);
+      if (!signal?.aborted) progress?.(done / total);
     });
     piece.catch(() => {}); // awaited later
-    await before;
+    await orAborted(before, signal);
     before = piece;
     from = to;
   }
-  await before;
+  await orAborted(before, signal);
 }

@@ -11,11 +11,12 @@ import {
   expandImages,
   type ImageFeatures,
   Phi4Vision,
+  PromptPicture,
   processImage,
   readImage,
   type Session,
 } from '../model/index.ts';
-import { type Device, OutOfMemoryError, PromptError } from '../runtime/index.ts';
+import { type Device, type HostTensor, OutOfMemoryError, PromptError } from '../runtime/index.ts';
 import { TINY } from './bench.ts';
 import { testDevice } from './gpu.ts';
 
@@ -37,6 +38,8 @@ function tests(device: Device, model: Phi4Vision): void {
 
   test('after the first request nothing is made: no plan, no bind group, no buffer', async () => {
     await matchesReference('one');
+    const image = await readImage(join(TINY, 'images/img1.png'));
+    const patches = processImage(image, { ...model.config.image, patch: model.config.vision.patch });
     const counts = { createBindGroup: 0, createBuffer: 0, createComputePipelineAsync: 0, createBindGroupLayout: 0 };
     const gpu = device.gpu as unknown as Record<string, (...args: unknown[]) => unknown>;
     const originals = Object.keys(counts).map((name) => [name, gpu[name]!.bind(device.gpu)] as const);
@@ -53,6 +56,12 @@ function tests(device: Device, model: Phi4Vision): void {
         assert.is((await tokensOf(session, 5)).length, 5);
         await session.prefill(randomIds(seed + 10, 7));
         assert.is((await tokensOf(session, 5)).length, 5);
+        const pixels = { ...patches.pixels, data: patches.pixels.data.map((x) => x * seed * 0.3) } as HostTensor;
+        const images = [new PromptPicture({ ...patches, pixels })];
+        const ids = expandImages(Int32Array.of(1, -200, 2, 3), [images[0]!.rows], vocab);
+        await session.follow(ids, { images, encode: () => model.encodeImages(images) });
+        assert.is((await tokensOf(session, 5)).length, 5);
+        images[0]!.dispose();
         session.dispose();
       }
     } finally {

@@ -3,6 +3,8 @@
 // k [tokens, K_COLS] k_elem read; v [tokens, V_COLS] v_elem read; places [tokens] (position, sequence) u32 read;
 // tables [sequences, pages] u32 read; k_pool, v_pool [pages of the pool, KV_HEADS, PAGE, HEAD_DIM] elem written
 // Grid: one invocation per 4 columns of k and of v, folded over x and y. Workgroup memory: none. Source: own.
+// Versions, CPU time on lavapipe (Mesa 25.0, 2 busy cores), 512 rows of 10 x 128, f32: into a contiguous cache 1; through a
+// page table (this one) 1.09 (medians of 9 in turns).
 alias elem = f32;
 alias k_elem = f32;
 alias v_elem = f32;
