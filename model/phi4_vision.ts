@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import {
   CapabilityError,
@@ -72,11 +71,11 @@ export class PromptPicture implements PromptImage {
   release: () => void = () => {};
 
   constructor(patches: Patches) {
-    const { grid, pixels } = patches;
+    const { grid, digest } = patches;
     this.patches = patches;
     this.grid = grid;
     this.rows = grid.rows * grid.cols;
-    this.digest = createHash('sha256').update(`${grid.rows} ${grid.cols} `).update(pixels.data).digest('base64');
+    this.digest = digest;
   }
 
   dispose(): void {
