@@ -105,16 +105,17 @@ function resizeColumns({ width, height, data }: RgbImage, nOut: number): Uint8Ar
   if (width === nOut) return data;
   const columns = resizeCoefficients(width, nOut);
   const starts = Int32Array.from(columns, ({ start }) => start * CHANNELS);
-  const ends = new Int32Array(nOut);
-  columns.reduce((total, { weights }, i) => (ends[i] = total + weights.length), 0);
-  const coefficients = new Int32Array(ends[nOut - 1]!);
-  columns.forEach(({ weights }, i) => coefficients.set(weights, ends[i]! - weights.length));
+  const counts = Int32Array.from(columns, ({ weights }) => weights.length);
+  const coefficients = Int32Array.from(columns.flatMap(({ weights }) => [...weights]));
   const result = new Uint8Array(height * nOut * CHANNELS);
   for (let y = 0, to = 0; y < height; y++) {
     for (let x = 0, j = 0; x < nOut; x++, to += CHANNELS) {
       let from = y * width * CHANNELS + starts[x]!;
-      let [red, green, blue] = [HALF, HALF, HALF];
-      for (const end = ends[x]!; j < end; j++, from += CHANNELS) {
+      let red = HALF;
+      let green = HALF;
+      let blue = HALF;
+      const end = j + counts[x]!;
+      for (; j < end; j++, from += CHANNELS) {
         const k = coefficients[j]!;
         red += Math.imul(data[from]!, k);
         green += Math.imul(data[from + 1]!, k);

@@ -76,7 +76,7 @@ function threads(): Piscina {
   const extension = extname(import.meta.url);
   pool = new Piscina({
     filename: fileURLToPath(new URL(`worker${extension}`, import.meta.url)),
-    execArgv: extension === '.ts' ? ['--import', import.meta.resolve('tsx')] : [], // else none of the process's own
+    execArgv: extension === '.ts' ? ['--import', typeScriptLoader()] : [], // none of the process's own
     minThreads: 1,
     maxThreads: THREADS,
     idleTimeout: Number.POSITIVE_INFINITY,
@@ -84,6 +84,12 @@ function threads(): Piscina {
   });
   pool.on('error', () => {}); // of a thread without a job; a job that it leaves alone ends at its limit
   return pool;
+}
+
+/** A module that lets a thread load the sources: Node gives it no loader for TypeScript. */
+function typeScriptLoader(): string {
+  const code = `import { register } from ${JSON.stringify(import.meta.resolve('tsx/esm/api'))}; register();`;
+  return `data:text/javascript,${encodeURIComponent(code)}`;
 }
 
 /** The result, or the signal's reason as soon as it is aborted. */
