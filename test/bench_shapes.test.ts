@@ -43,12 +43,12 @@ if (device) {
     const [cpu, gpu] = [as(true), as(false)];
     const [few, every] = [benchShapes(cpu, MATMUL, false), benchShapes(gpu, MATMUL, false)];
     assert.ok(few.length > 10 && few.every((c) => MATMUL.flops!(c) <= 6e9));
-    assert.ok(every.length > few.length);
-    assert.equal(benchShapes(cpu, MATMUL, true), every);
     const left = every.length - few.length;
+    assert.is(left > 0, device.features.has('shader-f16')); // all large shapes have f16 rows
+    assert.equal(benchShapes(cpu, MATMUL, true), every);
     assert.match(
       printed(() => explainShapes(cpu, [MATMUL], false)),
-      new RegExp(`^Not timed on a CPU: ${left} shapes .*--all`),
+      left > 0 ? new RegExp(`^Not timed on a CPU: ${left} shapes .*--all`) : /^$/,
     );
     assert.is(
       printed(() => explainShapes(cpu, [MATMUL], true)),

@@ -56,7 +56,7 @@ if (device) {
           const random = new Random(5);
           // The host makes the weights of resize_position; other floats come from files and products.
           const names = Object.entries(spec.inputs(c, random)).filter(
-            ([input, { dtype }]) => /f/.test(dtype) && !input.endsWith('Weights'),
+            ([input, { dtype }]) => /f/.test(dtype) && input !== 'weights',
           );
           for (const [input] of names) {
             for (const value of STRAYS) {

@@ -68,12 +68,12 @@ test('workgroup memory follows from constants, where it can', () => {
 test('bad arguments end in one clear line and exit code 2', () => {
   fails(op(), /missing required argument 'name'/);
   fails(op('soft_max'), /op: expected one of advance, .*, got 'soft_max'/);
-  fails(op('rms_norm', '--case', 'row=3'), /rms_norm: expected a field of rows, cols, as, from, got 'row'/);
+  fails(op('rms_norm', '--case', 'width=3'), /rms_norm: expected a field of rows, cols, as, .*, got 'width'/);
   fails(op('rms_norm', '--case', 'rows=many'), /rms_norm: rows: expected a number, got 'many'/);
   fails(op('rms_norm', '--case', 'as=f64'), /rms_norm: as: expected f32 or f16, got 'f64'/);
   fails(op('rms_norm', '--case', 'rows'), /expected k=v,\.\.\., got 'rows'/);
   fails(op('rms_norm', 'rows=1', '--case', 'rows=2'), /expected one case/);
-  fails(op('rms_norm', '--sweep', 'ROWS=1,2'), /expected a field of rows, cols, as, from, got 'ROWS'/);
+  fails(op('rms_norm', '--sweep', 'ROWS=1,2'), /expected a field of rows, cols, as, .*, got 'ROWS'/);
   fails(op('rms_norm', '--variant', 'fast'), /--variant: expected one of all, .*rms_norm, got 'fast'/);
   fails(op('rms_norm', '--seed', 'x'), /--seed .*expected an integer/);
   fails(op('rms_norm', '--fast'), /unknown option '--fast'/);

@@ -162,7 +162,10 @@ if (device) {
         assert.is(status, 1, stdout);
         return stdout;
       };
-      assert.match(bench('text.forced_top_logits'), /^text .* WRONG from forced: relative logit error/m);
+      assert.match(
+        bench('text.forced_top_logits'),
+        /^text .* WRONG from forced: forced: 1 of 4 steps out of bounds, relative logit error/m,
+      );
       assert.match(
         bench('text.layers.1', 'text.step_top_logits'),
         /^text .* WRONG from text\.layers\.1: relative error/m,

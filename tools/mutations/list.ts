@@ -474,5 +474,154 @@ const PROGRAMS: Mutation[] = of('bench/report.ts', [
   'closed_pipe',
 ]);
 
+/** Faults that a review, newcomers and public reports found, and that were mended. */
+const MENDED: Mutation[] = [
+  of(
+    'runtime/webgpu_device.ts',
+    [
+      'device: shared memory goes to Dawn',
+      'isSharedArrayBuffer(data.buffer) ? bytes.slice() : bytes;',
+      'isSharedArrayBuffer(data.buffer) ? bytes : bytes;',
+      'refusals',
+    ],
+    ['device: usable after dispose', "    this.#gone ??= 'one that was disposed';\n", '', 'refusals'],
+  ),
+  of('runtime/bind_groups.ts', [
+    'device: nothing collects bind groups',
+    '  await collectGarbage();\n  release();',
+    '  release();',
+    'device',
+  ]),
+  of(
+    'runtime/pipeline.ts',
+    [
+      'pipeline: a failed one is kept',
+      'pipeline.catch(() => compiled.delete(key));',
+      'pipeline.catch(() => {});',
+      'refusals',
+    ],
+    [
+      'pipeline: out of memory is an error of WGSL',
+      'if (!outOfMemory) return',
+      'if (outOfMemory || true) return',
+      'refusals',
+    ],
+  ),
+  of(
+    'runtime/adapter.ts',
+    ['adapter: the GPU for speed does not come first', '  if (device === fast) return 0;\n', '', 'adapter'],
+    ['adapter: positions count from 0', 'matching[Number(position) - 1]', 'matching[Number(position)]', 'adapter'],
+  ),
+  of(
+    'runtime/graph.ts',
+    [
+      'graph: -1 as a u32',
+      'holds: (value) => value === value >>> 0',
+      'holds: (value) => Number.isFinite(value)',
+      'refusals',
+    ],
+    ['graph: half a workgroup', 'Number.isInteger(n) && n >=', 'n >=', 'refusals'],
+    [
+      'graph: a tensor read and written',
+      '    refuseAliases(call, call.kernel.name, (tensor) => tensor.storage?.buffer ?? rootOf(tensor));\n',
+      '',
+      'refusals',
+    ],
+  ),
+  of('runtime/tensor.ts', [
+    'tensor: an unknown dtype',
+    'expect(Object.hasOwn(BYTES, dtype),',
+    'expect(dtype in BYTES,',
+    'refusals',
+  ]),
+  of('runtime/kernel.ts', [
+    'variant: matrix units of any size',
+    'return !matrix || !matrices || matrices.some((unit) => provides(unit, matrix));',
+    'return !matrix || !matrices || matrices.length >= 0;',
+    'matrix_units',
+  ]),
+  of('tools/check_imports.ts', [
+    'check_imports: circles pass',
+    'if (start >= 0) found.push',
+    'if (start > 99) found.push',
+    'check_imports',
+  ]),
+  of('kernels/argmax/argmax.wgsl', [
+    'argmax: NaN compared as a number',
+    'if ((four[i] & EXPONENT) == EXPONENT) {',
+    'if (bitcast<f32>(four[i]) != bitcast<f32>(four[i])) {',
+    'kernels/argmax',
+  ]),
+  of('kernels/sample/sample_draw.wgsl', [
+    'sample: what is not finite is not said',
+    'y[1] = largest[1];',
+    'y[1] = 0u;',
+    'kernels/sample',
+  ]),
+  of('kernels/quantize_rows/quantize_rows.wgsl', [
+    'quantize_rows: NaN becomes 0',
+    '0x7fc00000u, stray));',
+    '0x7fc00000u, false));',
+    'not_finite',
+  ]),
+  of('model/weights.ts', [
+    'weights: infinities are quantised',
+    'if (wrong === undefined) continue;',
+    'if (wrong !== -1) continue;',
+    'not_finite',
+  ]),
+  of('model/text/jinja.ts', [
+    "jinja: a break loses the loop's text",
+    "if (jump === 'break') break;",
+    "if (jump === 'break') return undefined;",
+    'jinja',
+  ]),
+  of('model/text/python_text.ts', ['jinja: strip ignores its argument', 'new Set(str(chars))', 'undefined', 'jinja']),
+  of('model/text/python_values.ts', [
+    'jinja: none is written as nothing',
+    "if (value === null) return 'None';",
+    "if (value === null) return '';",
+    'jinja',
+  ]),
+  of(
+    'model/text/chat.ts',
+    ['chat: tools are undefined', 'tools: null, ', '', 'chat'],
+    ['chat: no special tokens', '...this.#tokenizer.specialTokens, ', '', 'chat'],
+  ),
+  of('model/text/template_file.ts', [
+    'chat: the template of tokenizer_config.json is not found',
+    "['tokenizer_config.json', 'chat_template.json']",
+    "['chat_template.json']",
+    'chat',
+  ]),
+  of('model/checkpoint/config.ts', [
+    'config: any kind of rope',
+    "rope.allow(key, 'default');",
+    'rope.has(key);',
+    'config',
+  ]),
+  of('model/checkpoint/json.ts', [
+    'checkpoint: a Git LFS pointer is read as data',
+    'if (!LFS_MARK.equals(bytes.subarray(0, LFS_BYTES))) return;',
+    'if (bytes) return;',
+    'safetensors',
+  ]),
+  of('model/text/prompt.ts', ['prompt: an escaped <image> is a mark', '/(?<!\\\\)<image>/', '/<image>/', 'prompt']),
+  of('bench/html/names.ts', [
+    'html: files of one commit look alike',
+    "'commit', 'file', 'driver'",
+    "'commit', 'driver'",
+    'html',
+  ]),
+  of('bench/report.ts', ['rows: local paths', 'return resolve(dir).split(/[\\\\/]/).at(-1)!;', 'return dir;', 'html']),
+  of('bench/speed.ts', ['speed: the warm-up counts', 'samples: samples.slice(1)', 'samples', 'speed']),
+  of('bench/ceilings/cache.ts', [
+    'ceilings: the worst is kept',
+    'const most = isTime(rate) ? !best : best;',
+    'const most = isTime(rate) ? best : !best;',
+    'ceilings',
+  ]),
+].flat();
+
 /** Faults that were made in this project, and their like. */
-export const mutations: readonly Mutation[] = [...KERNELS, ...RUNTIME, ...MODEL, ...PROGRAMS];
+export const mutations: readonly Mutation[] = [...KERNELS, ...RUNTIME, ...MODEL, ...PROGRAMS, ...MENDED];
