@@ -13,11 +13,11 @@ import {
   type Tensor,
   tensorBytes,
 } from '../runtime/index.ts';
+import { Queue } from '../runtime/queue.ts';
 import type { ModelConfig } from './checkpoint/config.ts';
 import { lazy } from './lazy.ts';
 import { PagePool } from './pages.ts';
 import type { Phi3 } from './phi3.ts';
-import { Queue } from './queue.ts';
 import type { Taps } from './taps.ts';
 
 /** Rows of a prompt that one run of the chunk plan takes at most; longer prompts run in chunks, which bounds temporaries. */

@@ -14,6 +14,7 @@ import {
   type Storage,
   UsageError,
 } from '../runtime/index.ts';
+import { Queue } from '../runtime/queue.ts';
 import { DAMAGED, verifyFiles } from './checkpoint/checksums.ts';
 import {
   DEFAULT_FORMATS,
@@ -31,7 +32,6 @@ import type { Patches } from './image/patches.ts';
 import { lazy } from './lazy.ts';
 import { Phi3 } from './phi3.ts';
 import { Projector } from './projector.ts';
-import { Queue } from './queue.ts';
 import { type PromptImage, Session, type SessionOptions } from './session.ts';
 import { Siglip2 } from './siglip2.ts';
 import { type Taps, takeTaps } from './taps.ts';

@@ -9,7 +9,7 @@ import * as assert from 'uvu/assert';
 import { processImage } from '../model/image/patches.ts';
 import { cutInPool } from '../model/image/pool.ts';
 import { readImage } from '../model/image/read_image.ts';
-import { Queue } from '../model/queue.ts';
+import { Queue } from '../runtime/queue.ts';
 import { holdUp } from './hold_up.ts';
 
 const TINY_JPEG = fileURLToPath(new URL('fixtures/jpeg/420_17x33.jpg', import.meta.url));

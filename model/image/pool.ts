@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { MessageChannel } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import { ImageError } from '../../runtime/errors.ts';
-import { Queue } from '../queue.ts';
+import { Queue } from '../../runtime/queue.ts';
 import { type Picture, refuse, type Size, timeLimit } from './image_file.ts';
 import type { Patches } from './patches.ts';
 import type { DecodeJob, PatchJob, Reply } from './worker.ts';
