@@ -44,7 +44,8 @@ function run<T>(name: string, job: object, { file, signal, limit = timeLimit }: 
     const fail = (got: string, cause?: unknown) =>
       refuse(file, 'a picture from the decoder', got, 'save it anew or resize it', cause);
     const stop = new AbortController();
-    const late = (millis: number) => setTimeout(() => stop.abort(fail(`none within ${millis / 1000} s`)), millis);
+    const late = (millis: number) =>
+      setTimeout(() => stop.abort(fail(`none within ${millis / 1000} s`)), millis).unref(); // a size may come after the end
     let timer = late(limit(NO_SIZE));
     const { port1: sizes, port2: sized } = new MessageChannel();
     sizes.on('message', (size: Size) => {
