@@ -120,7 +120,7 @@ interface Activation {
 /** The largest magnitude of every stage for a picture and a question. */
 async function examineActivations(device: Device, dir: string): Promise<Activation[]> {
   const processor = Processor.load(dir);
-  const prompt = processor.prepare(
+  const prompt = await processor.prepare(
     [{ role: 'user', content: `<image>${QUESTION}` }],
     [rainbow({ width: 256, height: 256 })],
   );

@@ -129,7 +129,7 @@ export async function warmUp(model: Phi4Vision): Promise<void> {
   const { patch, channels } = model.config.vision;
   const shape = [4, patch * patch * channels];
   const pixels = { shape, dtype: 'f32', data: new Float32Array(shape[0]! * shape[1]!) } as const;
-  const image = await model.encodeImage({ grid: { rows: 2, cols: 2 }, pixels });
+  const image = await model.encodeImage({ grid: { rows: 2, cols: 2 }, pixels, digest: 'zeros' });
   const session = await model.session();
   await session.prefill(expandImages(Int32Array.of(0, -200), [4], model.config.decoder.vocab), { images: [image] });
   for await (const _ of decode(session, { steps: 2 }));

@@ -11,13 +11,13 @@ import {
   Plan,
   type Tensor,
 } from '../runtime/index.ts';
+import { Queue } from '../runtime/queue.ts';
 import type { ModelConfig } from './checkpoint/config.ts';
 import { LastRows } from './last_rows.ts';
 import { lazy } from './lazy.ts';
 import { LogProbs, STEP_BYTES } from './log_probs.ts';
 import { type CacheOptions, PagePool, poolPages } from './pages.ts';
 import type { Phi3 } from './phi3.ts';
-import { Queue } from './queue.ts';
 import { Staging } from './staging.ts';
 import type { Taps } from './taps.ts';
 

@@ -107,7 +107,8 @@ export function assertFits(device: Device, { peak, weights, encoder, decoder }: 
 /** A picture of zeros. */
 function blank(grid: Patches['grid'], { vision }: ModelConfig): Patches {
   const shape = [grid.rows * grid.cols, vision.patch ** 2 * vision.channels];
-  return { grid, pixels: { shape, dtype: 'f32', data: new Float32Array(elements(shape)) } };
+  const pixels = { shape, dtype: 'f32', data: new Float32Array(elements(shape)) } as const;
+  return { grid, pixels, digest: `${grid.rows} ${grid.cols} zeros` };
 }
 
 /** What is in use at most during `body`, and what came into use by its end, by part. */

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import {
   CapabilityError,
@@ -15,6 +14,7 @@ import {
   runInPieces,
   UsageError,
 } from '../runtime/index.ts';
+import { Queue } from '../runtime/queue.ts';
 import { DAMAGED, verifyFiles } from './checkpoint/checksums.ts';
 import {
   DEFAULT_FORMATS,
@@ -34,7 +34,6 @@ import { type CacheOptions, checkOption } from './pages.ts';
 import { Phi3 } from './phi3.ts';
 import { Projector } from './projector.ts';
 import type { PromptImage } from './prompt_images.ts';
-import { Queue } from './queue.ts';
 import { Session, type SessionOptions } from './session.ts';
 import { Siglip2 } from './siglip2.ts';
 import { type Taps, takeTaps } from './taps.ts';
@@ -73,11 +72,11 @@ export class PromptPicture implements PromptImage {
   #release: HeldFeatures['release'] = () => {};
 
   constructor(patches: Patches) {
-    const { grid, pixels } = patches;
+    const { grid, digest } = patches;
     this.patches = patches;
     this.grid = grid;
     this.rows = grid.rows * grid.cols;
-    this.digest = createHash('sha256').update(`${grid.rows} ${grid.cols} `).update(pixels.data).digest('base64');
+    this.digest = digest;
   }
 
   /** Takes features over. */

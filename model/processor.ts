@@ -1,5 +1,6 @@
 import { loadConfig, type ModelConfig } from './checkpoint/config.ts';
-import { type Patches, processImage, type RgbImage, targetSize } from './image/patches.ts';
+import { type Patches, type RgbImage, targetSize } from './image/patches.ts';
+import { cutInPool } from './image/pool.ts';
 import { ChatTemplate, type Message, type Mode } from './text/chat.ts';
 import { checkLength, encodePrompt, expandImages } from './text/prompt.ts';
 import { Tokenizer } from './text/tokenizer.ts';
@@ -9,6 +10,8 @@ export interface PromptOptions {
   mode?: Mode;
   /** Positions that prompt and answer may take; by default the configuration's limit. */
   context?: number;
+  /** Ends the preparation of pictures, which is rejected with the signal's reason. */
+  signal?: AbortSignal;
 }
 
 /** A prompt ready for the model: its positions (from vocab on: rows of the pictures' features) and its pictures. */
@@ -39,11 +42,15 @@ export class Processor {
   }
 
   /**
-   * The prompt of a conversation; each <image> in it stands for one of `images`, in order. Throws PromptError where marks
+   * The prompt of a conversation; each <image> in it stands for one of `images`, in order, which threads cut into patches. Throws PromptError where marks
    * and pictures differ in number, or where the prompt and one token of an answer do not fit the context.
    */
-  prepare(messages: readonly Message[], images: readonly RgbImage[], options: PromptOptions = {}): Prompt {
-    const { mode = 'hybrid', context = this.config.contextLimit } = options;
+  async prepare(
+    messages: readonly Message[],
+    images: readonly RgbImage[],
+    options: PromptOptions = {},
+  ): Promise<Prompt> {
+    const { mode = 'hybrid', context = this.config.contextLimit, signal } = options;
     const { config } = this;
     const marked = encodePrompt(this.tokenizer, this.template.render(messages, mode), images.length);
     const limits = { ...config.image, patch: config.vision.patch };
@@ -51,7 +58,8 @@ export class Processor {
     const positions = patches.reduce((sum, count) => sum + count, marked.length - images.length);
     checkLength(positions, context, config); // before memory is taken for the pictures
     const ids = expandImages(marked, patches, config.decoder.vocab);
-    const pictures = images.map((image) => processImage(image, limits));
+    const cut = (image: RgbImage) => cutInPool({ image, limits }, { file: 'picture', signal });
+    const pictures = await Promise.all(images.map(cut));
     return { ids, pictures, mode, context };
   }
 }

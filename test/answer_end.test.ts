@@ -17,7 +17,7 @@ if (device) {
   test.after(() => checkpoint.close());
 
   test('an end token ends the answer and is no part of it', async () => {
-    const { ids } = question();
+    const { ids } = await question();
     const endless = await load([]);
     const session = await endless.session({ capacity: ids.length + 8 });
     await session.prefill(ids);
@@ -27,7 +27,7 @@ if (device) {
     endless.dispose();
     const end = tokens.findIndex((token, i) => i > 0 && tokens.indexOf(token) === i);
     const model = await load([tokens[end]!]);
-    const answer = await generate(model, processor, question(), { maxTokens: 8 });
+    const answer = await generate(model, processor, await question(), { maxTokens: 8 });
     assert.is(answer.finishReason, 'stop');
     assert.is(answer.newTokens, end + 1);
     assert.is(answer.text, processor.tokenizer.decode(tokens.slice(0, end), { skipSpecial: true }));
@@ -35,9 +35,9 @@ if (device) {
   });
 
   test('the context ends the answer with the last token that needs no position in it', async () => {
-    const { ids } = question();
+    const { ids } = await question();
     const model = await load([]);
-    const answer = await generate(model, processor, question(ids.length + 3));
+    const answer = await generate(model, processor, await question(ids.length + 3));
     assert.is(answer.finishReason, 'length');
     assert.is(answer.newTokens, 4);
     model.dispose();

@@ -22,7 +22,7 @@ async function tests(device: Device): Promise<void> {
   const processor = Processor.load(TINY);
   const images = [330, 70].map((size) => ({ width: size, height: 250, data: new Uint8Array(size * 750).fill(size) }));
   const content = `<image>\n<image>\n${'What is the difference? '.repeat(80)}`;
-  const prompt = processor.prepare([{ role: 'user', content }], images, { mode: 'nothink' });
+  const prompt = await processor.prepare([{ role: 'user', content }], images, { mode: 'nothink' });
   const [context, maxTokens] = [2048, 40];
 
   for (const dtype of ['f32', 'f16'] as const) {

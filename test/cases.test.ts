@@ -68,7 +68,7 @@ test('template, tokenizer and image processor make of the cases what the referen
   const sizes: typeof SIZES = {};
   for (const { name, messages, images, mode } of cases) {
     const pictures = await Promise.all(images.map((path) => readImage(path)));
-    const prompt = processor.prepare(messages, pictures, { mode });
+    const prompt = await processor.prepare(messages, pictures, { mode });
     const { ids, images: indices, length, runs } = expected.prompt(name);
     const grids = prompt.pictures.map(({ grid }) => grid);
     sizes[name] = [prompt.ids.length, ...grids.map(({ rows, cols }) => `${rows}x${cols}`)];

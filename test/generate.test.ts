@@ -37,7 +37,7 @@ function tests(device: Device, model: Phi4Vision): void {
     processor.prepare([{ role: 'user', content }], [], { mode });
 
   test('a stop text ends the answer in front of it', async () => {
-    const prompt = question('Tell me');
+    const prompt = await question('Tell me');
     const whole = await generate(model, processor, prompt, { maxTokens: 40 });
     assert.is(whole.finishReason, 'length');
     const at = Math.floor(whole.text.length / 2);
@@ -54,19 +54,22 @@ function tests(device: Device, model: Phi4Vision): void {
   });
 
   test('reasoning ends after its budget, and the answer follows', async () => {
-    const thinking = await generate(model, processor, question('Think', 'think'), { maxTokens: 30 });
+    const thinking = await generate(model, processor, await question('Think', 'think'), { maxTokens: 30 });
     assert.is(thinking.answer, '');
-    const answer = await generate(model, processor, question('Think', 'think'), { maxTokens: 30, thinkingBudget: 7 });
+    const answer = await generate(model, processor, await question('Think', 'think'), {
+      maxTokens: 30,
+      thinkingBudget: 7,
+    });
     const [reasoning, rest] = answer.text.split('</think>') as [string, string];
     assert.ok(thinking.text.startsWith(reasoning));
     assert.is(answer.newTokens, 30);
     assert.ok(rest.length > 0 && answer.reasoning === reasoning.trim() && answer.answer === rest.trim());
-    const short = await generate(model, processor, question('Think'), { maxTokens: 12, thinkingBudget: 2 });
+    const short = await generate(model, processor, await question('Think'), { maxTokens: 12, thinkingBudget: 2 });
     assert.not.match(short.text, /<\/think>/);
   });
 
   test('an aborted answer is what there is so far, and the next one is right', async () => {
-    const prompt = question('Tell me a long story');
+    const prompt = await question('Tell me a long story');
     const whole = await generate(model, processor, prompt, { maxTokens: 60 });
     const before = device.memory.current;
     const stop = new AbortController();
@@ -98,7 +101,7 @@ function tests(device: Device, model: Phi4Vision): void {
   test('a conversation costs its new tokens, and answers as one that starts anew', async () => {
     const session = await model.session();
     const turns = [{ role: 'user' as const, content: 'First question' }];
-    const first = await generate(model, processor, processor.prepare(turns, [], { mode: 'nothink' }), {
+    const first = await generate(model, processor, await processor.prepare(turns, [], { mode: 'nothink' }), {
       session,
       maxTokens: 20,
     });
@@ -107,7 +110,7 @@ function tests(device: Device, model: Phi4Vision): void {
       { role: 'assistant' as const, content: first.text },
       { role: 'user' as const, content: 'And then?' },
     ];
-    const prompt = processor.prepare(more, [], { mode: 'nothink' });
+    const prompt = await processor.prepare(more, [], { mode: 'nothink' });
     const totals: number[] = [];
     const second = await generate(model, processor, prompt, {
       session,
@@ -123,7 +126,7 @@ function tests(device: Device, model: Phi4Vision): void {
 
   test('counts that are no counts are refused', async () => {
     for (const options of [{ maxTokens: 0 }, { maxTokens: 1.5 }, { thinkingBudget: -1 }]) {
-      const error = await generate(model, processor, question('x'), options).then(
+      const error = await generate(model, processor, await question('x'), options).then(
         () => undefined,
         (e: Error) => e,
       );

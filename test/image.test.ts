@@ -75,6 +75,38 @@ test('position weights: the reference within 1e-6', () => {
   }
 });
 
+/** Every output by itself, as resizeBilinear's description says. */
+function resizedSlowly({ width, height, data }: RgbImage, rows: number, cols: number): number[] {
+  const shrink = (nIn: number, nOut: number, at: (i: number) => number): number[] =>
+    resizeCoefficients(nIn, nOut).map(({ start, weights }) =>
+      Math.min((2 ** 21 + weights.reduce((sum, k, j) => sum + at(start + j) * k, 0)) >> 22, 255),
+    );
+  const lines = (count: number, line: (i: number) => number[]) => Array.from({ length: count }, (_, i) => line(i));
+  const channels = [0, 1, 2].map((channel) => {
+    const wide = lines(height, (y) => shrink(width, cols, (x) => data[(y * width + x) * 3 + channel]!));
+    return lines(cols, (x) => shrink(height, rows, (y) => wide[y]![x]!));
+  });
+  return Array.from({ length: rows * cols * 3 }, (_, i) => {
+    const pixel = Math.trunc(i / 3);
+    return channels[i % 3]![pixel % cols]![Math.trunc(pixel / cols)]!;
+  });
+}
+
+test('resize: random pictures, larger, smaller and the same', () => {
+  let seed = 1;
+  const random = (below: number) => {
+    seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0;
+    return Math.floor((seed / 2 ** 32) * below);
+  };
+  for (let i = 0; i < 60; i++) {
+    const [width = 0, height = 0, cols = 0, rows = 0] = [90, 90, 60, 60].map((most) => 1 + random(most));
+    const data = Uint8Array.from({ length: width * height * 3 }, () => (i % 3 ? random(256) : 255 * random(2)));
+    const size = i % 5 ? [rows, cols] : [height, cols];
+    const resized = resizeBilinear({ width, height, data }, size[0]!, size[1]!);
+    assert.equal([...resized.data], resizedSlowly({ width, height, data }, size[0]!, size[1]!), `${width} x ${height}`);
+  }
+});
+
 test('patchify: the levels of the reference, bit by bit', () => {
   const data = Uint8Array.from({ length: 768 }, (_, i) => i % 256);
   const patches = patchify({ width: 16, height: 16, data });
@@ -122,6 +154,14 @@ test('process: very long and large pictures, quickly', () => {
 test('process: a picture of its target size is only normalised', () => {
   const image = noise(320, 320);
   assert.equal(processImage(image, limits).pixels.data, patchify(image));
+});
+
+test('process: the digest is that of grid and pixels', () => {
+  const digest = (width: number, height: number, level: number) =>
+    processImage({ width, height, data: new Uint8Array(width * height * 3).fill(level) }, limits).digest;
+  assert.is(digest(64, 32, 7), digest(64, 32, 7));
+  assert.is.not(digest(64, 32, 7), digest(64, 32, 8));
+  assert.is.not(digest(64, 32, 7), digest(32, 64, 7));
 });
 
 test('process: refuses empty pictures and data of the wrong length', () => {

@@ -29,7 +29,11 @@ const GRIDS = [
 /** A grey picture. */
 function picture(grid: Patches['grid']): Patches {
   const shape = [grid.rows * grid.cols, 768];
-  return { grid, pixels: { shape, dtype: 'f32', data: new Float32Array(shape[0]! * 768) } };
+  return {
+    grid,
+    pixels: { shape, dtype: 'f32', data: new Float32Array(shape[0]! * 768) },
+    digest: `${grid.rows} ${grid.cols} zeros`,
+  };
 }
 
 const total = (rows: readonly { bytes: number }[]) => rows.reduce((sum, { bytes }) => sum + bytes, 0);
@@ -48,7 +52,7 @@ if (device) {
   const sampling = { temperature: 1, topK: 50, topP: 0.9, seed: 1 };
   const question = [{ role: 'user', content: '<image>\n<image>\nWhat is the difference?' }] as const;
   const images = [330, 70].map((size) => ({ width: size, height: 50, data: new Uint8Array(size * 150) }));
-  const prompt = processor.prepare(question, images, {});
+  const prompt = await processor.prepare(question, images, {});
 
   /** Loads and runs for real what the plan is about, and compares what is in use phase by phase. */
   const compare = async (config: ModelConfig, source: TensorSource, options: LoadOptions) => {

@@ -99,7 +99,7 @@ if (device) {
   ): Promise<number[]> => {
     const model = await Phi4Vision.fromSource(device, config, checkpoint, options);
     const pixels = { shape: [1, 768], dtype: 'f32', data: new Float32Array(768).fill(0.5) } as const;
-    const images = picture ? [await model.encodeImage({ grid: { rows: 1, cols: 1 }, pixels })] : [];
+    const images = picture ? [await model.encodeImage({ grid: { rows: 1, cols: 1 }, pixels, digest: 'grey' })] : [];
     const sequence = await model.session({ capacity: 16, ...session });
     const tokens: number[] = [];
     try {

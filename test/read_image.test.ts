@@ -9,9 +9,12 @@ import { encode } from 'jpeg-js';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { decodeJpeg } from '../model/image/jpeg.ts';
+import type { RgbImage } from '../model/image/patches.ts';
 import { decodePng } from '../model/image/png.ts';
-import { decodeInWorker, readImage } from '../model/image/read_image.ts';
+import { cutInPool, decodeInPool } from '../model/image/pool.ts';
+import { readImage } from '../model/image/read_image.ts';
 import { ImageError } from '../runtime/errors.ts';
+import { holdUp } from './hold_up.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const PNG = join(root, 'test/fixtures/png/rgba16.png');
@@ -112,17 +115,7 @@ for (const mode of ['js', 'sharp']) {
     await readImage(JPEG); // loads what decodes
     for (const format of ['jpeg', 'png'] as const) {
       const path = write(`large.${format}`, large[format]());
-      const started = performance.now();
-      let last = started;
-      let longest = 0;
-      const tick = () => {
-        longest = Math.max(longest, performance.now() - last);
-        last = performance.now();
-      };
-      const timer = setInterval(tick, 10);
-      await readImage(path).finally(() => clearInterval(timer));
-      tick();
-      const total = last - started;
+      const { longest, total } = await holdUp(() => readImage(path));
       assert.ok(longest < Math.max(total / 2, 100), `${format}: ${longest} ms of ${total} ms`);
     }
   });
@@ -174,18 +167,21 @@ test('sharp: truncated at many lengths, every format is refused', async () => {
   }
 });
 
-test('decoding ends at the time limit', async () => {
+test('decoding ends at the time limit of its size, and the next picture is decoded', async () => {
   for (const format of ['jpeg', 'png'] as const) {
-    const bytes = large[format]();
+    const path = write(`slow.${format}`, large[format]());
     const started = performance.now();
-    await refuses(decodeInWorker({ format, bytes, file: format }, 50), format, /got none within 0\.05 s; save it anew/);
+    const limit = ({ width }: { width: number }) => (width ? 50 : 10_000);
+    const job = { path, native: false, upright: false };
+    await refuses(decodeInPool(job, { file: path, limit }), path, /got none within 0\.05 s; save it anew/);
     assert.ok(performance.now() - started < 1000, `${format}: ${performance.now() - started} ms`);
+    assert.is((await readImage(JPEG)).width, 17);
   }
 });
 
-test('a worker that fails in another way', async () => {
-  const job = { format: 'png', bytes: undefined as unknown as Uint8Array, file: 'some.png' } as const;
-  await refuses(decodeInWorker(job, 10_000), 'some.png', /got Cannot read properties of undefined/);
+test('a thread that fails in another way', async () => {
+  const job = { image: undefined as unknown as RgbImage, limits: { minPatches: 256, maxPatches: 3600, patch: 16 } };
+  await refuses(cutInPool(job, { file: 'some.png' }), 'some.png', /got Cannot (read|destructure) propert.* undefined/);
 });
 
 test('compiled to JavaScript', async () => {
@@ -193,11 +189,11 @@ test('compiled to JavaScript', async () => {
   mkdirSync(out);
   writeFileSync(join(out, 'package.json'), '{"type":"module"}');
   mkdirSync(join(out, 'node_modules'));
-  for (const name of ['jpeg-js', 'pngjs']) {
+  for (const name of ['jpeg-js', 'pngjs', 'piscina']) {
     symlinkSync(join(root, 'node_modules', name), join(out, 'node_modules', name), 'dir');
   }
   const options = '--ignoreConfig --noCheck --target ES2023 --module NodeNext --rewriteRelativeImportExtensions';
-  const sources = ['model/image/read_image.ts', 'model/image/decode_worker.ts'];
+  const sources = ['model/image/read_image.ts', 'model/image/worker.ts'];
   const tsc = join(root, 'node_modules/typescript/bin/tsc');
   execFileSync(process.execPath, [tsc, ...options.split(' '), '--rootDir', '.', '--outDir', out, ...sources], {
     cwd: root,

@@ -49,7 +49,7 @@ async function ask(question: string, options: AskOptions): Promise<void> {
   const content = hasImageMark(question) ? question : '<image>\n'.repeat(images.length) + question;
   const sampling = { ...processor.config.sampling, ...definedOnly(options) };
   checkSampling(sampling);
-  const prompt = processor.prepare([{ role: 'user', content }], images, options);
+  const prompt = await processor.prepare([{ role: 'user', content }], images, options);
   const device = await openDevice({ adapter: options.adapter });
   if (!options.json) printDevice(device);
   const steps = answerSteps(prompt, options.maxTokens);

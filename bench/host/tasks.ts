@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { encode } from 'jpeg-js';
-import { patchify, resizeBilinear, targetSize } from '../../model/image/patches.ts';
+import { patchify, processImage, resizeBilinear, targetSize } from '../../model/image/patches.ts';
 import { type Message, type Phi4Vision, type Processor, type RgbImage, readImage } from '../../model/index.ts';
 import { type Device, Plan } from '../../runtime/index.ts';
 
@@ -20,7 +20,7 @@ export interface HostTasks {
 }
 
 /** Names of the tasks of pictureTasks and textTasks, which need no device, and of deviceTasks. */
-export const HOST_TASKS = ['tokenise', 'template', 'png', 'jpeg', 'resize', 'patchify'] as const;
+export const HOST_TASKS = ['tokenise', 'template', 'png', 'jpeg', 'resize', 'patchify', 'photo'] as const;
 export const DEVICE_TASKS = ['record', 'plan', 'encode'] as const;
 
 const POSITIONS = 256;
@@ -46,11 +46,12 @@ export async function hostTasks(processor: Processor): Promise<HostTasks> {
   const jpeg = join(folder, 'picture.jpg');
   writeFileSync(jpeg, toJpeg(picture));
   const pixels = `${width} x ${height}`;
+  const photo = { width: 4000, height: 3000, data: new Uint8Array(4000 * 3000 * 3).fill(77) };
   const tasks: Record<(typeof HOST_TASKS)[number], HostTask> = {
     tokenise: { what: `${TEXT.length} characters to ${tokens} tokens`, run: () => tokenizer.encode(TEXT) },
     template: { what: 'one message to a prompt', run: () => template.render(messages) },
     png: { what: `${bytesOf(PICTURE)} bytes to ${pixels} pixels`, run: () => readImage(PICTURE) },
-    jpeg: { what: `${bytesOf(jpeg)} bytes to ${pixels} pixels, in a worker`, run: () => readImage(jpeg) },
+    jpeg: { what: `${bytesOf(jpeg)} bytes to ${pixels} pixels`, run: () => readImage(jpeg) },
     resize: {
       what: `${pixels} pixels to ${size.width} x ${size.height}`,
       run: () => resizeBilinear(picture, size.height, size.width),
@@ -58,6 +59,10 @@ export async function hostTasks(processor: Processor): Promise<HostTasks> {
     patchify: {
       what: `${size.width} x ${size.height} pixels to patches of ${patch}`,
       run: () => patchify(resized, patch),
+    },
+    photo: {
+      what: `${photo.width} x ${photo.height} pixels to patches of ${patch} and their digest`,
+      run: () => processImage(photo, { ...config.image, patch }),
     },
   };
   return { tasks, dispose: () => rmSync(folder, { recursive: true }) };

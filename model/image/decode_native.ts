@@ -46,18 +46,22 @@ interface Raw extends Size {
   values: ArrayLike<number>;
 }
 
-/** What sharp is to do with a file. */
-interface Job {
-  sharp: Sharp;
+/** A file's bytes, its name in errors, and who is told the picture's size before it is decoded. */
+interface Source {
   bytes: Buffer;
   file: string;
+  sized: (size: Size) => void;
+}
+
+/** What sharp is to do with a file. */
+interface Job extends Source {
+  sharp: Sharp;
   /** How wrong data may be: libtiff warns of every private tag. */
   failOn: 'truncated' | 'error' | 'warning';
 }
 
-/** sharp where it is installed for this machine and DAYBREAK_IMAGE is not `js`; else undefined. */
+/** sharp where it is installed for this machine; else undefined. */
 export async function loadSharp(): Promise<Sharp | undefined> {
-  if (process.env.DAYBREAK_IMAGE === 'js') return undefined;
   return import('sharp').then(
     (module) => module.default,
     () => undefined,
@@ -68,10 +72,10 @@ export async function loadSharp(): Promise<Sharp | undefined> {
  * A picture as 8-bit RGB by sharp, in threads of its own, as Pillow's convert("RGB") gives it: alpha dropped, grey
  * repeated and clipped to 255 where it has more bits, other 16-bit values cut to their high byte, CMYK multiplied out, no
  * colour profile applied. TIFF comes upright, as from Pillow, and so does AVIF, whose chroma the decoder interpolates in
- * its own way. Throws an ImageError naming `file` for what is damaged, truncated, too large or too slow.
+ * its own way. Throws an ImageError naming the file for what is damaged, truncated, too large or too slow.
  */
-export async function decodeNative(sharp: Sharp, format: PictureFormat, bytes: Buffer, file: string): Promise<Picture> {
-  return DECODERS[format]({ sharp, bytes, file, failOn: 'warning' });
+export async function decodeNative(sharp: Sharp, format: PictureFormat, source: Source): Promise<Picture> {
+  return DECODERS[format]({ sharp, ...source, failOn: 'warning' });
 }
 
 const DECODERS: Record<PictureFormat, (job: Job) => Promise<Picture>> = {
@@ -121,7 +125,7 @@ function checkTiffColours({ bytes, file }: Job): void {
 }
 
 /** The values of a file's first picture without any conversion, of 8-bit grey or RGB as RGB alone, and its EXIF orientation where sharp knows it. */
-async function decode({ sharp, bytes, file, failOn }: Job): Promise<{ raw: Raw; orientation: number }> {
+async function decode({ sharp, bytes, file, sized, failOn }: Job): Promise<{ raw: Raw; orientation: number }> {
   const options = { failOn, ignoreIcc: true };
   try {
     const {
@@ -132,6 +136,7 @@ async function decode({ sharp, bytes, file, failOn }: Job): Promise<{ raw: Raw; 
       orientation = 1,
     } = await sharp(bytes, { ...options, limitInputPixels: false }).metadata();
     checkSize({ width, height }, file);
+    sized({ width, height });
     if (!ARRAYS[depth]) throw refuse(file, 'a picture of 8, 16 or 32 bits a value', depth, 'convert it to PNG');
     const image = sharp(bytes, { ...options, limitInputPixels: MAX_PIXELS })
       .timeout({ seconds: Math.ceil(timeLimit({ width, height }) / 1000) })

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { ImageError } from '../../runtime/errors.ts';
 import type { HostTensor } from '../../runtime/tensor.ts';
 
@@ -19,6 +20,8 @@ export interface ImageLimits {
 export interface Patches {
   readonly grid: { readonly rows: number; readonly cols: number };
   readonly pixels: HostTensor;
+  /** The same for the same grid and values, and for no others. */
+  readonly digest: string;
 }
 
 /** Weights of the consecutive inputs `start`, `start + 1`, ... that make up one output of a resized axis. */
@@ -29,6 +32,8 @@ export interface AxisWeights<W extends Float64Array | Int32Array = Float64Array>
 
 const CHANNELS = 3;
 const FRACTION_BITS = 22;
+/** Rounds a sum in fixed point. */
+const HALF = 2 ** (FRACTION_BITS - 1);
 
 /** f32 values of the 256 pixel levels: (u8 / 255 - 0.5) / 0.5, each step rounded to f32. */
 const LEVELS = Float32Array.from({ length: 256 }, (_, level) => {
@@ -92,29 +97,58 @@ export function resizeCoefficients(nIn: number, nOut: number): AxisWeights<Int32
  */
 export function resizeBilinear(image: RgbImage, height: number, width: number): RgbImage {
   checkImage(image);
-  const wide = resizeAxis(image.data, image.height, image.width, width, CHANNELS);
-  return { width, height, data: resizeAxis(wide, 1, image.height, height, width * CHANNELS) };
+  return { width, height, data: resizeRows(resizeColumns(image, width), width * CHANNELS, height) };
 }
 
-/** Data [outer, nIn, inner] to [outer, nOut, inner]. */
-function resizeAxis(data: Uint8Array, outer: number, nIn: number, nOut: number, inner: number): Uint8Array {
-  if (nIn === nOut) return data;
-  const rows = resizeCoefficients(nIn, nOut);
-  const result = new Uint8Array(outer * nOut * inner);
-  let at = 0;
-  for (let o = 0; o < outer; o++) {
-    for (const { start, weights } of rows) {
-      const first = (o * nIn + start) * inner;
-      for (let c = 0; c < inner; c++) result[at++] = dot(data, first + c, inner, weights);
+/** Data [height, width, 3] to [height, nOut, 3]. */
+function resizeColumns({ width, height, data }: RgbImage, nOut: number): Uint8Array {
+  if (width === nOut) return data;
+  const columns = resizeCoefficients(width, nOut);
+  const starts = Int32Array.from(columns, ({ start }) => start * CHANNELS);
+  const counts = Int32Array.from(columns, ({ weights }) => weights.length);
+  const coefficients = Int32Array.from(columns.flatMap(({ weights }) => [...weights]));
+  const result = new Uint8Array(height * nOut * CHANNELS);
+  for (let y = 0, to = 0; y < height; y++) {
+    for (let x = 0, j = 0; x < nOut; x++, to += CHANNELS) {
+      let from = y * width * CHANNELS + starts[x]!;
+      let red = HALF;
+      let green = HALF;
+      let blue = HALF;
+      const end = j + counts[x]!;
+      for (; j < end; j++, from += CHANNELS) {
+        const k = coefficients[j]!;
+        red += Math.imul(data[from]!, k);
+        green += Math.imul(data[from + 1]!, k);
+        blue += Math.imul(data[from + 2]!, k);
+      }
+      result[to] = level(red);
+      result[to + 1] = level(green);
+      result[to + 2] = level(blue);
     }
   }
   return result;
 }
 
-/** The weighted sum of the pixels at first, first + stride, ... in fixed point, rounded to a level. */
-function dot(data: Uint8Array, first: number, stride: number, weights: Int32Array): number {
-  let sum = 2 ** (FRACTION_BITS - 1);
-  for (let j = 0, at = first; j < weights.length; j++, at += stride) sum += data[at]! * weights[j]!;
+/** Data [nIn, inner] to [nOut, inner], a whole row at a time. */
+function resizeRows(data: Uint8Array, inner: number, nOut: number): Uint8Array {
+  const nIn = data.length / inner;
+  if (nIn === nOut) return data;
+  const result = new Uint8Array(nOut * inner);
+  const sums = new Int32Array(inner);
+  let to = 0;
+  for (const { start, weights } of resizeCoefficients(nIn, nOut)) {
+    sums.fill(HALF);
+    let from = start * inner;
+    for (const k of weights) {
+      for (let i = 0; i < inner; i++) sums[i]! += Math.imul(data[from++]!, k);
+    }
+    for (let i = 0; i < inner; i++) result[to++] = level(sums[i]!);
+  }
+  return result;
+}
+
+/** A sum in fixed point, which has 31 bits, as a level. */
+function level(sum: number): number {
   return Math.min(sum >> FRACTION_BITS, 255);
 }
 
@@ -148,9 +182,11 @@ export function processImage(image: RgbImage, limits: ImageLimits): Patches {
   checkImage(image);
   const { patch } = limits;
   const { height, width } = targetSize(image.height, image.width, limits);
-  const data = patchify(resizeBilinear(image, height, width), patch);
+  const resized = resizeBilinear(image, height, width);
   const grid = { rows: height / patch, cols: width / patch };
-  return { grid, pixels: { shape: [grid.rows * grid.cols, CHANNELS * patch * patch], dtype: 'f32', data } };
+  const shape = [grid.rows * grid.cols, CHANNELS * patch * patch];
+  const digest = createHash('sha256').update(`${grid.rows} ${grid.cols} `).update(resized.data).digest('base64');
+  return { grid, pixels: { shape, dtype: 'f32', data: patchify(resized, patch) }, digest };
 }
 
 function checkImage({ width, height, data }: RgbImage): void {

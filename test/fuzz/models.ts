@@ -24,7 +24,7 @@ export async function models(): Promise<RunCase> {
 
   const answer = async () => {
     const processor = Processor.load(dir);
-    const prompt = processor.prepare(messages, [picture], { context: CONTEXT });
+    const prompt = await processor.prepare(messages, [picture], { context: CONTEXT });
     const model = await Phi4Vision.load(device, dir);
     try {
       await generate(model, processor, prompt, { maxTokens: 2 });

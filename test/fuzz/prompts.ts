@@ -69,7 +69,7 @@ export async function prompts(): Promise<RunCase> {
     );
     const before = device.memory.current;
     const result = await outcome(async () => {
-      const prompt = processor.prepare(messages, images, { mode, context });
+      const prompt = await processor.prepare(messages, images, { mode, context });
       checkPrompt(prompt, processor);
       if (prompt.ids.length < 1200 && random.below(ANSWERED) === 0)
         await generate(model, processor, prompt, { maxTokens: random.below(4) });
