@@ -18,12 +18,7 @@ const KERNELS: Mutation[] = [
   of(
     'kernels/rope/rope.wgsl',
     ['rope: a flipped sign', 'a * cosine - b * sine', 'a * cosine + b * sine', 'kernels/rope'],
-    [
-      'rope: the angles of the next position',
-      '(position[0] + token) *',
-      '(position[0] + token + 1u) *',
-      'kernels/rope',
-    ],
+    ['rope: the angles of the next position', 'places[token].x *', '(places[token].x + 1u) *', 'kernels/rope'],
   ),
   of(
     'kernels/rope/rope.ts',
@@ -80,16 +75,11 @@ const KERNELS: Mutation[] = [
     'kernels/attention/attention.wgsl',
     [
       'attention: the newest key hidden',
-      'key + 4u * m <= vec4u(last[r])',
-      'key + 4u * m < vec4u(last[r])',
+      'base + key + 4u * m < vec4u(seen[r])',
+      'base + key + 4u * m + 1u < vec4u(seen[r])',
       'kernels/attention',
     ],
-    [
-      'attention: a key of the future seen',
-      'last = min(last, position[0] + row);',
-      'last = min(last, position[0] + row + 1u);',
-      'kernels/attention',
-    ],
+    ['attention: a key of the future seen', 'places[row.w].x) + 1u;', 'places[row.w].x) + 2u;', 'kernels/attention'],
     ['attention: earlier weights not scaled down', 'weight *= scale;', '', 'kernels/attention'],
     [
       'attention: keys of another head',
@@ -100,18 +90,13 @@ const KERNELS: Mutation[] = [
   ),
   of('kernels/attention/attention_tile.wgsl', [
     'attention_tile: the newest key hidden',
-    'base + col * 4u + steps <= vec4u(last[r])',
-    'base + col * 4u + steps < vec4u(last[r])',
+    'base + col * 4u + steps < vec4u(seen[r])',
+    'base + col * 4u + steps + 1u < vec4u(seen[r])',
     'kernels/attention',
   ]),
   of(
     'kernels/attention/attention_merge.wgsl',
-    [
-      'attention_merge: the newest key hidden',
-      'min(len, position[0] + 1u)',
-      'min(len, position[0])',
-      'kernels/attention',
-    ],
+    ['attention_merge: the newest key hidden', 'place.x + 1u, CAUSAL', 'place.x, CAUSAL', 'kernels/attention'],
     [
       'attention_merge: weights of blocks not scaled',
       'weight += scale * stats[at].y',
@@ -137,10 +122,15 @@ const KERNELS: Mutation[] = [
   ),
   of(
     'kernels/kv_append/kv_append.wgsl',
-    ['kv_append: a row past the capacity', 'row >= params.capacity', 'row > params.capacity', 'kernels/kv_append'],
-    ['kv_append: the position left out', 'position[0] + token;', 'token;', 'kernels/kv_append'],
+    [
+      'kv_append: a row past the capacity',
+      'place.x >= params.pages * PAGE',
+      'place.x > params.pages * PAGE',
+      'kernels/kv_append',
+    ],
+    ['kv_append: the position left out', 'PAGE + place.x % PAGE', 'PAGE + token % PAGE', 'kernels/kv_append'],
   ),
-  of('kernels/kv_append/kv_append.ts', ['kv_append: no heads are let through', 'kvHeads > 0 && ', '', 'device']),
+  of('kernels/kv_append/kv_append.ts', ['kv_append: no heads are let through', 'kvHeads > 0 &&\n', '\n', 'device']),
   of(
     'kernels/argmax/argmax.wgsl',
     [
@@ -287,8 +277,8 @@ const MODEL: Mutation[] = [
     'model/phi3.ts',
     [
       'decoder: keys cached as values',
-      '(heads + kvHeads) * headDim, position, cache',
-      'heads * headDim, position, cache',
+      '(heads + kvHeads) * headDim, { places',
+      'heads * headDim, { places',
       'reference',
     ],
     ['decoder: the norms of a layer swapped', 'mixed, layer.postNorm', 'mixed, layer.inputNorm', 'reference'],
@@ -300,8 +290,8 @@ const MODEL: Mutation[] = [
     ['vision: the other GELU', "activation: 'gelu_tanh'", "activation: 'gelu_erf'", 'gelu_kinds'],
     [
       'vision: rows and columns of the positions swapped',
-      'row_weights: denseWeights(positionGrid, grid.rows)',
-      'row_weights: denseWeights(positionGrid, grid.cols)',
+      '[line + Math.floor(i / grid.cols), line + grid.rows + (i % grid.cols)]',
+      '[line + grid.rows + (i % grid.cols), line + Math.floor(i / grid.cols)]',
       'reference',
     ],
   ),
@@ -313,34 +303,37 @@ const MODEL: Mutation[] = [
   ]),
   of(
     'model/session.ts',
-    ['session: the answer one position late', '#promptLength - 1))', '#promptLength))', 'reference'],
+    ['session: the answer one position late', 'this.#past.length - 1 + n, 0', 'this.#past.length + n, 0', 'reference'],
+    ['session: chunks of a prompt on top of each other', '= this.#past.length + row;', '= row;', 'prefill_chunks'],
     [
-      'session: chunks of a prompt on top of each other',
-      'Uint32Array.of(start)',
-      'Uint32Array.of(0)',
-      'prefill_chunks',
+      'session: a prompt of any length',
+      'if (ids >= 1 && total <= this.capacity) return;',
+      'if (ids >= 0) return;',
+      'model',
     ],
-    ['session: a prompt of any length', 'ids.length < 1 || ids.length > this.capacity', 'false', 'model'],
   ),
-  of('model/kv_cache.ts', [
+  of('model/pages.ts', [
     'session: a cache that fails keeps its memory',
     'v: owned.keep(device.tensor(',
     'v: Object(device.tensor(',
     'model',
   ]),
   of(
-    'model/generate.ts',
+    'model/session.ts',
     ['generate: a lost device leaves an unhandled rejection', 'token.catch(() => {});', '', 'model'],
-    ['generate: an end token does not end', 'eos.includes(token)', 'eos.includes(-1)', 'answer_end'],
-    ['generate: one token past the context', 'context - ids.length + 1', 'context - ids.length + 2', 'answer_end'],
     [
       'decode: one step past the cache',
-      'promptLength + steps - 1 > capacity',
-      'promptLength + steps - 2 > capacity',
+      'this.#past.length + steps - 1 <= this.capacity',
+      'this.#past.length + steps - 2 <= this.capacity',
       'model',
     ],
   ),
-  of('model/phi4_vision.ts', ['pictures: features of one picture for all', 'row: rows }', 'row: 0 }', 'e2e']),
+  of(
+    'model/generate.ts',
+    ['generate: an end token does not end', 'eos.includes(token)', 'eos.includes(-1)', 'answer_end'],
+    ['generate: one token past the context', 'context - ids.length + 1', 'context - ids.length + 2', 'answer_end'],
+  ),
+  of('model/prompt_images.ts', ['pictures: features of one picture for all', 'row - first]', '0]', 'e2e']),
   of(
     'model/checkpoint/matrix_layout.ts',
     ['weights: gate and up swapped', '(row & 1) * half', '(1 - (row & 1)) * half', 'weights'],
@@ -620,6 +613,40 @@ const MENDED: Mutation[] = [
     'const most = isTime(rate) ? !best : best;',
     'const most = isTime(rate) ? best : !best;',
     'ceilings',
+  ]),
+  of(
+    'model/past.ts',
+    ['session: a shared page is written', '!pool.isOwn(pages[first]!)', 'false', 'session'],
+    [
+      'session: pages of other prompts are shared',
+      '.update(`${before}\\n${contents.join',
+      '.update(`${contents.join',
+      'session',
+    ],
+  ),
+  of('model/session.ts', [
+    'session: the first token of another prompt',
+    'engine.lastRows.place(encoder, this.#slot!);',
+    '',
+    'session',
+  ]),
+  of('model/answer_text.ts', [
+    'generate: a stop text is given out',
+    'this.#held.length - this.#undecided()',
+    'this.#held.length',
+    'generate',
+  ]),
+  of('kernels/log_probs/log_probs.wgsl', [
+    'log_probs: the sum without its logarithm',
+    'top + log(best[0])',
+    'top + best[0]',
+    'kernels/log_probs',
+  ]),
+  of('runtime/params.ts', [
+    'scalars: parameters keep their largest value',
+    'put(view, at, type, value(scalar));',
+    '',
+    'scalars',
   ]),
 ].flat();
 
