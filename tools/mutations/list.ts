@@ -617,12 +617,7 @@ const MENDED: Mutation[] = [
   of(
     'model/past.ts',
     ['session: a shared page is written', '!pool.isOwn(pages[first]!)', 'false', 'session'],
-    [
-      'session: pages of other prompts are shared',
-      '.update(`${before}\\n${contents.join',
-      '.update(`${contents.join',
-      'session',
-    ],
+    ['session: pages of other prompts are shared', '{before}', "{''}", 'session'],
   ),
   of('model/session.ts', [
     'session: the first token of another prompt',
