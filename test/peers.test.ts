@@ -180,12 +180,13 @@ test('what a peer is given for a matmul with weights of 4 bits is what our op co
 });
 
 test('what a peer is given for attention is what our op computes: all keys, causal and grouped, one query', () => {
-  const plain = { as: 'f32', kv: 'f32', scale: 1 };
+  const plain = { sequences: 1, mixed: false, as: 'f32', kv: 'f32', scale: 1 };
   for (const sizes of [
     { tokens: 5, keys: 7, heads: 2, kvHeads: 2, headDim: 8, causal: false },
     { tokens: 5, keys: 5, heads: 6, kvHeads: 2, headDim: 8, causal: true },
     { tokens: 3, keys: 9, heads: 4, kvHeads: 1, headDim: 8, causal: true },
     { tokens: 1, keys: 9, heads: 4, kvHeads: 2, headDim: 8, causal: true },
+    { tokens: 2, keys: 300, heads: 2, kvHeads: 1, headDim: 8, causal: true },
   ]) {
     const error = distance('attention', { ...sizes, ...plain }, (inputs) => attention(inputs, sizes));
     assert.ok(error < 1e-5, `${JSON.stringify(sizes)}: ${error}`);

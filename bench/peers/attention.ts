@@ -1,3 +1,4 @@
+import { PAGE } from '../../kernels/index.ts';
 import { widen } from '../../runtime/index.ts';
 import { type Counterpart, counterpart, type Float, floats, type Inputs } from './counterparts.ts';
 import type { OnnxNode } from './onnx.ts';
@@ -21,7 +22,7 @@ const MASKED = -1e4;
  */
 export function attention(inputs: Inputs, sizes: AttentionSizes): Counterpart[] {
   const dtype = (inputs.qkv ?? inputs.q!).dtype as Float;
-  const heads = sizes.causal ? fromCaches(inputs, sizes) : fromColumns(inputs, sizes);
+  const heads = sizes.causal ? fromPages(inputs, sizes) : fromColumns(inputs, sizes);
   const fused = sizes.causal ? groupQuery : multiHead;
   return [threeOperators(dtype, heads, sizes), fused(dtype, heads, sizes)];
 }
@@ -42,13 +43,21 @@ function fromColumns({ qkv }: Inputs, { tokens, keys, heads, kvHeads, headDim }:
   return { q: columns(0, heads, tokens), k: columns(heads, kvHeads, keys), v: columns(heads + kvHeads, kvHeads, keys) };
 }
 
-/** q [tokens, heads * headDim], k and v caches [kvHeads, capacity, headDim]. */
-function fromCaches({ q, k, v }: Inputs, { tokens, keys, heads, kvHeads, headDim }: AttentionSizes): Heads {
-  const capacity = k!.shape[1]!;
-  const cached = (cache: NonNullable<Inputs[string]>) =>
-    pick(widen(cache.dtype, cache.data), [kvHeads, keys, headDim], [capacity * headDim, headDim, 1]);
+/** q [tokens, heads * headDim], k and v in pages [pages, kvHeads, PAGE, headDim] that the only row of `tables` lists. */
+function fromPages({ q, k, v, tables }: Inputs, { tokens, keys, heads, kvHeads, headDim }: AttentionSizes): Heads {
+  const paged = (pool: NonNullable<Inputs[string]>) => {
+    const data = widen(pool.dtype, pool.data);
+    const result = new Float32Array(kvHeads * keys * headDim);
+    for (let row = 0; row < kvHeads * keys; row++) {
+      const [head, key] = [Math.floor(row / keys), row % keys];
+      const page = tables!.data[Math.floor(key / PAGE)]!;
+      const from = ((page * kvHeads + head) * PAGE + (key % PAGE)) * headDim;
+      result.set(data.subarray(from, from + headDim), row * headDim);
+    }
+    return result;
+  };
   const queries = pick(widen(q!.dtype, q!.data), [heads, tokens, headDim], [headDim, heads * headDim, 1]);
-  return { q: queries, k: cached(k!), v: cached(v!) };
+  return { q: queries, k: paged(k!), v: paged(v!) };
 }
 
 function threeOperators(dtype: Float, { q, k, v }: Heads, sizes: AttentionSizes): Counterpart {

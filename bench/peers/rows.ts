@@ -92,7 +92,7 @@ function quantizedRow(from: keyof typeof QUANTIZED_BOUNDS, [rows, inner, outs]: 
 function attentionRow(dtype: Float, sizes: AttentionSizes): PeerRow {
   const { tokens, keys, heads, kvHeads, headDim, causal } = sizes;
   const shape = `${tokens} of ${keys}, ${heads}:${kvHeads} x ${headDim}${causal ? ' causal' : ''}`;
-  const c = { ...sizes, as: dtype, kv: dtype, scale: 1 };
+  const c = { ...sizes, sequences: 1, mixed: false, as: dtype, kv: dtype, scale: 1 };
   return row('attention', c, shape, dtype, (inputs) => attention(inputs, sizes));
 }
 
