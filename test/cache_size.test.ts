@@ -24,6 +24,7 @@ function tests(device: Device, whole: Phi4Vision): void {
     assert.equal([small.capacity, small.pool.pages], [3 * PAGE, 3]);
     const plain = await engineOf({ context: 300 });
     assert.equal([plain.capacity, plain.pool.pages], [300, 3]);
+    if (!device.features.has('shader-f16')) return;
     const half = await engineOf({ cacheBytes: 3 * page, dtype: 'f16' });
     assert.is(half.pool.pages, 6);
   });

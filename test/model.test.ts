@@ -156,7 +156,7 @@ if (device) {
       for await (const _ of decode(session, { steps: 2 }));
     };
     await rejects(steps(), PromptError, /expected a session with a prompt, got an empty one; call prefill/);
-    await rejects(session.prefill(new Uint32Array(9)), PromptError, /expected 1 to 8 positions, got 9/);
+    await rejects(session.prefill(new Uint32Array(9)), PromptError, /expected 1 to 8 positions in all, got 9/);
     await rejects(session.prefill(new Uint32Array()), PromptError, /got 0/);
     await session.prefill(new Uint32Array(8));
     await rejects(steps(), PromptError, /expected at most 8 positions, got 8 of prompt and 2 steps/);

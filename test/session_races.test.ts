@@ -166,7 +166,15 @@ function tests(device: Device, model: Phi4Vision): void {
       (changed.pixels.data as Float32Array)[0] = round;
       const pictures = Array.from({ length: most + 2 }, () => new PromptPicture(changed));
       const before = device.memory.current;
+      const { write } = device;
+      let pixels = 0;
+      device.write = (storage, ...rest) => {
+        if (storage.buffer.label === 'pixels') pixels += rest[0].byteLength;
+        write.call(device, storage, ...rest);
+      };
       await model.encodeImages(pictures);
+      device.write = write;
+      assert.is(pixels, patches.pixels.data.byteLength);
       if (round > 0) assert.is(device.memory.current, before);
       const [first, ...others] = await Promise.all(pictures.map(({ features }) => device.download(features!)));
       for (const each of others) assert.equal(each.data, first!.data);
