@@ -616,6 +616,12 @@ const MENDED: Mutation[] = [
   ]),
   of(
     'model/past.ts',
+    [
+      'session: pages of steps that never came stay',
+      'this.rewind(this.length); // an answer may have had pages for steps that it did not come to',
+      '',
+      'session_races',
+    ],
     ['session: a shared page is written', '!pool.isOwn(pages[first]!)', 'false', 'session'],
     ['session: pages of other prompts are shared', '{before}', "{''}", 'session'],
   ),
@@ -624,6 +630,34 @@ const MENDED: Mutation[] = [
     'engine.lastRows.place(encoder, this.#slot!);',
     '',
     'session',
+  ]),
+  of(
+    'model/session.ts',
+    [
+      'session: decoded where it went back',
+      'if (kept < this.#past.length) this.#prompted = false;',
+      '',
+      'session_races',
+    ],
+    ['session: two answers at once', 'if (this.#answer === answer) return;', 'if (answer) return;', 'session_races'],
+  ),
+  of('model/siglip2.ts', [
+    'vision: patches see other pictures',
+    'spans.set([first, first + count]',
+    'spans.set([0, first + count]',
+    'packed_pictures',
+  ]),
+  of('runtime/pieces.ts', [
+    'pieces: the first submit waits for all commands',
+    'from === 0 ? Math.min(FIRST_STEPS, costs.length) : costs.length',
+    'costs.length',
+    'host_time',
+  ]),
+  of('model/pages.ts', [
+    'pages: a pool larger than what can be bound',
+    'Math.min(Math.ceil(limit / PAGE), bindable, free)',
+    'Math.ceil(limit / PAGE)',
+    'cache_size',
   ]),
   of('model/answer_text.ts', [
     'generate: a stop text is given out',
