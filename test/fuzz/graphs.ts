@@ -113,15 +113,9 @@ type AddNode = (graph: Graph, nodes: Node[], at: number, random: Random, weights
 
 const rmsNorm: AddNode = (graph, nodes, at, random, weights) => {
   const [rows = 0, cols = 0] = nodes[at]!.tensor.shape;
-  const from = random.below(3) ? 0 : random.below(rows);
-  return record(
-    graph,
-    nodes,
-    { x: at },
-    'rms_norm',
-    { rows: rows - from, cols, as: dtype(graph, random), from },
-    weights,
-  );
+  const c: Case = { rows, cols, as: dtype(graph, random) };
+  if (random.below(3) === 0) c.row = random.below(rows);
+  return record(graph, nodes, { x: at }, 'rms_norm', c, weights);
 };
 
 const layerNorm: AddNode = (graph, nodes, at, random, weights) => {

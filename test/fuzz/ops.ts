@@ -11,7 +11,7 @@ const MAX_SIZE = 300;
 const WRONG = [0, -1, -8];
 
 /** Fields that are no sizes: values on the device, where nothing checks them, or scales of random numbers. */
-const VALUES = new Set(['position', 'step', 'forcedCount', 'temperature', 'topK', 'topP', 'mean', 'scale', 'from']);
+const VALUES = new Set(['position', 'step', 'forcedCount', 'temperature', 'topK', 'topP', 'mean', 'scale', 'row']);
 
 /** What an op or its spec asks of a case where nothing checks it. */
 const VALID: Record<string, (c: Case) => boolean> = {
