@@ -49,7 +49,7 @@ test('a case as text is read as the same case, for every spec', () => {
 test('fields left out are those of the first bench shape, and absent where not every case has them', () => {
   const spec = specs.find(({ name }) => name === 'rms_norm')!;
   assert.equal(parseCase(spec, ''), { rows: 1, cols: 5120, as: 'f32' });
-  assert.equal(parseCase(spec, 'cols=8,from=2'), { rows: 1, cols: 8, as: 'f32', from: 2 });
+  assert.equal(parseCase(spec, 'cols=8,row=0'), { rows: 1, cols: 8, as: 'f32', row: 0 });
 });
 
 test('workgroup memory follows from constants, where it can', () => {
@@ -94,9 +94,9 @@ if (device) {
   });
 
   test('a line that a failing test prints is a command line', () => {
-    const { status, stdout, stderr } = op('rms_norm/rms_norm', 'rows=1,cols=64,as=f32,from=6', '--seed', '7');
+    const { status, stdout, stderr } = op('rms_norm/rms_norm', 'rows=9,cols=64,as=f32,row=6', '--seed', '7');
     assert.is(status, 0, stderr);
-    assert.match(stdout, /^rms_norm\/rms_norm .* rows=1,cols=64,as=f32,from=6$/m);
+    assert.match(stdout, /^rms_norm\/rms_norm .* rows=9,cols=64,as=f32,row=6$/m);
   });
 
   test('sweeps of a field and of a constant, dispatches and source', () => {
