@@ -1,6 +1,6 @@
 import { Random } from '../kernels/spec.ts';
 import { type DecodedToken, decode, expectedTensors, type Phi4Vision, type Session } from '../model/index.ts';
-import { CapabilityError, type Device, elements, OutOfMemoryError } from '../runtime/index.ts';
+import { CapabilityError, type Device, elements, OutOfMemoryError, PromptError } from '../runtime/index.ts';
 import { loadAndExplain, type ModelOptions, modelName } from './load.ts';
 import { median, sum } from './measure.ts';
 import { openAdapter } from './open.ts';
@@ -24,6 +24,9 @@ const SIZES = {
   gpu: { prompts: [512, 1024, 3856], depths: [0, 4096, 16384] },
   cpu: { prompts: [512], depths: [0, 1024] },
 };
+
+/** Positions beyond which no test fits: the model's own limit. */
+const LONGEST = 2 ** 15;
 
 /** One row: a prompt that is processed, or tokens that are generated behind `depth` positions. */
 interface Test {
@@ -50,7 +53,7 @@ export async function speed(options: SpeedOptions): Promise<number> {
   const device = await openAdapter(options.adapter);
   const json = new JsonLines(options.json);
   const tests = listTests(device, options);
-  const model = await loadAndExplain(device, options);
+  const model = await loadAndExplain(device, { ...options, context: contextOf(tests) });
   model.releaseVision();
   console.log(
     `Tokens per second on the wall clock, ${repeats} repeats after one that warms up. pp: from the prompt's ids to its first token; tg: from one token to the last. ` +
@@ -88,6 +91,12 @@ function listTests(device: Device, { nPrompt, nGen, nDepth }: SpeedOptions): Tes
   ].filter(({ prompt, generated }) => prompt + generated > 0);
 }
 
+/** Positions that the tests need, those past LONGEST left out. */
+function contextOf(tests: readonly Test[]): number {
+  const sizes = tests.map(({ prompt, generated, depth }) => Math.max(prompt, depth, 1) + generated);
+  return Math.max(1, ...sizes.filter((size) => size <= LONGEST));
+}
+
 async function timeTest(
   model: Phi4Vision,
   test: Test,
@@ -104,8 +113,8 @@ async function timeTest(
     }
     return { samples: samples.slice(1) };
   } catch (error) {
-    if (!(error instanceof OutOfMemoryError || error instanceof CapabilityError)) throw error;
-    return { samples: [], problem: `does not fit: ${error.message}` };
+    if (![OutOfMemoryError, CapabilityError, PromptError].some((kind) => error instanceof kind)) throw error;
+    return { samples: [], problem: `does not fit: ${(error as Error).message}` };
   }
 }
 

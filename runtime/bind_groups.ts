@@ -39,7 +39,7 @@ export async function roomForBindGroups(count: number, onCpu: boolean, release: 
 let collect: (() => void) | undefined;
 
 /** Takes some tens of milliseconds. */
-async function collectGarbage(): Promise<void> {
+export async function collectGarbage(): Promise<void> {
   collect ??= exposedCollector();
   collect();
   for (let turn = 0; turn < 2; turn++) await new Promise((resolve) => setImmediate(resolve)); // finalizers run between turns

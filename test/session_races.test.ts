@@ -162,19 +162,20 @@ function tests(device: Device, model: Phi4Vision): void {
     const patches = processImage(image, { ...model.config.image, patch: model.config.vision.patch });
     const most = Math.floor(model.config.image.maxPatches / (patches.grid.rows * patches.grid.cols));
     for (let round = 0; round < 3; round++) {
-      const changed = { ...patches, pixels: { ...patches.pixels, data: patches.pixels.data.slice() } };
+      const pixels = { ...patches.pixels, data: patches.pixels.data.slice() };
+      const changed = { ...patches, pixels, digest: `${patches.digest} ${round}` };
       (changed.pixels.data as Float32Array)[0] = round;
       const pictures = Array.from({ length: most + 2 }, () => new PromptPicture(changed));
       const before = device.memory.current;
       const { write } = device;
-      let pixels = 0;
+      let written = 0;
       device.write = (storage, ...rest) => {
-        if (storage.buffer.label === 'pixels') pixels += rest[0].byteLength;
+        if (storage.buffer.label === 'pixels') written += rest[0].byteLength;
         write.call(device, storage, ...rest);
       };
       await model.encodeImages(pictures);
       device.write = write;
-      assert.is(pixels, patches.pixels.data.byteLength);
+      assert.is(written, patches.pixels.data.byteLength);
       if (round > 0) assert.is(device.memory.current, before);
       const [first, ...others] = await Promise.all(pictures.map(({ features }) => device.download(features!)));
       for (const each of others) assert.equal(each.data, first!.data);
@@ -186,7 +187,8 @@ function tests(device: Device, model: Phi4Vision): void {
     const small = await Phi4Vision.load(device, TINY, { pictureRows: 300, context: 256 });
     const image = await readImage(join(TINY, 'images/img1.png'));
     const patches = processImage(image, { ...model.config.image, patch: model.config.vision.patch });
-    const other = { ...patches, pixels: { ...patches.pixels, data: patches.pixels.data.map((x) => -x) } };
+    const pixels = { ...patches.pixels, data: patches.pixels.data.map((x) => -x) };
+    const other = { ...patches, pixels, digest: `${patches.digest} other` };
     const pair = () => [new PromptPicture(patches), new PromptPicture(other as typeof patches)] as const;
     await small.encodeImages([]);
     const { alloc } = device;
