@@ -7,7 +7,7 @@ import type { Device } from '../runtime/index.ts';
 import { TINY } from './bench.ts';
 import { quick, testDevice } from './gpu.ts';
 
-const MOMENTS = { f32: quick ? 12 : 40, f16: process.env.DAYBREAK_SLOW === '1' ? 40 : 12 };
+const MOMENTS = { f32: quick ? 6 : 40, f16: process.env.DAYBREAK_SLOW === '1' ? 40 : 12 };
 /** A submit's time, and the time within which to return besides, in milliseconds. */
 const [SUBMIT, RETURN] = [50, 50];
 
