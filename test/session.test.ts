@@ -112,6 +112,17 @@ function tests(device: Device, model: Phi4Vision): void {
     }
   });
 
+  test('the same page behind another beginning is not the same page', async () => {
+    const common = randomIds(21, 140);
+    for (const seed of [22, 23, 23]) {
+      const ids = concat(randomIds(seed, PAGE), common);
+      const session = await model.session();
+      await session.prefill(ids);
+      assert.equal(await tokensOf(session, 6), await freshTokens(ids, 6));
+      session.dispose();
+    }
+  });
+
   test('a sequence follows a conversation whose past was changed, at the cost of what is new', async () => {
     const session = await model.session();
     const [ids, next] = [randomIds(11, 333), randomIds(12, 40)];

@@ -1,6 +1,6 @@
 // Whether the tests see real faults: `npx tsx tools/mutations.ts --help`.
 import { execFileSync, spawn } from 'node:child_process';
-import { cpSync, mkdtempSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -100,18 +100,29 @@ async function tryMutation(mutation: Mutation, folder: string): Promise<Result> 
   }
 }
 
+/** The rows of the table by the name of their fault; those of results in place of what stood there. */
+function tableRows(results: readonly Result[]): Map<string, string> {
+  const rows = new Map<string, string>();
+  const text = existsSync(TABLE) ? readFileSync(TABLE, 'utf8') : '';
+  for (const [row, name] of text.matchAll(/^\| (.+?) \|.*(?:red|green|stale).*$/gm)) rows.set(name!, row);
+  for (const { name, file, outcome, seenBy = '', how = '' } of results)
+    rows.set(name, `| ${[name, file, outcome, seenBy, how].join(' | ')} |`);
+  return rows;
+}
+
+/** The table of all mutations, of which some may have been tried before. */
 function markdown(results: readonly Result[]): string {
-  const rows = results.map(({ name, file, outcome, seenBy = '', how = '' }) =>
-    [name, file, outcome, seenBy, how].join(' | '),
-  );
+  const known = tableRows(results);
+  const rows = mutations.flatMap(({ name }) => known.get(name) ?? []);
+  const red = rows.filter((row) => row.includes(' | red | ')).length;
   return [
     '# Faults that the tests see',
     'Written by `npx tsx tools/mutations.ts`, which puts each fault of `list.ts` into a copy of the sources and runs the tests named there',
-    `until one fails. ${summary(results)}.`,
+    `until one fails. ${red} of ${mutations.length} faults turn a test red.`,
     '',
     '| fault | file | outcome | seen by | how |',
     '|---|---|---|---|---|',
-    ...rows.map((row) => `| ${row} |`),
+    ...rows,
     '',
   ].join('\n');
 }
@@ -136,7 +147,7 @@ async function expectGreen(tests: ReadonlySet<string>, folder: string): Promise<
   }
 }
 
-/** Tries the chosen mutations, writes the table where these are all, and returns the exit code. */
+/** Tries the chosen mutations, writes their rows of the table, and returns the exit code. */
 async function run({ only, json }: { only?: string; json?: boolean }): Promise<number> {
   const wanted = chosen(only);
   const folder = copySources();
@@ -152,7 +163,7 @@ async function run({ only, json }: { only?: string; json?: boolean }): Promise<n
   }
   bar.stop();
   await expectGreen(new Set(results.flatMap(({ seenBy }) => seenBy ?? [])), folder);
-  if (only === undefined) writeFileSync(TABLE, markdown(results));
+  writeFileSync(TABLE, markdown(results));
   if (!json) console.log(summary(results));
   return results.every(({ outcome }) => outcome === 'red') ? 0 : 1;
 }
@@ -165,7 +176,7 @@ if (isMain)
       .description(
         'Put known faults into a copy of the tracked files, one at a time, and run the tests that should see each. Exit code 1: a fault nobody saw, or one whose text the sources no longer hold.',
       )
-      .option('--only <name>', 'only the mutations whose names contain this; leaves the table of all as it is')
+      .option('--only <name>', 'only the mutations whose names contain this, and their rows of the table')
       .option('--json', 'one JSON object per mutation')
       .action(async (options) => {
         exitCode = await run(options);
