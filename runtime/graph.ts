@@ -1,7 +1,7 @@
 import type { Device } from './device.ts';
 import type { DType } from './dtype.ts';
 import { CapabilityError, DaybreakError, WgslError } from './errors.ts';
-import { chooseVariant, type ForcedVariants, type Grid, type Kernel, loadKernel } from './kernel.ts';
+import { type ForcedVariants, type Grid, type Kernel, loadKernel, type Variant } from './kernel.ts';
 import { type Amount, atMost, type Scalar, type ValueOf } from './scalar.ts';
 import { elements, type Shape, showShape } from './shape.ts';
 import { checkTensor, rootOf, type Storage, type Tensor } from './tensor.ts';
@@ -50,9 +50,16 @@ export interface TapStep {
 
 export type Step = DispatchStep | TapStep;
 
+/** A variant that an op has taken for a problem, whose class says what the choice depends on. */
+export interface Decision {
+  op: string;
+  problem: string;
+  variant: Variant;
+}
+
 /** Options of a graph. */
 export interface GraphOptions {
-  /** Variants to use instead of the device's best, by op. */
+  /** Variants to use in place of the best known. */
   variants?: ForcedVariants;
   /** Which names tap() records copies for; without it none. */
   taps?: (name: string) => boolean;
@@ -66,6 +73,8 @@ export class Graph {
   readonly outputs = new Map<string, { tensor: Tensor; storage?: Storage }>();
   readonly taps = new Map<string, Tensor>();
   readonly scalars = new Map<string, Scalar>();
+  /** Which variants were chosen, in call order. */
+  readonly decisions: Decision[] = [];
   #options: GraphOptions;
   #scopes: string[] = [];
   /** Tensors of this graph that hold a value by now. */
@@ -74,6 +83,11 @@ export class Graph {
   constructor(device: Device, options: GraphOptions = {}) {
     this.device = device;
     this.#options = options;
+  }
+
+  /** The variants that were asked for. */
+  get forced(): ForcedVariants {
+    return this.#options.variants ?? {};
   }
 
   /** A number that is given anew to every run, an integer of at most `most`. */
@@ -153,11 +167,6 @@ export class Graph {
     } finally {
       this.#scopes.pop();
     }
-  }
-
-  /** The variant of an op to record: the forced one, else the first candidate whose features the device has. */
-  variant(op: string, candidates: readonly Kernel[]): Kernel {
-    return chooseVariant(this.device, op, candidates, this.#options.variants?.[op]);
   }
 
   /**

@@ -4,7 +4,7 @@ export type { Device, DeviceInfo, DeviceTensor } from './device.ts';
 export { type BufferInUse, DryRunDevice } from './dry_run.ts';
 export * from './dtype.ts';
 export * from './errors.ts';
-export { type Cost, type Dispatch, type DispatchStep, Graph, type GraphOptions } from './graph.ts';
+export { type Cost, type Decision, type Dispatch, type DispatchStep, Graph, type GraphOptions } from './graph.ts';
 export {
   canRun,
   type Feature,
@@ -15,6 +15,8 @@ export {
   loadKernel,
   type MatrixUnit,
   needsOf,
+  type Variant,
+  variant,
 } from './kernel.ts';
 export { Owned } from './memory.ts';
 export { Pace, type PieceOptions, runInPieces } from './pieces.ts';

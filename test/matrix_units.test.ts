@@ -1,13 +1,14 @@
 // tier: null
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { choose } from '../kernels/policy.ts';
 import { specs } from '../kernels/specs.ts';
 import { runnable } from '../kernels/verify.ts';
 import { matrixUnits } from '../runtime/adapter.ts';
 import { CapabilityError, canRun, DryRunDevice, Graph, type MatrixUnit, openDevice } from '../runtime/index.ts';
 
 const MATMUL = specs.find(({ name }) => name === 'matmul')!;
-const KERNEL = MATMUL.variants.find(({ matrix }) => matrix)!;
+const VARIANT = MATMUL.variants.find(({ kernel }) => kernel.matrix)!;
 
 /** An adapter's information with one configuration. */
 function info(size: number, componentType: string, subgroupMinSize: number, subgroupMaxSize: number) {
@@ -22,7 +23,7 @@ async function deviceWith(matrices: readonly MatrixUnit[] | undefined) {
 }
 
 test('a kernel for matrix units runs where the adapter lists its sizes, types and lanes, and nowhere else', async () => {
-  const c = MATMUL.cases.find((candidate) => MATMUL.applies!(KERNEL, candidate))!;
+  const c = MATMUL.cases.find((candidate) => MATMUL.applies!(VARIANT, candidate))!;
   const all = await deviceWith(undefined);
   const verdicts = [
     ['nothing listed', matrixUnits({}), false],
@@ -33,20 +34,21 @@ test('a kernel for matrix units runs where the adapter lists its sizes, types an
     ['lanes of 64', matrixUnits(info(16, 'f16', 64, 64)), false],
     ['integers', matrixUnits(info(16, 'i8', 32, 32)), false],
   ] as const;
-  assert.ok(runnable(all, MATMUL, c).includes(KERNEL), 'the null backend compiles for any');
+  assert.ok(runnable(all, MATMUL, c).includes(VARIANT), 'the null backend compiles for any');
   for (const [name, matrices, expected] of verdicts) {
     const device = await deviceWith(matrices);
-    assert.is(canRun(device, KERNEL), expected, name);
-    assert.is(runnable(device, MATMUL, c).includes(KERNEL), expected, name);
-    const choose = () => new Graph(device, { variants: { matmul: KERNEL.name } }).variant('matmul', [KERNEL]);
-    if (expected) assert.is(choose(), KERNEL, name);
+    assert.is(canRun(device, VARIANT.kernel), expected, name);
+    assert.is(runnable(device, MATMUL, c).includes(VARIANT), expected, name);
+    const graph = new Graph(device, { variants: { matmul: VARIANT.name } });
+    const chosen = () => choose(graph, 'matmul', '', [VARIANT]);
+    if (expected) assert.is(chosen(), VARIANT, name);
     else
       assert.throws(
-        choose,
+        chosen,
         (e: Error) => e instanceof CapabilityError && /16x16x16 matrices of f16 to f32/.test(e.message),
       );
   }
-  assert.not.ok(canRun({ features: new Set(), matrices: undefined }, KERNEL), 'features count as well');
+  assert.not.ok(canRun({ features: new Set(), matrices: undefined }, VARIANT.kernel), 'features count as well');
 });
 
 test.run();

@@ -1,7 +1,7 @@
 import { type HostTensor, type Matrix, type Tensor, widen } from '../../runtime/index.ts';
 import { dequantizeWeightsHost, type Quantization, quantizedShapes } from '../lib/quantized.ts';
 import { type OpSpec, type Random, roundoff } from '../spec.ts';
-import { candidates, type MatmulOptions, matmul, variants } from './matmul.ts';
+import { applies, type MatmulOptions, matmul, variants } from './matmul.ts';
 
 type MatmulCase = {
   rows: number;
@@ -54,8 +54,7 @@ export const spec: OpSpec<MatmulCase> = {
   name: 'matmul',
   formula: 'y = act(x w^T + bias) + residual',
   variants,
-  applies: (kernel, { rows, from, weights }) =>
-    candidates(rows, from, weights === 'half' ? 'f16' : weights, false).includes(kernel),
+  applies: (variant, { rows, from, weights }) => applies(variant, rows, from, weights === 'half' ? 'f16' : weights),
   needsF16: ({ from, as }) => from === 'f16' || as === 'f16',
   cases: [
     sized(1, 8, 1, { quick: true }),

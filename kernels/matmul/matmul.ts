@@ -14,9 +14,12 @@ import {
   showShape,
   type Tensor,
   tensorBytes,
+  type Variant,
+  variant,
   type WeightFormat,
 } from '../../runtime/index.ts';
 import { BLOCK_COLS, checkQuantized, FORMAT_CODES, type Int8Rows, isQuantized } from '../lib/quantized.ts';
+import { choose, rowsClass } from '../policy.ts';
 
 /** What follows the product. */
 export interface MatmulOptions {
@@ -76,25 +79,19 @@ const GRIDS = new Map<Kernel, (rows: number, outs: number) => Grid>([
 ]);
 
 /** The variants of this op. */
-export const variants = [...GRIDS.keys()];
+export const variants = [...[...GRIDS.keys()].map((each) => variant(each)), variant(GEMV_DOT, { LANES: 8 })];
 
-/**
- * The variants that can multiply so many rows of such operands, best first; x is 'i8' where its rows are quantised.
- * matmul_subgroup_matrix stands last, behind variants that need no feature: it runs only where it is forced by name,
- * because no GPU has verified it yet.
- */
-export function candidates(rows: number, x: DType, w: WeightFormat, onCpu: boolean): Kernel[] {
-  const firstIf = (first: boolean, [a, b]: [Kernel, Kernel]) => (first ? [a, b] : [b, a]);
-  if (x === 'i8') {
-    const vector = firstIf(onCpu, [GEMV_DOT, GEMV_DOT_SUBGROUP]);
-    return [...(rows === 1 ? vector : []), ...firstIf(onCpu, [DOT_REGISTER, DOT_TILE])];
-  }
-  const matrix = onCpu ? [SUBGROUP, REGISTER, TILE] : [TILE, REGISTER, SUBGROUP];
-  const vector = onCpu ? [GEMV_REGISTER, GEMV_SUBGROUP, GEMV] : [GEMV_SUBGROUP, GEMV, GEMV_REGISTER];
-  const shuffle = isQuantized(w) ? [GEMV_SHUFFLE] : [];
-  const vectors = onCpu ? [...shuffle, ...vector] : [...vector, ...shuffle];
-  const halves = x === 'f16' && w !== 'f32' ? [SUBGROUP_MATRIX] : [];
-  return [...(rows === 1 ? vectors : []), ...matrix, ...halves];
+const VECTORS = [GEMV, GEMV_REGISTER, GEMV_SUBGROUP];
+const DOT_VECTORS = [GEMV_DOT, GEMV_DOT_SUBGROUP];
+
+/** Whether a variant can multiply so many rows of such operands; x is 'i8' where its rows are quantised. */
+export function applies({ kernel }: Variant, rows: number, x: DType, w: WeightFormat): boolean {
+  if (DOT_VECTORS.includes(kernel)) return x === 'i8' && rows === 1;
+  if (kernel === DOT_TILE || kernel === DOT_REGISTER) return x === 'i8';
+  if (x === 'i8') return false;
+  if (kernel === SUBGROUP_MATRIX) return x === 'f16' && w !== 'f32';
+  if (kernel === GEMV_SHUFFLE) return rows === 1 && isQuantized(w);
+  return rows === 1 || !VECTORS.includes(kernel);
 }
 
 /**
@@ -108,19 +105,19 @@ export function matmul(g: Graph, x: Tensor | Int8Rows, w: Matrix, options: Matmu
   const rows = rowsOf(like);
   const width = activation === 'silu_gate' ? w.rows / 2 : w.rows;
   check(most, inner, dtype, w, options, width);
-  const { onCpu } = g.device;
   const y = g.temp('matmul', [most, width], as, like);
-  const chosen = g.variant('matmul', candidates(most, dtype, w.dtype, onCpu));
+  const problem = `${rowsClass(most)} ${dtype} ${w.dtype}`;
+  const chosen = choose(g, 'matmul', problem, variants, (each) => applies(each, most, dtype, w.dtype));
   const padded = isQuantized(w.dtype) && inner % BLOCK_COLS !== 0;
   const constants = {
     ...(dtype !== 'i8' && { elem: dtype, PADDED: padded }),
-    ...(chosen === GEMV_DOT && onCpu && { LANES: 8 }),
     out_elem: as,
     FORMAT: FORMAT_CODES[w.dtype]!,
     GROUP: w.group ?? BLOCK_COLS,
     ACTIVATION: ACTIVATIONS[activation],
     BIAS: bias !== null,
     RESIDUAL: residual !== null,
+    ...chosen.constants,
   };
   for (const { tensor, scales = null, row } of w.blocks) {
     const outs = tensor.shape[0]!;
@@ -130,12 +127,12 @@ export function matmul(g: Graph, x: Tensor | Int8Rows, w: Matrix, options: Matmu
     const perRow = sum(Object.values(operands)) / most + share * (BYTES[as] + (residual ? 4 : 0));
     const constant = sum(scales ? [tensor, scales] : [tensor]) + (bias ? 4 * outs : 0);
     g.dispatch({
-      kernel: chosen,
+      kernel: chosen.kernel,
       constants,
       read: { ...operands, w: tensor, bias, residual, scales },
       write: { y },
       params: { rows, words, ...(dtype !== 'i8' && { quads: inner / 4 }), outs, first: row, width },
-      workgroups: (value) => GRIDS.get(chosen)!(value(rows), outs),
+      workgroups: (value) => GRIDS.get(chosen.kernel)!(value(rows), outs),
       cost: (value) => ({ flops: 2 * value(rows) * inner * outs, bytes: constant + value(rows) * perRow }),
     });
   }
