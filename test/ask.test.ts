@@ -109,6 +109,7 @@ if (device) {
     const gone = shell(`set -o pipefail; ${question} | true`);
     assert.is(gone.status, 0, gone.stderr);
     assert.not.match(gone.stderr, /error/);
+    assert.not.match(full.stderr + gone.stderr, /maxDynamic/, "Dawn's warnings, which mean nothing");
   });
 
   test('a checkout may have any name but one with a question mark, which is refused in words', () => {

@@ -5,6 +5,7 @@ import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { LIMIT_WARNING } from '../tools/limit_warnings.mjs';
 
 const USAGE = `usage: npm test -- [--quick] [--device] [--adapter NAME] [pattern...]
 
@@ -47,7 +48,7 @@ function runFile(file: string, env: NodeJS.ProcessEnv): Promise<Ended> {
   return new Promise((done, failed) => {
     child.on('error', failed);
     child.on('exit', (code, signal) => {
-      const output = readFileSync(log, 'utf8');
+      const output = readFileSync(log, 'utf8').replace(LIMIT_WARNING, '');
       rmSync(folder, { recursive: true });
       done({ output, code, signal, seconds: (performance.now() - started) / 1000 });
     });
