@@ -1,4 +1,4 @@
-// tier: program
+// tier: any
 import { spawnSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';

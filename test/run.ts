@@ -10,14 +10,14 @@ const USAGE = `usage: npm test -- [--quick] [--device] [--adapter NAME] [pattern
 
 Runs every test/*.test.ts whose name contains one of the patterns (all without a pattern).
   --quick         leave out the cases that are slow on a software adapter (DAYBREAK_QUICK=1)
-  --device        only the files that depend on the adapter (tier gpu), neither host work nor our programs
+  --device        only the files that depend on the adapter (tier gpu): the others come out the same on every one
   --adapter NAME  run on the adapter whose name contains NAME (DAYBREAK_ADAPTER)
 REQUIRE_GPU=1 in the environment turns every skip into a failure.`;
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const TIMEOUT_MILLIS = 10 * 60_000;
 /** Files of these tiers run one at a time. */
-const ON_DEVICE = ['gpu', 'program'];
+const ON_DEVICE = ['any', 'gpu'];
 
 interface Counts {
   passed: number;
@@ -32,7 +32,7 @@ interface Ended {
   seconds: number;
 }
 
-/** The tier in a test file's header: `host`, `null` (Dawn without an adapter), `gpu` (what an adapter computes) or `program` (what our programs do on any adapter). */
+/** The tier in a file's header: `host`, `null` (Dawn without an adapter), `any` (an adapter, whichever: it comes out the same on each) or `gpu` (as the adapter computes). */
 function tierOf(file: string): string {
   return /^\/\/ tier: (\w+)$/m.exec(readFileSync(join(ROOT, file), 'utf8').slice(0, 500))?.[1] ?? 'host';
 }
