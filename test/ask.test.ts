@@ -1,4 +1,4 @@
-// tier: gpu
+// tier: any
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -72,6 +72,17 @@ if (device) {
     fails(ask('--top-p', '2', 'What?'), /top-p: expected a number above 0 and at most 1, got 2/);
     fails(ask('--max-tokens', '0', 'What?'), /--max-tokens .*expected an integer from 1 on/);
     fails(runAsk('What?'), /required option '--model <dir>'/);
+  });
+
+  test('the memory plan is printed, unless only JSON is to be', () => {
+    const question = ['--image', picture, '--max-tokens', '3', 'What is this?'];
+    const { status, stderr } = ask('--release-vision', ...question);
+    assert.is(status, 0, stderr);
+    assert.match(
+      stderr,
+      /^memory on .* for \d+ positions and 255 patches, in MiB\n {2}vision tower +1 {2}bf16, f32\n/m,
+    );
+    assert.not.match(ask('--json', ...question).stderr, /memory on/);
   });
 
   test('a literal <image> is asked about with a backslash', () => {
