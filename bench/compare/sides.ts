@@ -4,7 +4,7 @@ import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { DaybreakError, UsageError } from '../../runtime/index.ts';
-import { Child } from '../child.ts';
+import { Child } from '../../runtime/child.ts';
 import { type Answers, PROTOCOL, type Reply, type Request } from './protocol.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));

@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync 
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { DaybreakError } from '../../runtime/index.ts';
-import { cacheFolder } from '../cache_folder.ts';
+import { cacheFolder } from '../../runtime/cache_folder.ts';
 
 /** The peer's package: it brings its binaries along, so no script of it needs to run. */
 export const PACKAGE = { name: 'onnxruntime-node', version: '1.30.0' };

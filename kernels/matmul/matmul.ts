@@ -49,7 +49,7 @@ const SUBGROUP_MATRIX: Kernel = {
     'subgroup-size-control',
     'chromium-experimental-subgroup-matrix',
   ),
-  matrix: { component: 'f16', result: 'f32', M: 16, N: 16, K: 16, lanes: [32, 32] },
+  matrix: { component: 'f16', result: 'f32' },
 };
 const GEMV = kernel('gemv', 'widen');
 const GEMV_REGISTER = kernel('gemv_register', 'widen');
