@@ -9,11 +9,14 @@ import {
   type Kernel,
   linearGrid,
   type Matrix,
+  type MatrixUnit,
+  matrixUnit,
   rowsOf,
   sameShape,
   showShape,
   type Tensor,
   tensorBytes,
+  unitConstants,
   type WeightFormat,
 } from '../../runtime/index.ts';
 import { BLOCK_COLS, checkQuantized, FORMAT_CODES, type Int8Rows, isQuantized } from '../lib/quantized.ts';
@@ -40,10 +43,10 @@ const kernel = (name: string, lib: string, ...needs: Feature[]): Kernel => ({
 const TILE = kernel('matmul_tile', 'widen');
 const REGISTER = kernel('matmul_register', 'widen');
 const SUBGROUP = kernel('matmul_subgroup', 'widen', 'subgroups');
-const SUBGROUP_MATRIX: Kernel = {
+const MATRIX: Kernel = {
   ...kernel(
-    'matmul_subgroup_matrix',
-    'widen',
+    'matmul_matrix',
+    'halves',
     'shader-f16',
     'subgroups',
     'subgroup-size-control',
@@ -51,6 +54,7 @@ const SUBGROUP_MATRIX: Kernel = {
   ),
   matrix: { component: 'f16', result: 'f32' },
 };
+const MATRIX_SMALL: Kernel = { ...MATRIX, name: 'matmul/matmul_matrix_small' };
 const GEMV = kernel('gemv', 'widen');
 const GEMV_REGISTER = kernel('gemv_register', 'widen');
 const GEMV_SUBGROUP = kernel('gemv_subgroup', 'widen', 'subgroups');
@@ -60,11 +64,12 @@ const DOT_REGISTER = kernel('matmul_dot_register', 'dot');
 const GEMV_DOT = kernel('gemv_dot', 'dot');
 const GEMV_DOT_SUBGROUP = kernel('gemv_dot_subgroup', 'dot', 'subgroups');
 
-const GRIDS = new Map<Kernel, (rows: number, outs: number) => Grid>([
+const GRIDS = new Map<Kernel, (rows: number, outs: number, unit: MatrixUnit) => Grid>([
   [TILE, (rows, outs) => [ceilDiv(rows, 64), ceilDiv(outs, 64)]],
   [REGISTER, (rows, outs) => [ceilDiv(rows, 4), ceilDiv(outs, 64)]],
   [SUBGROUP, (rows, outs) => [ceilDiv(rows, 8), ceilDiv(outs, 64)]],
-  [SUBGROUP_MATRIX, (rows, outs) => [ceilDiv(rows, 64), ceilDiv(outs, 64)]],
+  [MATRIX, (rows, outs, { M, N }) => [ceilDiv(rows, 8 * M), ceilDiv(outs, 8 * N)]],
+  [MATRIX_SMALL, (rows, outs, { M, N }) => [ceilDiv(rows, 4 * M), ceilDiv(outs, 4 * N)]],
   [GEMV, (_, outs) => linearGrid(ceilDiv(outs, 4))],
   [GEMV_REGISTER, (_, outs) => linearGrid(ceilDiv(outs, 32))],
   [GEMV_SUBGROUP, (_, outs) => linearGrid(ceilDiv(outs, 8))],
@@ -93,7 +98,7 @@ export function candidates(rows: number, x: DType, w: WeightFormat, onCpu: boole
   const vector = onCpu ? [GEMV_REGISTER, GEMV_SUBGROUP, GEMV] : [GEMV_SUBGROUP, GEMV, GEMV_REGISTER];
   const shuffle = isQuantized(w) ? [GEMV_SHUFFLE] : [];
   const vectors = onCpu ? [...shuffle, ...vector] : [...vector, ...shuffle];
-  const halves = x === 'f16' && w !== 'f32' ? [SUBGROUP_MATRIX] : [];
+  const halves = x === 'f16' && w !== 'f32' ? [MATRIX, MATRIX_SMALL] : [];
   return [...(rows === 1 ? vectors : []), ...matrix, ...halves];
 }
 
@@ -112,8 +117,11 @@ export function matmul(g: Graph, x: Tensor | Int8Rows, w: Matrix, options: Matmu
   const y = g.temp('matmul', [most, width], as, like);
   const chosen = g.variant('matmul', candidates(most, dtype, w.dtype, onCpu));
   const padded = isQuantized(w.dtype) && inner % BLOCK_COLS !== 0;
+  const unit = chosen.matrix && matrixUnit(g.device, chosen.matrix);
   const constants = {
-    ...(dtype !== 'i8' && { elem: dtype, PADDED: padded }),
+    ...(dtype !== 'i8' && !unit && { elem: dtype, PADDED: padded }),
+    ...(unit && unitConstants(unit)),
+    ...(chosen === MATRIX_SMALL && { DOWN: 2, ACROSS: 2 }),
     ...(chosen === GEMV_DOT && onCpu && { LANES: 8 }),
     out_elem: as,
     FORMAT: FORMAT_CODES[w.dtype]!,
@@ -135,7 +143,7 @@ export function matmul(g: Graph, x: Tensor | Int8Rows, w: Matrix, options: Matmu
       read: { ...operands, w: tensor, bias, residual, scales },
       write: { y },
       params: { rows, words, ...(dtype !== 'i8' && { quads: inner / 4 }), outs, first: row, width },
-      workgroups: (value) => GRIDS.get(chosen)!(value(rows), outs),
+      workgroups: (value) => GRIDS.get(chosen)!(value(rows), outs, unit!),
       cost: (value) => ({ flops: 2 * value(rows) * inner * outs, bytes: constant + value(rows) * perRow }),
     });
   }
