@@ -14,7 +14,7 @@ const NORMS: Ranking = {
 
 /**
  * What runs on adapters that nobody has measured. On a CPU kernels without subgroups are often as fast as those with them, and
- * compile sooner. matmul_subgroup_matrix stands last, behind variants that need no feature: no GPU has verified it yet.
+ * compile sooner. matmul_matrix stands last, behind variants that need no feature: no GPU has verified it yet.
  */
 export const DEFAULTS: Readonly<Record<'cpu' | 'gpu', Ranking>> = {
   cpu: {
@@ -24,7 +24,7 @@ export const DEFAULTS: Readonly<Record<'cpu' | 'gpu', Ranking>> = {
     'matmul 1 i8': ['gemv_dot:LANES=8', 'gemv_dot', 'gemv_dot_subgroup'],
     matmul: [
       ...['matmul_dot_register', 'matmul_dot_tile'],
-      ...['matmul_subgroup', 'matmul_register', 'matmul_tile', 'matmul_subgroup_matrix'],
+      ...['matmul_subgroup', 'matmul_register', 'matmul_tile', 'matmul_matrix', 'matmul_matrix:DOWN=2,ACROSS=2'],
     ],
   },
   gpu: {
@@ -34,7 +34,7 @@ export const DEFAULTS: Readonly<Record<'cpu' | 'gpu', Ranking>> = {
     'matmul 1 i8': ['gemv_dot_subgroup', 'gemv_dot', 'gemv_dot:LANES=8'],
     matmul: [
       ...['matmul_dot_tile', 'matmul_dot_register'],
-      ...['matmul_tile', 'matmul_register', 'matmul_subgroup', 'matmul_subgroup_matrix'],
+      ...['matmul_tile', 'matmul_register', 'matmul_subgroup', 'matmul_matrix', 'matmul_matrix:DOWN=2,ACROSS=2'],
     ],
   },
 };

@@ -1,5 +1,6 @@
 import type { DType } from './dtype.ts';
 import type { Feature, Kernel, MatrixUnit } from './kernel.ts';
+import type { UnusableUnit } from './matrix_units.ts';
 import type { Pipeline } from './pipeline.ts';
 import type { Recorder } from './recorder.ts';
 import type { Shape } from './shape.ts';
@@ -17,8 +18,10 @@ export interface DeviceInfo {
   /** Why this adapter was taken. */
   readonly reason: string;
   readonly features: ReadonlySet<Feature>;
-  /** The matrix units of the adapter; undefined on the null backend, which compiles for any. */
+  /** The matrix units that were right when they were tried on this adapter; undefined on the null backend, which compiles for any. */
   readonly matrices: readonly MatrixUnit[] | undefined;
+  /** Those that the adapter lists but that were not, and why. */
+  readonly unusable: readonly UnusableUnit[];
   readonly limits: GPUSupportedLimits;
   /** Weights larger than this many bytes are cut into blocks of rows. */
   readonly maxBlockBytes: number;

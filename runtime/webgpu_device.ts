@@ -11,11 +11,12 @@ import {
 } from './adapter.ts';
 import { countBindGroup, roomForBindGroups } from './bind_groups.ts';
 import { type BufferKind, CountingDevice } from './counting_device.ts';
-import type { Device, DeviceTensor } from './device.ts';
+import type { Device, DeviceInfo, DeviceTensor } from './device.ts';
 import { hostArray } from './dtype.ts';
 import { DaybreakError, DeviceLostError, NoDeviceError, OutOfMemoryError } from './errors.ts';
 import { gently } from './gently.ts';
-import type { Feature, Kernel } from './kernel.ts';
+import type { Feature, Kernel, MatrixUnit } from './kernel.ts';
+import { checkUnits } from './matrix_units.ts';
 import { type Pipeline, PipelineCache } from './pipeline.ts';
 import type { HostSpan, Recorder } from './recorder.ts';
 import { elements, roundUp } from './shape.ts';
@@ -109,6 +110,20 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   const wanted = options.adapter ?? process.env.DAYBREAK_ADAPTER;
   const choice = wanted === 'null' ? NULL : await choose(wanted);
   const adapter = await requestAdapter(choice);
+  const listed = choice.backend === 'null' ? [] : matrixUnits(adapter.info);
+  const checked = await checkUnits(choice, adapter.info.description, listed);
+  return open(adapter, choice, { ...options, ...checked });
+}
+
+/** Opens an adapter without looking at its matrix units: what looks at them needs a device. */
+export async function openUnchecked(entry: AdapterEntry): Promise<Device> {
+  const choice = { ...entry, reason: 'to try its matrix units' };
+  return open(await requestAdapter(choice), choice, { matrices: [], unusable: [] });
+}
+
+type OpenOptions = DeviceOptions & Pick<DeviceInfo, 'unusable'> & { matrices: readonly MatrixUnit[] };
+
+async function open(adapter: GPUAdapter, choice: AdapterChoice, options: OpenOptions): Promise<Device> {
   const requiredFeatures = FEATURES.filter((f) => adapter.features.has(f)) as GPUFeatureName[];
   const requiredLimits = Object.fromEntries(LIMITS.map((name) => [name, adapter.limits[name]]));
   const gpu = await adapter.requestDevice({ requiredFeatures, requiredLimits });
@@ -144,14 +159,15 @@ class WebGpuDevice extends CountingDevice implements Device {
   /** Why the device is gone, once it is. */
   #gone: string | undefined;
 
-  constructor(gpu: GPUDevice, { info }: GPUAdapter, choice: AdapterChoice, options: DeviceOptions) {
+  constructor(gpu: GPUDevice, { info }: GPUAdapter, choice: AdapterChoice, options: OpenOptions) {
     const { limits } = gpu;
     super({
       name: choice.name,
       driver: info.description,
       reason: choice.reason,
       features: new Set(FEATURES.filter((f) => gpu.features.has(f))),
-      matrices: choice.backend === 'null' ? undefined : matrixUnits(info),
+      matrices: choice.backend === 'null' ? undefined : options.matrices,
+      unusable: options.unusable,
       limits,
       maxBlockBytes: Math.min(options.maxBlockBytes ?? Number.POSITIVE_INFINITY, limits.maxStorageBufferBindingSize),
       onCpu: info.isFallbackAdapter,
