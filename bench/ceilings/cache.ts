@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { isObject } from '../../model/checkpoint/json.ts';
+import * as v from 'valibot';
 import type { Device } from '../../runtime/index.ts';
 import { cacheFolder } from '../cache_folder.ts';
 import { environment } from '../report.ts';
@@ -16,6 +16,16 @@ export interface KnownCeilings {
   worst: Ceilings;
   runs: number;
 }
+
+const RATE = v.pipe(v.number(), v.gtValue(0));
+const CEILINGS = v.object({
+  clock: v.picklist(['gpu', 'wall']),
+  ...Object.fromEntries(QUANTITIES.map((quantity) => [quantity, RATE])),
+  f16Gflops: v.nullable(RATE),
+  passMicros: v.nullable(RATE),
+  measured: v.pipe(v.string(), v.isoTimestamp()),
+});
+const KNOWN = v.object({ best: CEILINGS, worst: CEILINGS, runs: v.pipe(v.number(), v.minValue(1)) });
 
 /** Ceilings measured longer ago are measured again. */
 const FRESH_MILLIS = 3_600_000;
@@ -73,16 +83,8 @@ function cacheFile(device: Device): string {
 /** What a file holds; undefined where there is none or it is damaged. */
 function readKnown(file: string): KnownCeilings | undefined {
   try {
-    const known: unknown = JSON.parse(readFileSync(file, 'utf8'));
-    const whole = isObject(known) && isCeilings(known.best) && isCeilings(known.worst) && Number(known.runs) > 0;
-    return whole ? (known as unknown as KnownCeilings) : undefined;
+    return v.parse(KNOWN, JSON.parse(readFileSync(file, 'utf8'))) as KnownCeilings;
   } catch {
     return undefined;
   }
-}
-
-function isCeilings(value: unknown): boolean {
-  if (!isObject(value) || Number.isNaN(Date.parse(String(value.measured)))) return false;
-  const lacking = (rate: string) => rate === 'f16Gflops' || rate === 'passMicros'; // null where the device has none
-  return QUANTITIES.every((rate) => (value[rate] === null ? lacking(rate) : Number(value[rate]) > 0));
 }
