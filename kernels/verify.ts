@@ -78,9 +78,13 @@ export function recordCase(
   inputs: Record<string, HostTensor>,
   constants: Constants = {},
 ): DispatchStep[] {
-  const tensors = (g: Graph) =>
+  return record(device, spec, c, variant, inputsOf(inputs), { constants }).dispatches;
+}
+
+/** The inputs as a graph's own, which its plan places. */
+function inputsOf(inputs: Record<string, HostTensor>) {
+  return (g: Graph): Record<string, Tensor> =>
     Object.fromEntries(Object.entries(inputs).map(([name, { shape, dtype }]) => [name, g.input(name, shape, dtype)]));
-  return record(device, spec, c, variant, tensors, { constants }).dispatches;
 }
 
 /** The variant that an op uses in a case where none is forced. */
@@ -133,12 +137,12 @@ export async function verifyCase(
   constants: Constants = {},
 ): Promise<Verdict> {
   const inputs = spec.inputs(c, new Random(seed));
-  const { plan, tensors } = await planCase(device, spec, c, variant, inputs, { guardBytes: 256, constants });
-  const { result } = plan.run();
+  const { graph } = record(device, spec, c, variant, inputsOf(inputs), { constants });
+  const plan = await Plan.create(graph, { guardBytes: 256 });
+  const { result } = plan.run(inputs);
   const got = await device.download(result!);
   const damaged = await plan.damage();
   plan.dispose();
-  for (const tensor of Object.values(tensors)) device.free(tensor.storage!);
   const values = got.dtype === 'u32' ? got.data : widen(got.dtype, got.data);
   const difference = compare(values, spec.reference(inputs, c), spec.tolerance(c));
   const problem = damaged.length ? `wrote behind ${damaged.join(', ')}` : difference.problem;

@@ -18,11 +18,12 @@ export abstract class CountingDevice implements DeviceInfo {
   readonly limits: GPUSupportedLimits;
   readonly maxBlockBytes: number;
   readonly onCpu: boolean;
+  readonly robustness: boolean;
   readonly memory = { current: 0, peak: 0 };
   /** The buffers that are not freed yet, the oldest first. */
   protected readonly buffers = new Set<GPUBuffer>();
 
-  constructor({ name, driver, reason, features, matrices, limits, maxBlockBytes, onCpu }: DeviceInfo) {
+  constructor({ name, driver, reason, features, matrices, limits, maxBlockBytes, onCpu, robustness }: DeviceInfo) {
     this.name = name;
     this.driver = driver;
     this.reason = reason;
@@ -31,6 +32,7 @@ export abstract class CountingDevice implements DeviceInfo {
     this.limits = limits;
     this.maxBlockBytes = maxBlockBytes;
     this.onCpu = onCpu;
+    this.robustness = robustness;
   }
 
   /** Makes a buffer of `size` bytes; throws OutOfMemoryError. */

@@ -8,6 +8,7 @@ import {
   matrixUnits,
   type Preferences,
   parseAdapterList,
+  wantsRobustness,
 } from './adapter.ts';
 import { countBindGroup, roomForBindGroups } from './bind_groups.ts';
 import { type BufferKind, CountingDevice } from './counting_device.ts';
@@ -28,6 +29,11 @@ export interface DeviceOptions {
   adapter?: string;
   /** Largest block of a weight in bytes; by default what the adapter can bind at once. */
   maxBlockBytes?: number;
+  /**
+   * Whether Dawn guards kernels against their own mistakes: it clamps indices, ends endless loops, zeroes workgroup
+   * memory and defines division by zero. Else DAYBREAK_ROBUSTNESS (on or off) says so, else only software adapters do.
+   */
+  robustness?: boolean;
 }
 
 const FEATURES: Feature[] = [
@@ -50,10 +56,10 @@ const LIMITS = [
   'maxComputeWorkgroupsPerDimension',
 ] as const;
 
-const TOGGLES = [
-  'enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia',
-  'disable-dawn-features=timestamp_quantization',
-];
+const ENABLED = ['allow_unsafe_apis', 'vulkan_enable_f16_on_nvidia'];
+
+/** What takes Dawn's guards out of kernels. */
+const UNGUARDED = ['disable_robustness', 'disable_workgroup_init', 'disable_polyfills_on_integer_div_and_mod'];
 
 const { GPUBufferUsage, GPUMapMode, GPUOutOfMemoryError, GPUShaderStage } = globals as unknown as {
   GPUBufferUsage: Record<'STORAGE' | 'UNIFORM' | 'COPY_SRC' | 'COPY_DST' | 'MAP_READ' | 'QUERY_RESOLVE', number>;
@@ -109,11 +115,12 @@ async function findPreferences(available: readonly AdapterEntry[]): Promise<Pref
 export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   const wanted = options.adapter ?? process.env.DAYBREAK_ADAPTER;
   const choice = wanted === 'null' ? NULL : await choose(wanted);
-  const adapter = await requestAdapter(choice);
+  const robustness = wantsRobustness(choice, options.robustness);
+  const adapter = await requestAdapter(choice, robustness);
   const requiredFeatures = FEATURES.filter((f) => adapter.features.has(f)) as GPUFeatureName[];
   const requiredLimits = Object.fromEntries(LIMITS.map((name) => [name, adapter.limits[name]]));
   const gpu = await adapter.requestDevice({ requiredFeatures, requiredLimits });
-  return new WebGpuDevice(gpu, adapter, choice, options);
+  return new WebGpuDevice(gpu, adapter, choice, { ...options, robustness });
 }
 
 const NULL: AdapterChoice = { backend: 'null', name: 'null', reason: 'asked for by name; it computes nothing' };
@@ -123,9 +130,11 @@ async function choose(wanted: string | undefined): Promise<AdapterChoice> {
   return chooseAdapter(available, wanted, await findPreferences(available));
 }
 
-async function requestAdapter(choice: AdapterChoice): Promise<GPUAdapter> {
+async function requestAdapter(choice: AdapterChoice, robustness: boolean): Promise<GPUAdapter> {
   const flags = choice.backend === 'null' ? ['backend=null'] : [`backend=${choice.backend}`, `adapter=${choice.name}`];
-  const adapter = await instance(...flags, ...TOGGLES).requestAdapter();
+  const enabled = robustness ? ENABLED : [...ENABLED, ...UNGUARDED];
+  flags.push(`enable-dawn-features=${enabled}`, 'disable-dawn-features=timestamp_quantization');
+  const adapter = await instance(...flags).requestAdapter();
   if (!adapter) {
     throw new NoDeviceError(
       `device: expected adapter '${choice.name}' to open, got none; its driver is too old for Dawn or broken`,
@@ -146,7 +155,12 @@ class WebGpuDevice extends CountingDevice implements Device {
   /** Why the device is gone, once it is. */
   #gone: string | undefined;
 
-  constructor(gpu: GPUDevice, { info }: GPUAdapter, choice: AdapterChoice, options: DeviceOptions) {
+  constructor(
+    gpu: GPUDevice,
+    { info }: GPUAdapter,
+    choice: AdapterChoice,
+    options: DeviceOptions & { robustness: boolean },
+  ) {
     const { limits } = gpu;
     super({
       name: choice.name,
@@ -157,6 +171,7 @@ class WebGpuDevice extends CountingDevice implements Device {
       limits,
       maxBlockBytes: Math.min(options.maxBlockBytes ?? Number.POSITIVE_INFINITY, limits.maxStorageBufferBindingSize),
       onCpu: info.isFallbackAdapter,
+      robustness: options.robustness,
     });
     this.gpu = gpu;
     const buffer = { type: 'uniform', hasDynamicOffset: true } as const;
