@@ -116,10 +116,11 @@ export function matmul(g: Graph, x: Tensor | Int8Rows, w: Matrix, options: Matmu
   const { onCpu } = g.device;
   const y = g.temp('matmul', [most, width], as, like);
   const chosen = g.variant('matmul', candidates(most, dtype, w.dtype, onCpu));
-  const padded = isQuantized(w.dtype) && inner % BLOCK_COLS !== 0;
   const unit = chosen.matrix && matrixUnit(g.device, chosen.matrix);
+  const padded = (isQuantized(w.dtype) || unit !== undefined) && inner % BLOCK_COLS !== 0;
   const constants = {
-    ...(dtype !== 'i8' && !unit && { elem: dtype, PADDED: padded }),
+    ...(dtype !== 'i8' && { PADDED: padded }),
+    ...(dtype !== 'i8' && !unit && { elem: dtype }),
     ...(unit && unitConstants(unit)),
     ...(chosen === MATRIX_SMALL && { DOWN: 2, ACROSS: 2 }),
     ...(chosen === GEMV_DOT && onCpu && { LANES: 8 }),
