@@ -4,10 +4,10 @@ import {
   type Graph,
   type HostTensor,
   hostArray,
-  type Kernel,
   narrow,
   type Shape,
   type Tensor,
+  type Variant,
 } from '../runtime/index.ts';
 
 /** One set of sizes and options of an op; `quick` marks those that also run where pipelines compile slowly. */
@@ -25,9 +25,9 @@ export interface OpSpec<C extends Case = Case> {
   name: string;
   /** The formula, in one line. */
   formula: string;
-  variants: readonly Kernel[];
+  variants: readonly Variant[];
   /** Whether a variant takes part in a case; without it every variant does. */
-  applies?(kernel: Kernel, c: C): boolean;
+  applies?(variant: Variant, c: C): boolean;
   /** Whether a case needs shader-f16; without it, where a value of the case is 'f16'. */
   needsF16?(c: C): boolean;
   /** Sweep: 1, tile - 1, tile, tile + 1, a prime and the model's own size in each tiled dimension, each dtype. */

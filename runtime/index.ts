@@ -5,7 +5,7 @@ export type { Device, DeviceInfo, DeviceTensor } from './device.ts';
 export { type BufferInUse, DryRunDevice } from './dry_run.ts';
 export * from './dtype.ts';
 export * from './errors.ts';
-export { type Cost, type Dispatch, type DispatchStep, Graph, type GraphOptions } from './graph.ts';
+export { type Cost, type Decision, type Dispatch, type DispatchStep, Graph, type GraphOptions } from './graph.ts';
 export {
   canRun,
   type Feature,
@@ -19,6 +19,8 @@ export {
   matrixUnit,
   needsOf,
   unitConstants,
+  type Variant,
+  variant,
 } from './kernel.ts';
 export type { UnusableUnit } from './matrix_units.ts';
 export { Owned } from './memory.ts';

@@ -1,5 +1,4 @@
 import { readFileSync } from 'node:fs';
-import { CapabilityError, WgslError } from './errors.ts';
 import { ceilDiv } from './shape.ts';
 import { type Constants, type Reflection, reflect } from './wgsl.ts';
 
@@ -59,8 +58,25 @@ export function loadKernel(kernel: Kernel): LoadedKernel {
   return result;
 }
 
-/** Variants of an op that were asked for by name, by op. */
-export type ForcedVariants = Readonly<Record<string, string>>;
+/** One way to compute an op: a kernel, and values of its constants that tune it. */
+export interface Variant {
+  /** The kernel's name, and behind it the constants: 'matmul/gemv_dot:LANES=8'. */
+  readonly name: string;
+  readonly kernel: Kernel;
+  readonly constants: Constants;
+}
+
+/** The variant of a kernel with these constants, the others as its file and the op have them. */
+export function variant(kernel: Kernel, constants: Constants = {}): Variant {
+  const shown = Object.entries(constants).map(([key, value]) => `${key}=${value}`);
+  return { name: [kernel.name, ...(shown.length > 0 ? [shown.join(',')] : [])].join(':'), kernel, constants };
+}
+
+/**
+ * Variants to use wherever they can compute the problem, by op: names, with or without the op's in front, the preferred
+ * first.
+ */
+export type ForcedVariants = Readonly<Record<string, string | readonly string[]>>;
 
 /** What of a device decides which kernels it can run. */
 interface Capable {
@@ -86,25 +102,6 @@ export function matrixUnit({ matrices }: Capable, { component, result }: MatrixT
 /** The constants that specialise a kernel for a matrix unit. */
 export function unitConstants({ M, N, K, lanes }: MatrixUnit): Constants {
   return { M, N, K, LANES: lanes };
-}
-
-/**
- * The variant of an op to run on a device: the one forced by name, else the first whose needs the device meets.
- * `candidates` stand best first. Throws CapabilityError where the forced one, or all of them, cannot run.
- */
-export function chooseVariant(
-  device: Capable & { readonly name: string },
-  op: string,
-  candidates: readonly Kernel[],
-  forced?: string,
-): Kernel {
-  const able = candidates.filter((kernel) => canRun(device, kernel));
-  const names = candidates.map((kernel) => kernel.name).join(', ');
-  const chosen = forced ? candidates.find((kernel) => kernel.name === forced) : able[0];
-  if (forced && !chosen) throw new WgslError(`${op}: variant: expected one of ${names}, got '${forced}'`);
-  if (chosen && able.includes(chosen)) return chosen;
-  const needed = (chosen ? [chosen] : candidates).map((kernel) => `${needsOf(kernel).join(', ')} for ${kernel.name}`);
-  throw new CapabilityError(`${op}: expected features ${needed.join(' or ')}, got not all of them on '${device.name}'`);
 }
 
 /** What a kernel needs of a device, in words. */

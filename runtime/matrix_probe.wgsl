@@ -20,7 +20,7 @@ struct Params {
 @group(0) @binding(0) var<storage, read> x: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read> w: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read_write> y: array<result>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(31) var<uniform> params: Params;
 var<workgroup> x_tile: array<vec4<u32>, M * STRIDE>;
 var<workgroup> w_tile: array<vec4<u32>, N * STRIDE>;
 alias Left = subgroup_matrix_left<component, K, M>;

@@ -17,7 +17,7 @@ import { DaybreakError, DeviceLostError, NoDeviceError, OutOfMemoryError } from 
 import { gently } from './gently.ts';
 import type { Feature, Kernel, MatrixUnit } from './kernel.ts';
 import { checkUnits } from './matrix_units.ts';
-import { type Params, type Pipeline, PipelineCache } from './pipeline.ts';
+import { type Pipeline, PipelineCache } from './pipeline.ts';
 import type { HostSpan, Recorder } from './recorder.ts';
 import { elements, roundUp } from './shape.ts';
 import { checkHost, type HostTensor, type Storage, type Tensor } from './tensor.ts';
@@ -56,11 +56,10 @@ const TOGGLES = [
   'disable-dawn-features=timestamp_quantization',
 ];
 
-const { GPUBufferUsage, GPUMapMode, GPUOutOfMemoryError, GPUShaderStage } = globals as unknown as {
+const { GPUBufferUsage, GPUMapMode, GPUOutOfMemoryError } = globals as unknown as {
   GPUBufferUsage: Record<'STORAGE' | 'UNIFORM' | 'COPY_SRC' | 'COPY_DST' | 'MAP_READ' | 'QUERY_RESOLVE', number>;
   GPUMapMode: { READ: number };
   GPUOutOfMemoryError: typeof globalThis.GPUOutOfMemoryError;
-  GPUShaderStage: { COMPUTE: number };
 };
 
 const USAGE: Readonly<Record<BufferKind, number>> = {
@@ -155,7 +154,6 @@ class WebGpuDevice extends CountingDevice implements Device {
   readonly dryRun = false;
   timeline: Recorder | undefined;
 
-  #paramsLayout: GPUBindGroupLayout;
   #pipelines: PipelineCache;
   #fault: GPUError | undefined;
   /** Why the device is gone, once it is. */
@@ -175,10 +173,7 @@ class WebGpuDevice extends CountingDevice implements Device {
       onCpu: info.isFallbackAdapter,
     });
     this.gpu = gpu;
-    const buffer = { type: 'uniform', hasDynamicOffset: true } as const;
-    const entries = [{ binding: 0, visibility: GPUShaderStage.COMPUTE, buffer }];
-    this.#paramsLayout = gpu.createBindGroupLayout({ entries });
-    this.#pipelines = new PipelineCache(gpu, this.#paramsLayout, (...made) => this.#bindGroup(...made));
+    this.#pipelines = new PipelineCache(gpu, (...made) => this.#bindGroup(...made));
     gpu.lost.then(({ reason, message }) => {
       this.#gone ??= `lost (${reason}): ${message}`;
     });
@@ -229,12 +224,10 @@ class WebGpuDevice extends CountingDevice implements Device {
     return roomForBindGroups(count, this.onCpu, () => this.reclaim());
   }
 
-  params(bytes: Uint8Array<ArrayBuffer>, window: number): Params {
+  params(bytes: Uint8Array<ArrayBuffer>): GPUBuffer {
     const buffer = this.uniformBuffer(bytes);
     this.guard('params', () => this.#write(buffer, 0, bytes));
-    const entries = [{ binding: 0, resource: { buffer, size: window } }];
-    const group = this.#bindGroup('params', this.#paramsLayout, entries);
-    return { buffer, show: (pass, offset) => pass.setBindGroup(1, group, offset) };
+    return buffer;
   }
 
   write(storage: Storage, data: ArrayBufferView, byteOffset = 0): void {

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { choose } from '../kernels/policy.ts';
 import { specs } from '../kernels/specs.ts';
 import { runnable } from '../kernels/verify.ts';
 import { type ListedUnit, matrixUnits } from '../runtime/adapter.ts';
@@ -12,7 +13,7 @@ import { checkUnits } from '../runtime/matrix_units.ts';
 import { testDevice } from './gpu.ts';
 
 const MATMUL = specs.find(({ name }) => name === 'matmul')!;
-const KERNEL = MATMUL.variants.find(({ matrix }) => matrix)!;
+const VARIANT = MATMUL.variants.find(({ kernel }) => kernel.matrix)!;
 const STUB = new URL('./fixtures/matrix_probe_stub.ts', import.meta.url);
 
 /** A unit of an adapter whose subgroups have 8 to 32 lanes. */
@@ -54,8 +55,8 @@ test('an adapter without a list has no units; types and sizes that no kernel is 
 });
 
 test('a kernel for matrix units runs where the device has one of its types, and nowhere else', async () => {
-  const c = MATMUL.cases.find((candidate) => MATMUL.applies!(KERNEL, candidate))!;
-  assert.ok(runnable(await deviceWith(undefined), MATMUL, c).includes(KERNEL), 'the null backend compiles for any');
+  const c = MATMUL.cases.find((candidate) => MATMUL.applies!(VARIANT, candidate))!;
+  assert.ok(runnable(await deviceWith(undefined), MATMUL, c).includes(VARIANT), 'the null backend compiles for any');
   const unit = (...given: Parameters<typeof listed>) => ({ ...listed(...given), lanes: 32 });
   const verdicts = [
     [[], false],
@@ -65,13 +66,14 @@ test('a kernel for matrix units runs where the device has one of its types, and 
   ] as const;
   for (const [matrices, expected] of verdicts) {
     const device = await deviceWith(matrices);
-    assert.is(canRun(device, KERNEL), expected);
-    assert.is(runnable(device, MATMUL, c).includes(KERNEL), expected);
-    const choose = () => new Graph(device, { variants: { matmul: KERNEL.name } }).variant('matmul', [KERNEL]);
-    if (expected) assert.is(choose(), KERNEL);
-    else assert.throws(choose, (e: Error) => e instanceof CapabilityError && /matrices of f16 to f32/.test(e.message));
+    assert.is(canRun(device, VARIANT.kernel), expected);
+    assert.is(runnable(device, MATMUL, c).includes(VARIANT), expected);
+    const graph = new Graph(device, { variants: { matmul: VARIANT.name } });
+    const chosen = () => choose(graph, 'matmul', '', [VARIANT]);
+    if (expected) assert.is(chosen(), VARIANT);
+    else assert.throws(chosen, (e: Error) => e instanceof CapabilityError && /matrices of f16 to f32/.test(e.message));
   }
-  assert.not.ok(canRun({ features: new Set(), matrices: undefined }, KERNEL), 'features count as well');
+  assert.not.ok(canRun({ features: new Set(), matrices: undefined }, VARIANT.kernel), 'features count as well');
 });
 
 test('a unit that crashes, or is wrong in every subgroup size, is left out and named; the others are tried all the same', async () => {

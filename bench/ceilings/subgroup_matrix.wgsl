@@ -18,7 +18,7 @@ struct Params {
   one: u32,
 }
 @group(0) @binding(0) var<storage, read_write> y: array<f32>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(31) var<uniform> params: Params;
 alias Left = subgroup_matrix_left<f16, K, M>;
 alias Right = subgroup_matrix_right<f16, N, K>;
 alias Sum = subgroup_matrix_result<f32, N, M>;

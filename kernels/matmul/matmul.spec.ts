@@ -1,7 +1,7 @@
 import { type HostTensor, type Matrix, narrow, type Tensor, widen } from '../../runtime/index.ts';
 import { dequantizeWeightsHost, type Quantization, quantizedShapes } from '../lib/quantized.ts';
 import { type OpSpec, type Random, roundoff } from '../spec.ts';
-import { candidates, type MatmulOptions, matmul, variants } from './matmul.ts';
+import { applies, type MatmulOptions, matmul, variants } from './matmul.ts';
 
 type MatmulCase = {
   rows: number;
@@ -67,8 +67,7 @@ export const spec: OpSpec<MatmulCase> = {
   name: 'matmul',
   formula: 'y = act(x w^T + bias) + residual',
   variants,
-  applies: (kernel, { rows, from, weights }) =>
-    candidates(rows, from, weights === 'half' ? 'f16' : weights, false).includes(kernel),
+  applies: (variant, { rows, from, weights }) => applies(variant, rows, from, weights === 'half' ? 'f16' : weights),
   needsF16: ({ from, as }) => from === 'f16' || as === 'f16',
   cases: [
     sized(1, 8, 1, { quick: true }),
@@ -166,7 +165,7 @@ export const spec: OpSpec<MatmulCase> = {
   reference(inputs, c, variant) {
     const { rows, inner, outs, activation } = c;
     const values = ({ dtype, data }: HostTensor) => widen(dtype, data);
-    const onMatrixUnits = variants.some(({ name, matrix }) => matrix && name === variant);
+    const onMatrixUnits = variants.some(({ name, kernel }) => kernel.matrix && name === variant);
     const x = inputs.xScales ? int8Values(inputs.x!, inputs.xScales, inner) : values(inputs.x!);
     const w = ['w', 'rest'].flatMap((name) => [...rowsOf(weightValues(inputs, name, c), inner)]);
     if (onMatrixUnits) for (const row of w) row.set(widen('f16', narrow('f16', row)));

@@ -45,7 +45,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read> residual: array<f32>;
 @group(0) @binding(4) var<storage, read> scales: array<u32>;
 @group(0) @binding(5) var<storage, read_write> y: array<out_elem>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(31) var<uniform> params: Params;
 var<workgroup> tile: array<vec4<u32>, max(W_TILE + TILE_COLS * STRIDE, 2u * ACROSS * M * PASS_STRIDE)>;
 alias Left = subgroup_matrix_left<f16, K, M>;
 alias Right = subgroup_matrix_right<f16, N, K>;

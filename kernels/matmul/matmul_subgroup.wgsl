@@ -48,7 +48,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read> residual: array<f32>;
 @group(0) @binding(4) var<storage, read> scales: array<u32>;
 @group(0) @binding(5) var<storage, read_write> y: array<out_elem>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(31) var<uniform> params: Params;
 
 /// A block whose words begin with the quads of step k: words of q4 have those of two steps.
 fn part(b: Block, k: u32) -> Block {
