@@ -22,13 +22,16 @@ export interface MatrixUnit {
   readonly lanes: readonly [number, number];
 }
 
+/** A WGSL text, or the file that holds it. */
+export type WgslSource = string | URL;
+
 /** One .wgsl file: a complete module with defaults. */
 export interface Kernel {
   /** <op>/<file without .wgsl>: the name in profiles, errors and variant choices. */
   readonly name: string;
-  readonly source: URL;
+  readonly source: WgslSource;
   /** Shared WGSL appended behind the source, so that line numbers of the source stay true. */
-  readonly lib?: readonly URL[];
+  readonly lib?: readonly WgslSource[];
   readonly needs?: readonly Feature[];
   /** The matrix unit that it is written for. */
   readonly matrix?: MatrixUnit;
@@ -49,10 +52,14 @@ const loaded = new WeakMap<Kernel, LoadedKernel>();
 export function loadKernel(kernel: Kernel): LoadedKernel {
   const existing = loaded.get(kernel);
   if (existing) return existing;
-  const text = [kernel.source, ...(kernel.lib ?? [])].map((url) => readFileSync(url, 'utf8')).join('\n');
+  const text = [kernel.source, ...(kernel.lib ?? [])].map(read).join('\n');
   const result = { text, reflection: reflect(text, `${kernel.name}.wgsl`) };
   loaded.set(kernel, result);
   return result;
+}
+
+function read(source: WgslSource): string {
+  return typeof source === 'string' ? source : readFileSync(source, 'utf8');
 }
 
 /** Variants of an op that were asked for by name, by op. */
