@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 
-const IMPORTED = /(?:from |resolve\()'((?:@[\w-]+\/)?[\w-]+(?:\.js)?)[^']*'/g;
+const IMPORTED = /(?:from |import\()'((?:@[\w-]+\/)?[\w-]+(?:\.js)?)[^']*'/g;
 
 /** Packages that the sources in a folder import. */
 function packagesOf(folder: string): string[] {
