@@ -11,10 +11,13 @@ export {
   type ForcedVariants,
   type Grid,
   type Kernel,
+  type KernelOptions,
+  kernel,
   linearGrid,
   loadKernel,
   type MatrixUnit,
   needsOf,
+  type WgslSource,
 } from './kernel.ts';
 export { Owned } from './memory.ts';
 export { Pace, type PieceOptions, runInPieces } from './pieces.ts';

@@ -59,7 +59,27 @@ export function loadKernel(kernel: Kernel): LoadedKernel {
 }
 
 function read(source: WgslSource): string {
-  return typeof source === 'string' ? source : readFileSync(source, 'utf8');
+  if (typeof source === 'string') return source;
+  try {
+    return readFileSync(source, 'utf8');
+  } catch (error) {
+    throw new WgslError(`kernel: file: expected a readable one, got ${(error as Error).message}; check the URL`);
+  }
+}
+
+/** What kernel() makes a kernel of. */
+export interface KernelOptions extends Omit<Kernel, 'source'> {
+  /** The text, or the URL of its file. */
+  readonly wgsl: WgslSource;
+}
+
+/** A kernel of your own; throws a WgslError where its text does not declare what a kernel must, or its file cannot be read. */
+export function kernel({ wgsl, ...rest }: KernelOptions): Kernel {
+  const made: Kernel = { ...rest, source: wgsl };
+  if (!/^[\w./-]+$/.test(made.name ?? ''))
+    throw new WgslError(`kernel: name: expected <op>/<variant>, got ${JSON.stringify(made.name)}; name it so`);
+  loadKernel(made);
+  return made;
 }
 
 /** Variants of an op that were asked for by name, by op. */
