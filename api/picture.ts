@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { type Picture, type RgbImage, readImage } from '../model/index.ts';
+import { type Picture, readImage } from '../model/index.ts';
 import { ImageError } from '../runtime/index.ts';
 
 /**
