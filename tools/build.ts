@@ -22,6 +22,7 @@ rmSync(DIST, { recursive: true, force: true });
 compile();
 embedKernels();
 freeDeclarations();
+cpSync(join(ROOT, 'runtime/matrix_probe.wgsl'), join(DIST, 'runtime/matrix_probe.wgsl')); // of a process that runs from files
 cpSync(join(ROOT, 'model/shapes'), join(DIST, 'model/shapes'), { recursive: true });
 
 /** JavaScript, declarations and source maps of every file of the library, in the folders of the sources. */

@@ -1,6 +1,7 @@
 import {
   type Amount,
   BYTES,
+  type Constants,
   ceilDiv,
   type DType,
   elements,
@@ -11,8 +12,11 @@ import {
   showShape,
   type Tensor,
   type ValueOf,
+  type Variant,
+  variant,
 } from '../../runtime/index.ts';
 import { checkRows, PAGE, type SequenceRows } from '../lib/pages.ts';
+import { choose, rowsClass } from '../policy.ts';
 
 /** Rows of heads in a tensor, in elements: head h, row t, dim d lies at offset + h * headStride + t * rowStride + d. */
 export interface HeadView {
@@ -64,7 +68,7 @@ export const DECODE_ROWS = 8;
 const TILE_DIM = 128;
 
 /** The variants of this op: the decode ones take each query row over blocks of keys, the others strips of query rows. */
-export const variants = [DECODE_SUBGROUP, DECODE, TILE, STRIPS];
+export const variants = [DECODE_SUBGROUP, DECODE, TILE, STRIPS].map((kernel) => variant(kernel));
 
 /**
  * y[t, h] = sum_j p[j] v[j, g] with p = softmax_j(q[t, h] . k[j, g] / sqrt(headDim)) and g = floor(h kvHeads / heads), in f32
@@ -94,21 +98,21 @@ export function attention(g: Graph, o: AttentionOptions): Tensor {
     expectView(what, view, kvHeads, 'len' in o.kv ? keys : PAGE, headDim);
     if ('places' in o.kv) expectPages(what, view, o.kv.pageStride);
   }
-  const kernel = g.variant('attention', candidates(g, o));
+  const { kernel, constants } = choose(g, 'attention', problemOf(o), variants, (each) => applies(each, o));
   const y = g.temp('attention', [tokens, heads * headDim], o.as ?? o.q.tensor.dtype, placesOf(o));
-  if (kernel === STRIPS || kernel === TILE) prefill(g, kernel, o, keys, y);
-  else decode(g, kernel, o, keys, y);
+  if (kernel === STRIPS || kernel === TILE) prefill(g, kernel, constants, o, keys, y);
+  else decode(g, kernel, constants, o, keys, y);
   return y;
 }
 
-function prefill(g: Graph, kernel: Kernel, o: AttentionOptions, keys: number, y: Tensor): void {
+function prefill(g: Graph, kernel: Kernel, own: Constants, o: AttentionOptions, keys: number, y: Tensor): void {
   const { heads } = o;
   const tokens = rowsOf(placesOf(o));
   const quads = o.headDim / 4;
   const [lanes, cols] = kernel === TILE ? [TILE_WG, 8] : [WG, quads > 24 ? 16 : 8];
   g.dispatch({
     kernel,
-    constants: { ...constants(o), elem: y.dtype, COLS: cols, WG: lanes },
+    constants: { ...constantsOf(o), elem: y.dtype, COLS: cols, WG: lanes, ...own },
     ...operands(o),
     write: { y },
     params: { ...addresses(o), tokens, len: keys, quads, cols },
@@ -117,7 +121,7 @@ function prefill(g: Graph, kernel: Kernel, o: AttentionOptions, keys: number, y:
   });
 }
 
-function decode(g: Graph, kernel: Kernel, o: AttentionOptions, keys: number, y: Tensor): void {
+function decode(g: Graph, kernel: Kernel, own: Constants, o: AttentionOptions, keys: number, y: Tensor): void {
   const { heads, kvHeads, headDim } = o;
   const [tokens = 0] = y.shape;
   const rows = rowsOf(y);
@@ -125,11 +129,11 @@ function decode(g: Graph, kernel: Kernel, o: AttentionOptions, keys: number, y: 
   const blocks = ceilDiv(keys, BLOCK_KEYS);
   const parts = g.temp('attention.parts', [tokens, blocks, heads, headDim], 'f32');
   const stats = g.temp('attention.stats', [tokens, blocks, heads, 2], 'f32');
-  const shared = constants(o);
+  const shared = constantsOf(o);
   const { read } = operands(o);
   g.dispatch({
     kernel,
-    constants: { ...shared, BLOCK_KEYS, WG },
+    constants: { ...shared, BLOCK_KEYS, WG, ...own },
     read,
     write: { parts, stats },
     params: { ...addresses(o), len: keys, quads: headDim / 4, blocks },
@@ -150,11 +154,16 @@ function decode(g: Graph, kernel: Kernel, o: AttentionOptions, keys: number, y: 
   });
 }
 
-/** The variants that can run, best first: on a CPU, the plain ones, which are as fast there or faster and compile sooner. */
-function candidates(g: Graph, o: AttentionOptions): Kernel[] {
-  const decoders = placesOf(o).shape[0]! <= DECODE_ROWS && decodeFits(o) ? [DECODE_SUBGROUP, DECODE] : [];
-  const strips = o.headDim <= TILE_DIM ? [TILE, STRIPS] : [STRIPS];
-  return g.device.onCpu ? [...decoders.reverse(), ...strips.reverse()] : [...decoders, ...strips];
+/** What the choice of a variant depends on. */
+function problemOf({ q, k, kv, headDim, heads, kvHeads }: AttentionOptions): string {
+  const rows = rowsClass(placesOf({ kv }).shape[0]!);
+  return `${rows} ${'len' in kv ? 'spans' : 'causal'} ${headDim} ${heads / kvHeads} ${q.tensor.dtype} ${k.tensor.dtype}`;
+}
+
+/** Whether a variant can compute a problem. */
+function applies({ kernel }: Variant, o: AttentionOptions): boolean {
+  if (kernel === DECODE || kernel === DECODE_SUBGROUP) return placesOf(o).shape[0]! <= DECODE_ROWS && decodeFits(o);
+  return kernel !== TILE || o.headDim <= TILE_DIM;
 }
 
 /** Whether the lanes of the decode kernels and 16 KiB of workgroup memory suffice. */
@@ -162,7 +171,7 @@ function decodeFits({ heads, kvHeads, headDim }: AttentionOptions): boolean {
   return headDim <= 4 * WG && (heads / kvHeads) * (4 * headDim + 4 * BLOCK_KEYS + 20 * WG) <= 16384;
 }
 
-function constants({ q, k, v, heads, kvHeads, headDim, kv }: AttentionOptions) {
+function constantsOf({ q, k, v, heads, kvHeads, headDim, kv }: AttentionOptions) {
   return {
     q_elem: q.tensor.dtype,
     k_elem: k.tensor.dtype,
@@ -180,7 +189,7 @@ function operands({ q, k, v, kv }: AttentionOptions) {
 }
 
 /** What says which keys each row sees. */
-function placesOf({ kv }: AttentionOptions): Tensor {
+function placesOf({ kv }: Pick<AttentionOptions, 'kv'>): Tensor {
   return 'places' in kv ? kv.places : kv.spans;
 }
 

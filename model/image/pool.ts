@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { MessageChannel } from 'node:worker_threads';
 import type { Piscina } from 'piscina';
 import { ImageError } from '../../runtime/errors.ts';
+import { programFile } from '../../runtime/program_file.ts';
 import { Queue } from '../../runtime/queue.ts';
 import { type Picture, refuse, type Size, timeLimit } from './image_file.ts';
 import { cut, type DecodeJob, decode, type PatchJob } from './jobs.ts';
@@ -81,12 +82,12 @@ function run<J extends object, T>(
  * Piscina and not Tinypool: that one waits for ever for a thread that ends by itself, and may give a thread a job while it stops it.
  */
 async function startThreads(): Promise<Piscina | undefined> {
-  const [, extension] = /\/image\/pool(\.[jt]s)$/.exec(import.meta.url ?? '') ?? [];
-  if (!extension) return undefined;
+  const worker = programFile(import.meta.url, 'image/pool', 'worker');
+  if (!worker) return undefined;
   const { Piscina } = await import('piscina');
   const threads = new Piscina({
-    filename: fileURLToPath(new URL(`worker${extension}`, import.meta.url)),
-    execArgv: extension === '.ts' ? ['--import', typeScriptLoader()] : [], // none of the process's own
+    filename: fileURLToPath(worker),
+    execArgv: worker.pathname.endsWith('.ts') ? ['--import', typeScriptLoader()] : [], // none of the process's own
     minThreads: 1,
     maxThreads: THREADS,
     idleTimeout: Number.POSITIVE_INFINITY,
