@@ -336,6 +336,14 @@ export class Phi4Vision {
     throw new DaybreakError('model: picture: expected vision weights on the device, got them released; load it again');
   }
 
+  /** Makes ready what any answer runs through, pictures included, which else is done as it is first used; told how many of the plans are. */
+  async compile(progress: (done: number, total: number) => void = () => {}): Promise<void> {
+    const { engine } = this;
+    const plans = [engine.chunk, () => engine.decodePlans(false), () => engine.decodePlans(true), this.#encoding];
+    let done = 0;
+    await Promise.all(plans.map((make) => (make() as Promise<unknown>).then(() => progress(++done, plans.length))));
+  }
+
   /** What all sequences run through; throws CapabilityError or OutOfMemoryError where the pages do not fit. */
   get engine(): Engine {
     this.#engine ??= new Engine(this.device, this.config, this.decoder, this.dtype, this.#engineOptions);
