@@ -56,6 +56,9 @@ const TOGGLES = [
   'disable-dawn-features=timestamp_quantization',
 ];
 
+/** What a kernel for matrix units may use. */
+const MATRIX_WORKGROUP_BYTES = 32768;
+
 const { GPUBufferUsage, GPUMapMode, GPUOutOfMemoryError } = globals as unknown as {
   GPUBufferUsage: Record<'STORAGE' | 'UNIFORM' | 'COPY_SRC' | 'COPY_DST' | 'MAP_READ' | 'QUERY_RESOLVE', number>;
   GPUMapMode: { READ: number };
@@ -110,7 +113,8 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   const wanted = options.adapter ?? process.env.DAYBREAK_ADAPTER;
   const choice = wanted === 'null' ? NULL : await choose(wanted);
   const adapter = await requestAdapter(choice);
-  const listed = choice.backend === 'null' ? [] : matrixUnits(adapter.info);
+  const enough = adapter.limits.maxComputeWorkgroupStorageSize >= MATRIX_WORKGROUP_BYTES;
+  const listed = choice.backend !== 'null' && enough ? matrixUnits(adapter.info) : [];
   const checked = await checkUnits(choice, adapter.info.description, listed);
   return open(adapter, choice, { ...options, ...checked });
 }
