@@ -48,6 +48,7 @@ const file = (name: string, ...lib: string[]): Kernel => ({
 });
 const STRIPS = file('attention', 'pages');
 const TILE = file('attention_tile', 'pages');
+const SUBGROUP: Kernel = { ...file('attention_subgroup', 'pages', 'attention_runs'), needs: ['subgroups'] };
 const DECODE = file('attention_decode', 'pages', 'attention_decode');
 const DECODE_SUBGROUP: Kernel = {
   ...file('attention_decode_subgroup', 'pages', 'attention_decode'),
@@ -64,7 +65,7 @@ export const DECODE_ROWS = 8;
 const TILE_DIM = 128;
 
 /** The variants of this op: the decode ones take each query row over blocks of keys, the others strips of query rows. */
-export const variants = [DECODE_SUBGROUP, DECODE, TILE, STRIPS];
+export const variants = [DECODE_SUBGROUP, DECODE, TILE, SUBGROUP, STRIPS];
 
 /**
  * y[t, h] = sum_j p[j] v[j, g] with p = softmax_j(q[t, h] . k[j, g] / sqrt(headDim)) and g = floor(h kvHeads / heads), in f32
@@ -96,7 +97,8 @@ export function attention(g: Graph, o: AttentionOptions): Tensor {
   }
   const kernel = g.variant('attention', candidates(g, o));
   const y = g.temp('attention', [tokens, heads * headDim], o.as ?? o.q.tensor.dtype, placesOf(o));
-  if (kernel === STRIPS || kernel === TILE) prefill(g, kernel, o, keys, y);
+  if (kernel === SUBGROUP) subgroup(g, kernel, o, keys, y);
+  else if (kernel === STRIPS || kernel === TILE) prefill(g, kernel, o, keys, y);
   else decode(g, kernel, o, keys, y);
   return y;
 }
@@ -113,6 +115,20 @@ function prefill(g: Graph, kernel: Kernel, o: AttentionOptions, keys: number, y:
     write: { y },
     params: { ...addresses(o), tokens, len: keys, quads, cols },
     workgroups: (value) => [ceilDiv(value(tokens), (lanes / cols) * 4), heads],
+    cost: (value) => cost(o, y, value),
+  });
+}
+
+function subgroup(g: Graph, kernel: Kernel, o: AttentionOptions, keys: number, y: Tensor): void {
+  const tokens = rowsOf(placesOf(o));
+  const rows = Number(process.env.ROWS ?? 8);
+  g.dispatch({
+    kernel,
+    constants: { ...constants(o), elem: y.dtype, ROWS: rows },
+    ...operands(o),
+    write: { y },
+    params: { ...addresses(o), tokens, len: keys, quads: o.headDim / 4 },
+    workgroups: (value) => [ceilDiv(value(tokens), rows), o.heads],
     cost: (value) => cost(o, y, value),
   });
 }
@@ -153,7 +169,7 @@ function decode(g: Graph, kernel: Kernel, o: AttentionOptions, keys: number, y: 
 /** The variants that can run, best first: on a CPU, the plain ones, which are as fast there or faster and compile sooner. */
 function candidates(g: Graph, o: AttentionOptions): Kernel[] {
   const decoders = placesOf(o).shape[0]! <= DECODE_ROWS && decodeFits(o) ? [DECODE_SUBGROUP, DECODE] : [];
-  const strips = o.headDim <= TILE_DIM ? [TILE, STRIPS] : [STRIPS];
+  const strips = o.headDim <= TILE_DIM ? [TILE, SUBGROUP, STRIPS] : [STRIPS];
   return g.device.onCpu ? [...decoders.reverse(), ...strips.reverse()] : [...decoders, ...strips];
 }
 
