@@ -104,6 +104,8 @@ export class Phi4Vision {
   readonly dtype: DType;
   /** Names in the checkpoint that this model neither uses nor knows as unused. */
   readonly unknownTensors: readonly string[];
+  /** What can go wrong with these weights in this dtype, as far as the weights alone tell it; a sentence each. */
+  readonly notes: readonly string[];
   #vision: Siglip2;
   #projector: Projector;
   #owned: Owned;
@@ -139,6 +141,7 @@ export class Phi4Vision {
     this.#owned = store.owned;
     this.#visionWeights = parts.visionWeights;
     this.unknownTensors = store.unused().filter((name) => !known.has(name));
+    this.notes = dtype === 'f16' ? store.overflowNotes() : [];
   }
 
   /** Loads a model folder; throws CheckpointError, CapabilityError or OutOfMemoryError. */

@@ -22,7 +22,7 @@ import { COLUMN_MULTIPLE, type MatrixLayout, type ReadBytes, readRows, sourceOf 
 import type { TensorInfo, TensorSource } from './checkpoint/safetensors.ts';
 import { checkTensor, formatOf, partNames } from './checkpoint/stored_tensors.ts';
 import { quantizeInto } from './quantize/on_device.ts';
-import { checkRange } from './quantize/rows.ts';
+import { checkRange, LARGEST_F16 } from './quantize/rows.ts';
 
 /** Blocks start at a multiple of this many rows, so that no tile of a kernel and no pair of rows is cut. */
 const BLOCK_MULTIPLE = 64;
@@ -69,6 +69,8 @@ export class WeightStore {
   readonly owned: Owned;
   #checkpoint: TensorSource;
   #asked = new Set<string>();
+  /** By the name of a norm's weight: the largest magnitude that it can give an element. */
+  #normReach = new Map<string, number>();
   #formats: StoredFormats | undefined;
   #quantize: StoredFormats | undefined;
   #sums: Checksums | undefined;
@@ -90,6 +92,14 @@ export class WeightStore {
   async vector(name: string, shape: Shape, length = shape.reduce((a, b) => a * b, 1)): Promise<Tensor> {
     const values = new Float32Array(length);
     values.set(this.#values(name, shape));
+    return this.#upload(values, name);
+  }
+
+  /** The weight of a norm over `cols` columns; a normed column reaches sqrt(cols) where all others are 0. */
+  async norm(name: string, cols: number): Promise<Tensor> {
+    const values = this.#values(name, [cols]);
+    const largest = values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+    this.#normReach.set(name, largest * Math.sqrt(cols));
     return this.#upload(values, name);
   }
 
@@ -122,6 +132,15 @@ export class WeightStore {
   /** Names of the checkpoint that nothing asked for. */
   unused(): string[] {
     return [...this.#checkpoint.tensors.keys()].filter((name) => !this.#asked.has(name));
+  }
+
+  /** A sentence on the norms whose rows can pass f16, where there are any. */
+  overflowNotes(): string[] {
+    const beyond = [...this.#normReach].filter(([, reach]) => reach > LARGEST_F16).sort(([, a], [, b]) => b - a);
+    const [worst, ...others] = beyond;
+    if (!worst) return [];
+    const reach = `normed rows can reach ${worst[1].toPrecision(3)}, beyond the ${LARGEST_F16} of f16`;
+    return [`${worst[0]}: ${reach}${others.length ? ` (so can ${others.length} more)` : ''}; f32 holds them`];
   }
 
   /** A matrix that is stored quantised; its rows are in the order of the result, and its rows of zeros are missing. */

@@ -11,12 +11,13 @@ import {
 } from './adapter.ts';
 import { countBindGroup, roomForBindGroups } from './bind_groups.ts';
 import { type BufferKind, CountingDevice } from './counting_device.ts';
-import type { Device, DeviceTensor } from './device.ts';
+import type { Device, DeviceInfo, DeviceTensor } from './device.ts';
 import { hostArray } from './dtype.ts';
 import { DaybreakError, DeviceLostError, NoDeviceError, OutOfMemoryError } from './errors.ts';
 import { gently } from './gently.ts';
-import type { Feature, Kernel } from './kernel.ts';
-import { type Params, type Pipeline, PipelineCache } from './pipeline.ts';
+import type { Feature, Kernel, MatrixUnit } from './kernel.ts';
+import { checkUnits } from './matrix_units.ts';
+import { type Pipeline, PipelineCache } from './pipeline.ts';
 import type { HostSpan, Recorder } from './recorder.ts';
 import { elements, roundUp } from './shape.ts';
 import { checkHost, type HostTensor, type Storage, type Tensor } from './tensor.ts';
@@ -55,11 +56,10 @@ const TOGGLES = [
   'disable-dawn-features=timestamp_quantization',
 ];
 
-const { GPUBufferUsage, GPUMapMode, GPUOutOfMemoryError, GPUShaderStage } = globals as unknown as {
+const { GPUBufferUsage, GPUMapMode, GPUOutOfMemoryError } = globals as unknown as {
   GPUBufferUsage: Record<'STORAGE' | 'UNIFORM' | 'COPY_SRC' | 'COPY_DST' | 'MAP_READ' | 'QUERY_RESOLVE', number>;
   GPUMapMode: { READ: number };
   GPUOutOfMemoryError: typeof globalThis.GPUOutOfMemoryError;
-  GPUShaderStage: { COMPUTE: number };
 };
 
 const USAGE: Readonly<Record<BufferKind, number>> = {
@@ -110,6 +110,20 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   const wanted = options.adapter ?? process.env.DAYBREAK_ADAPTER;
   const choice = wanted === 'null' ? NULL : await choose(wanted);
   const adapter = await requestAdapter(choice);
+  const listed = choice.backend === 'null' ? [] : matrixUnits(adapter.info);
+  const checked = await checkUnits(choice, adapter.info.description, listed);
+  return open(adapter, choice, { ...options, ...checked });
+}
+
+/** Opens an adapter without looking at its matrix units: what looks at them needs a device. */
+export async function openUnchecked(entry: AdapterEntry): Promise<Device> {
+  const choice = { ...entry, reason: 'to try its matrix units' };
+  return open(await requestAdapter(choice), choice, { matrices: [], unusable: [] });
+}
+
+type OpenOptions = DeviceOptions & Pick<DeviceInfo, 'unusable'> & { matrices: readonly MatrixUnit[] };
+
+async function open(adapter: GPUAdapter, choice: AdapterChoice, options: OpenOptions): Promise<Device> {
   const requiredFeatures = FEATURES.filter((f) => adapter.features.has(f)) as GPUFeatureName[];
   const requiredLimits = Object.fromEntries(LIMITS.map((name) => [name, adapter.limits[name]]));
   const gpu = await adapter.requestDevice({ requiredFeatures, requiredLimits });
@@ -140,29 +154,26 @@ class WebGpuDevice extends CountingDevice implements Device {
   readonly dryRun = false;
   timeline: Recorder | undefined;
 
-  #paramsLayout: GPUBindGroupLayout;
   #pipelines: PipelineCache;
   #fault: GPUError | undefined;
   /** Why the device is gone, once it is. */
   #gone: string | undefined;
 
-  constructor(gpu: GPUDevice, { info }: GPUAdapter, choice: AdapterChoice, options: DeviceOptions) {
+  constructor(gpu: GPUDevice, { info }: GPUAdapter, choice: AdapterChoice, options: OpenOptions) {
     const { limits } = gpu;
     super({
       name: choice.name,
       driver: info.description,
       reason: choice.reason,
       features: new Set(FEATURES.filter((f) => gpu.features.has(f))),
-      matrices: choice.backend === 'null' ? undefined : matrixUnits(info),
+      matrices: choice.backend === 'null' ? undefined : options.matrices,
+      unusable: options.unusable,
       limits,
       maxBlockBytes: Math.min(options.maxBlockBytes ?? Number.POSITIVE_INFINITY, limits.maxStorageBufferBindingSize),
       onCpu: info.isFallbackAdapter,
     });
     this.gpu = gpu;
-    const buffer = { type: 'uniform', hasDynamicOffset: true } as const;
-    const entries = [{ binding: 0, visibility: GPUShaderStage.COMPUTE, buffer }];
-    this.#paramsLayout = gpu.createBindGroupLayout({ entries });
-    this.#pipelines = new PipelineCache(gpu, this.#paramsLayout, (...made) => this.#bindGroup(...made));
+    this.#pipelines = new PipelineCache(gpu, (...made) => this.#bindGroup(...made));
     gpu.lost.then(({ reason, message }) => {
       this.#gone ??= `lost (${reason}): ${message}`;
     });
@@ -213,12 +224,10 @@ class WebGpuDevice extends CountingDevice implements Device {
     return roomForBindGroups(count, this.onCpu, () => this.reclaim());
   }
 
-  params(bytes: Uint8Array<ArrayBuffer>, window: number): Params {
+  params(bytes: Uint8Array<ArrayBuffer>): GPUBuffer {
     const buffer = this.uniformBuffer(bytes);
     this.guard('params', () => this.#write(buffer, 0, bytes));
-    const entries = [{ binding: 0, resource: { buffer, size: window } }];
-    const group = this.#bindGroup('params', this.#paramsLayout, entries);
-    return { buffer, show: (pass, offset) => pass.setBindGroup(1, group, offset) };
+    return buffer;
   }
 
   write(storage: Storage, data: ArrayBufferView, byteOffset = 0): void {

@@ -167,6 +167,8 @@ if (device) {
       PromptError,
       /capacity: expected 1 to \d+ positions, got 67108864/,
     );
+    if (!device.features.has('shader-f16'))
+      await rejects(Phi4Vision.load(device, TINY, { dtype: 'f16' }), CapabilityError, /shader-f16 for f16, got '/);
     const wide = await Phi4Vision.load(device, TINY, { context: 2 ** 26 });
     await rejects(wide.session(), CapabilityError, /context: expected at most \d+ positions/);
     wide.dispose();

@@ -140,6 +140,33 @@ if (device) {
     });
   }
 
+  test('norms that can pass f16 are named as the model loads, the worst of them with what it reaches', async () => {
+    const notes = async (name: RegExp, scale: number, dtype: 'f32' | 'f16') => {
+      const checkpoint = changed(name, (value, i) => (i === 7 ? scale : value));
+      const model = await Phi4Vision.fromSource(device, config, checkpoint, { dtype });
+      model.dispose();
+      checkpoint.close();
+      return model.notes;
+    };
+    const { hidden } = config.decoder;
+    const limit = 65504 / Math.sqrt(hidden);
+    const norms = /layers.1.(input|post_attention)_layernorm/;
+    assert.equal(await notes(norms, -2 * limit, 'f32'), []);
+    if (!device.features.has('shader-f16')) return;
+    assert.equal(await notes(norms, -0.99 * limit, 'f16'), []);
+    const [first, ...rest] = await notes(norms, -(2 ** 16), 'f16');
+    const reach = (2 ** 16 * Math.sqrt(hidden)).toPrecision(3).replace('+', '\\+');
+    assert.match(
+      first!,
+      new RegExp(`^model.layers.1.*norm.weight: .* reach ${reach}, .* 65504 of f16 .so can 1 more.`),
+    );
+    assert.equal(rest, []);
+    assert.match(
+      (await notes(/vision_model.*layers.0.layer_norm2.weight/, 2 ** 16, 'f16'))[0]!,
+      /layer_norm2.weight: [^(]*$/,
+    );
+  });
+
   test('NaN in any weight that a prompt reads ends the answer', async () => {
     const expected =
       /^after 0: decode: token 1: expected 512 finite logits, got \d+ that are not, in f32; is a weight damaged/;

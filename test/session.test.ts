@@ -21,6 +21,7 @@ import { TINY } from './bench.ts';
 import { quick, testDevice } from './gpu.ts';
 
 const expected = Expected.open(join(TINY, 'expected.safetensors'));
+if (quick) console.log('quick: prompts text and one, 1 round of conversations, 4 cancelled prompts');
 const device = await testDevice();
 if (device) tests(device, await Phi4Vision.load(device, TINY));
 
@@ -77,7 +78,7 @@ function tests(device: Device, model: Phi4Vision): void {
 
   test('random conversations in any interleaving are as fresh runs of the whole', async () => {
     const random = new Random(5);
-    for (let round = 0; round < 4; round++) {
+    for (let round = 0; round < (quick ? 1 : 4); round++) {
       const shared = randomIds(round, 40 + random.below(400));
       const chats = [0, 1, 2].map((i) => ({
         turns: [concat(shared, randomIds(100 * round + i, 1 + random.below(200)))],
@@ -215,7 +216,7 @@ function tests(device: Device, model: Phi4Vision): void {
     const ids = randomIds(9, 100);
     await session.prefill(ids);
     const random = new Random(1);
-    for (let i = 0; i < 10; i++) {
+    for (let i = 0; i < (quick ? 4 : 10); i++) {
       const stop = new AbortController();
       const late = setTimeout(() => stop.abort(new Error('enough')), random.below(40));
       await session

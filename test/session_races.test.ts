@@ -1,4 +1,4 @@
-// tier: gpu
+// tier: any
 // What sessions do at the same time, in the wrong order or not to the end; each test went wrong once.
 import { join } from 'node:path';
 import { test } from 'uvu';

@@ -59,6 +59,7 @@ async function ask(question: string, options: AskOptions): Promise<void> {
   await checkMemory(device, options, processor, { load, sampled: sampling.temperature > 0, grids, releaseVision });
   const bar = progressBar('loading', { bytes: true });
   const model = await Phi4Vision.load(device, options.model, { ...load, progress: bar.update }).finally(bar.stop);
+  for (const note of model.notes) console.error(`note: ${note}`);
   const onText = options.json ? undefined : (text: string) => process.stdout.write(text);
   const { maxTokens } = options;
   const answer = await generate(model, processor, prompt, { maxTokens, sampling, releaseVision, onText });

@@ -8,7 +8,9 @@ import {
   type Graph,
   type HostArray,
   type Kernel,
+  matrixUnit,
   type Tensor,
+  unitConstants,
 } from '../../runtime/index.ts';
 
 /** The ceilings, each in the unit of its name. */
@@ -93,7 +95,7 @@ const MATRIX: Kernel = {
     [],
     ['shader-f16', 'subgroups', 'subgroup-size-control', 'chromium-experimental-subgroup-matrix'],
   ),
-  matrix: { component: 'f16', result: 'f32', M: 16, N: 16, K: 16, lanes: [32, 32] },
+  matrix: { component: 'f16', result: 'f32' },
 };
 const HAND_ON = kernel('hand_on');
 const INCREMENT = kernel('increment');
@@ -118,7 +120,7 @@ export function probes(device: Device, x: Tensor, total: number): Probe[] {
     ...[4, 8].map((count) => chains(SCALAR, width, count, 'f32')),
     ...[2, 4].flatMap((count) => [chains(VEC4, width, count, 'f32'), chains(MAT4, width, count, 'f32')]),
     ...halves,
-    matrix(),
+    ...matrix(device),
     ...[2, 4, 8].map((count) => chains(DOT_INT8, width, count)),
     ...[HAND_ON, INCREMENT].flatMap((step) => [dependent(step, x, 'dispatchMicros'), dependent(step, x, 'passMicros')]),
   ];
@@ -200,17 +202,22 @@ function sumOfFourLanes(size: number, count: number, end: (value: number) => num
   return sum;
 }
 
-function matrix(): Probe {
-  const matrices = MATRIX_GROUPS * 4 * 4;
+/** The kernel for matrix units, where the device has one. */
+function matrix(device: Device): Probe[] {
+  const unit = canRun(device, MATRIX) && matrixUnit(device, MATRIX.matrix!);
+  if (!unit) return [];
+  const { M, N, K } = unit;
+  const sums = MATRIX_GROUPS * 4 * 4;
   const call = {
     kernel: MATRIX,
+    constants: unitConstants(unit),
     read: {},
     params: { rounds: ROUNDS, one: 1 },
     workgroups: [MATRIX_GROUPS] as const,
-    cost: { flops: matrices * STEPS * 2 * 16 ** 3, bytes: 0 },
+    cost: { flops: sums * STEPS * 2 * M * N * K, bytes: 0 },
   };
-  const expected = Math.imul(matrices * 64, 4 * STEPS + 0 + 1 + 2 + 3);
-  return same('f16Gflops', call, { shape: [matrices, 16, 16], dtype: 'f32' }, expected);
+  const expected = Math.imul((sums / 4) * M * N, 4 * STEPS + 0 + 1 + 2 + 3);
+  return [same('f16Gflops', call, { shape: [sums, M, N], dtype: 'f32' }, expected)];
 }
 
 /** Tiny dispatches, each of which needs the one before: hand_on from buffer to buffer, increment in place. */

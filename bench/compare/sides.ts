@@ -3,8 +3,8 @@ import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync } fr
 import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { Child } from '../../runtime/child.ts';
 import { DaybreakError, UsageError } from '../../runtime/index.ts';
-import { Child } from '../child.ts';
 import { type Answers, PROTOCOL, type Reply, type Request } from './protocol.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));

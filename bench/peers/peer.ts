@@ -1,5 +1,5 @@
 import { fileURLToPath } from 'node:url';
-import { Child } from '../child.ts';
+import { Child } from '../../runtime/child.ts';
 import type { OnnxShape, OnnxTensor } from './onnx.ts';
 
 /** What a peer's process is asked to do. */

@@ -2,6 +2,7 @@
 // names used here.
 
 const F32: u32 = 0u;
+const BF16: u32 = 1u;
 const F16: u32 = 2u;
 const Q4: u32 = 3u;
 const Q8: u32 = 4u;

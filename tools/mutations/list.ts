@@ -528,9 +528,9 @@ const MENDED: Mutation[] = [
     'refusals',
   ]),
   of('runtime/kernel.ts', [
-    'variant: matrix units of any size',
-    'return !matrix || !matrices || matrices.some((unit) => provides(unit, matrix));',
-    'return !matrix || !matrices || matrices.length >= 0;',
+    'variant: matrix units of any types',
+    'matrices.filter((unit) => unit.component === component && unit.result === result);',
+    'matrices.filter((unit) => unit.component === component);',
     'matrix_units',
   ]),
   of('tools/check_imports.ts', [

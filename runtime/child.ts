@@ -28,6 +28,11 @@ export class Child<Reply> {
     return this.#output;
   }
 
+  /** Whether it answers no more. */
+  get ended(): boolean {
+    return this.#ended !== undefined;
+  }
+
   /** The answer to a request; an Error tells how the process ended, or that it took too long, which ends it. */
   async ask(request: object, maxSeconds: number): Promise<Reply> {
     const timer = setTimeout(() => {
