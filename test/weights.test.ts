@@ -11,6 +11,7 @@ import { WeightStore } from '../model/weights.ts';
 import { CheckpointError, type Device, openDevice } from '../runtime/index.ts';
 import { writeSafetensors } from './fixtures/safetensors.ts';
 import { testDevice } from './gpu.ts';
+import { rejects } from './rejects.ts';
 
 const probe = await testDevice();
 if (probe) {
@@ -81,16 +82,12 @@ if (probe) {
     assert.is(data.length, 8);
     assert.ok(Math.abs(data[0]!) > 0 && data[5] === 0 && data[7] === 0);
     assert.equal(store.unused(), ['a', 'b']);
-    const rejects = async (load: Promise<unknown>, pattern: RegExp) => {
-      const error = await load.then(
-        () => undefined,
-        (e: Error) => e,
-      );
-      assert.instance(error, CheckpointError);
-      assert.match((error as Error).message, pattern);
-    };
-    await rejects(store.vector('bias', [6]), /bias: expected a float tensor \[6\], got f16 \[5\]/);
-    await rejects(store.matrix(plain('bia', 1, 1)), /bia: expected a tensor, got nothing; the nearest names are bias/);
+    await rejects(store.vector('bias', [6]), CheckpointError, /bias: expected a float tensor \[6\], got f16 \[5\]/);
+    await rejects(
+      store.matrix(plain('bia', 1, 1)),
+      CheckpointError,
+      /bia: expected a tensor, got nothing; the nearest names are bias/,
+    );
     checkpoint.close();
     rmSync(dir, { recursive: true });
   });
