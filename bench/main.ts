@@ -12,6 +12,7 @@ import { PEERS, peers } from './peers.ts';
 import { quality } from './quality.ts';
 import { main, runCommands } from './report.ts';
 import { speed } from './speed.ts';
+import { variantOption } from './variant_option.ts';
 
 const adapter = () => new Option('--adapter <name>', 'part of the name of the adapter to use (also DAYBREAK_ADAPTER)');
 const trace = () => new Option('--trace <file>', 'write a timeline for ui.perfetto.dev or chrome://tracing');
@@ -85,6 +86,7 @@ await main(async () => {
     .addOption(noVerify())
     .addOption(adapter())
     .addOption(dtype())
+    .addOption(variantOption())
     .addOption(repeats())
     .addOption(json())
     .addOption(html())
@@ -110,6 +112,7 @@ await main(async () => {
     )
     .addOption(adapter())
     .addOption(dtype())
+    .addOption(variantOption())
     .addOption(int8())
     .addOption(new Option('--repeats <n>', 'time everything so often').argParser(count).default(5))
     .addOption(json())

@@ -9,7 +9,12 @@ import { DaybreakError, type Device, UsageError } from '../runtime/index.ts';
 /** What a row of results needs to be compared later: code, versions, and the device where one is used. */
 export function environment(device?: Device): Record<string, string | boolean> {
   return {
-    ...(device && { adapter: device.name, driver: device.driver, software: device.onCpu }),
+    ...(device && {
+      adapter: device.name,
+      driver: device.driver,
+      software: device.onCpu,
+      robustness: device.robustness,
+    }),
     commit: commit(),
     node: process.version,
     webgpu: webgpuVersion(),

@@ -1,6 +1,7 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { digits, main, printDevice, progressBar, runCommands } from '../bench/report.ts';
 import { showMemoryPlan } from '../bench/show_memory.ts';
+import { variantOption } from '../bench/variant_option.ts';
 import {
   answerSteps,
   assertFits,
@@ -35,6 +36,7 @@ interface AskOptions {
   group?: string;
   verify: boolean;
   int8Activations?: boolean;
+  variant?: LoadOptions['variants'];
   releaseVision?: boolean;
   json?: boolean;
 }
@@ -88,9 +90,15 @@ async function checkMemory(device: Device, { model, json }: AskOptions, { config
 }
 
 /** How the model is to be loaded. */
-function loadOptions({ dtype, quantize, group, verify, int8Activations }: AskOptions): LoadOptions {
+function loadOptions({ dtype, quantize, group, verify, int8Activations, variant }: AskOptions): LoadOptions {
   if (group && !quantize) throw new UsageError('--group: expected --quantize with it, got none; leave it out');
-  return { dtype, verify, int8Activations, quantize: quantize && (group ? { group: Number(group) } : {}) };
+  return {
+    dtype,
+    verify,
+    int8Activations,
+    variants: variant,
+    quantize: quantize && (group ? { group: Number(group) } : {}),
+  };
 }
 
 /** The sampling settings that were given. */
@@ -131,6 +139,7 @@ await main(() => {
       '--int8-activations',
       'feed int4 and int8 weights activations of 8 bits, for integer dot products; less exact',
     )
+    .addOption(variantOption())
     .addOption(new Option('--quantize <format>', 'quantise the weights while they load').choices(['int4']))
     .addOption(new Option('--group <n>', 'columns that share a scale (default: 64)').choices(['32', '64', '128']))
     .option('--no-verify', 'do not compare a quantised model with its checksums')

@@ -121,11 +121,12 @@ export function matmul(g: Graph, x: Tensor | Int8Rows, w: Matrix, options: Matmu
   const y = g.temp('matmul', [most, width], as, like);
   const problem = `${rowsClass(most)} ${dtype} ${w.dtype}`;
   const chosen = choose(g, 'matmul', problem, variants, (each) => applies(each, most, dtype, w.dtype));
-  const padded = isQuantized(w.dtype) && inner % BLOCK_COLS !== 0;
   const { matrix } = chosen.kernel;
   const unit = matrix && matrixUnit(g.device, matrix);
+  const padded = (isQuantized(w.dtype) || unit !== undefined) && inner % BLOCK_COLS !== 0;
   const constants = {
-    ...(dtype !== 'i8' && !unit && { elem: dtype, PADDED: padded }),
+    ...(dtype !== 'i8' && { PADDED: padded }),
+    ...(dtype !== 'i8' && !unit && { elem: dtype }),
     ...(unit && { ...unitConstants(unit), ...LARGE }),
     out_elem: as,
     FORMAT: FORMAT_CODES[w.dtype]!,

@@ -7,6 +7,7 @@ diagnostic(off, chromium.subgroup_matrix_uniformity);
 alias out_elem = f32;
 const FORMAT: u32 = 1u;
 const GROUP: u32 = 32u;
+const PADDED: bool = false;
 const ACTIVATION: u32 = 0u;
 const BIAS: bool = false;
 const RESIDUAL: bool = false;
@@ -50,6 +51,11 @@ alias Left = subgroup_matrix_left<f16, K, M>;
 alias Right = subgroup_matrix_right<f16, N, K>;
 alias Sum = subgroup_matrix_result<f32, N, M>;
 
+/// A word of a row that ends inside a step.
+fn inside(word: u32, pitch: u32) -> u32 {
+  return select(word, min(word, pitch - 1u), PADDED);
+}
+
 /// Passes two sums side by side on through the tile to finish.
 fn pass_on(a: Sum, b: Sum, subgroup: u32, place: u32, row: u32, col: u32) {
   let base = subgroup * M * PASS_STRIDE;
@@ -82,7 +88,7 @@ fn main(
   var x_next = array<vec4u, X_CHUNKS>();
   for (var i = 0u; i < X_CHUNKS; i++) {
     x_at[i] = min(row + line + i * THREADS / WORDS, params.rows - 1u) * pitch;
-    x_next[i] = x[x_at[i] + min(quarter, pitch - 1u)];
+    x_next[i] = x[x_at[i] + inside(quarter, pitch)];
   }
   var w_at = array<u32, W_WORDS>();
   var s_at = array<u32, W_WORDS>();
@@ -91,9 +97,9 @@ fn main(
   for (var i = 0u; i < W_WORDS; i++) {
     let chunk = select(lane * W_CHUNKS + i * SHARE, lane + i * THREADS, WIDE == 1u);
     let out = min(col + chunk / WORDS, params.outs - 1u);
-    w_at[i] = out * params.words + chunk % WORDS / WIDE;
+    w_at[i] = out * params.words + select(chunk % WORDS / WIDE, 0u, WIDE == 1u);
     s_at[i] = out * groups;
-    w_next[i] = w[w_at[i]];
+    w_next[i] = w[w_at[i] + select(0u, inside(quarter, pitch), WIDE == 1u)];
     if (FORMAT >= Q4) {
       s_next[i] = scales[s_at[i] / 2u];
     }
@@ -110,7 +116,7 @@ fn main(
   var s31: Sum;
   for (var k = 0u; k < steps; k++) {
     workgroupBarrier();
-    if (k * WORDS + WORDS > pitch) {
+    if (PADDED && k * WORDS + WORDS > pitch) {
       for (var i = 0u; i < X_CHUNKS; i++) {
         x_next[i] = select(vec4u(), x_next[i], k * WORDS + quarter < pitch);
       }
@@ -127,12 +133,12 @@ fn main(
     }
     workgroupBarrier();
     let next = min(k + 1u, steps - 1u);
+    let at = inside(next * WORDS + quarter, pitch);
     for (var i = 0u; i < X_CHUNKS; i++) {
-      x_next[i] = x[x_at[i] + min(next * WORDS + quarter, pitch - 1u)];
+      x_next[i] = x[x_at[i] + at];
     }
     for (var i = 0u; i < W_WORDS; i++) {
-      let word = select(next * WORDS / WIDE, min(next * WORDS + quarter, pitch - 1u) - quarter, WIDE == 1u);
-      w_next[i] = w[w_at[i] + word];
+      w_next[i] = w[w_at[i] + select(next * WORDS / WIDE, at, WIDE == 1u)];
       if (FORMAT >= Q4) {
         s_next[i] = scales[(s_at[i] + next * DEPTH / GROUP) / 2u];
       }
