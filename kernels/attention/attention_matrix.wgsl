@@ -29,8 +29,11 @@ const KEY_QUADS = KEYS / 4u;
 const K_STRIDE = DIM_QUADS + 2u;
 const V_STRIDE = KEY_QUADS + 2u;
 const S_STRIDE = KEY_QUADS + 1u;
-const K_LOADS = (KEYS * DIM_QUADS + THREADS - 1u) / THREADS;
-const V_LOADS = (KEY_QUADS * DIM_QUADS + THREADS - 1u) / THREADS;
+const K_QUADS = KEYS * QUADS;
+const K_LOADS = (K_QUADS + THREADS - 1u) / THREADS;
+const V_BLOCKS = KEY_QUADS * QUADS;
+const V_LOADS = (V_BLOCKS + THREADS - 1u) / THREADS;
+const SHARE = M * KEY_QUADS / LANES;
 const PANELS = (DIMS + KEYS - 1u) / KEYS;
 const PER_ROW = min(LANES / M, KEYS / K);
 const PART = KEY_QUADS / PER_ROW;
@@ -56,7 +59,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read> places: array<vec2<u32>>;
 @group(0) @binding(4) var<storage, read> tables: array<u32>;
 @group(0) @binding(5) var<storage, read_write> y: array<vec4<elem>>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(31) var<uniform> params: Params;
 var<workgroup> k_tile: array<vec4<f16>, KEYS * K_STRIDE>;
 var<workgroup> v_tile: array<vec4<f16>, DIMS * V_STRIDE>;
 var<workgroup> scores: array<vec4<u32>, ROWS * S_STRIDE>;
@@ -69,12 +72,53 @@ fn octet(a: vec4<f16>, b: vec4<f16>) -> vec4u {
   return vec4u(bitcast<vec2u>(a), bitcast<vec2u>(b));
 }
 
-fn inside(quad: u32) -> bool {
-  return QUADS == DIM_QUADS || quad < QUADS;
+fn load_q(at: u32, quad: u32) -> vec4<f16> {
+  return select(vec4<f16>(), q[at + min(quad, QUADS - 1u)], quad < QUADS);
 }
 
-fn load_q(at: u32, quad: u32) -> vec4<f16> {
-  return select(vec4<f16>(), q[at + min(quad, QUADS - 1u)], inside(quad));
+fn fetch_k(base: u32, last: u32, lane: u32) -> array<vec4<f16>, K_LOADS> {
+  var next = array<vec4<f16>, K_LOADS>();
+  for (var i = 0u; i < K_LOADS; i++) {
+    let at = lane + i * THREADS;
+    if (K_QUADS % THREADS == 0u || at < K_QUADS) {
+      next[i] = k[base + min(at / QUADS * params.k_row, last) + at % QUADS];
+    }
+  }
+  return next;
+}
+
+fn store_k(next: array<vec4<f16>, K_LOADS>, lane: u32) {
+  for (var i = 0u; i < K_LOADS; i++) {
+    let at = lane + i * THREADS;
+    if (K_QUADS % THREADS == 0u || at < K_QUADS) {
+      k_tile[at / QUADS * K_STRIDE + at % QUADS] = next[i];
+    }
+  }
+}
+
+fn fetch_v(base: u32, last: u32, lane: u32) -> array<array<vec4<f16>, 4>, V_LOADS> {
+  var next = array<array<vec4<f16>, 4>, V_LOADS>();
+  for (var i = 0u; i < V_LOADS; i++) {
+    let at = lane + i * THREADS;
+    if (V_BLOCKS % THREADS == 0u || at < V_BLOCKS) {
+      for (var s = 0u; s < 4u; s++) {
+        next[i][s] = v[base + min((at % KEY_QUADS * 4u + s) * params.v_row, last) + at / KEY_QUADS];
+      }
+    }
+  }
+  return next;
+}
+
+fn store_v(next: array<array<vec4<f16>, 4>, V_LOADS>, lane: u32) {
+  for (var i = 0u; i < V_LOADS; i++) {
+    let at = lane + i * THREADS;
+    if (V_BLOCKS % THREADS == 0u || at < V_BLOCKS) {
+      for (var c = 0u; c < 4u; c++) {
+        v_tile[(at / KEY_QUADS * 4u + c) * V_STRIDE + at % KEY_QUADS] =
+          vec4<f16>(next[i][0][c], next[i][1][c], next[i][2][c], next[i][3][c]);
+      }
+    }
+  }
 }
 
 @compute @workgroup_size(THREADS) @subgroup_size(LANES)
@@ -100,12 +144,21 @@ fn main(
   if (lane == 0u) {
     atomicStore(&stale, 0u);
   }
+  if (QUADS < DIM_QUADS) {
+    for (var i = lane; i < KEYS * K_STRIDE; i += THREADS) {
+      k_tile[i] = vec4<f16>();
+    }
+    for (var i = lane; i < DIMS * V_STRIDE; i += THREADS) {
+      v_tile[i] = vec4<f16>();
+    }
+  }
   var rows: array<Left, DIMS / K>;
   for (var p = 0u; p < (PANELS + 1u) / 2u; p++) {
-    for (var i = place; i < M * KEY_QUADS; i += LANES) {
-      let at = q_head + min(first + subgroup * M + i / KEY_QUADS, end - 1u) * params.q_row;
-      let quad = 2u * (p * KEY_QUADS + i % KEY_QUADS);
-      scores[strip + i / KEY_QUADS * S_STRIDE + i % KEY_QUADS] = octet(load_q(at, quad), load_q(at, quad + 1u));
+    for (var i = 0u; i < SHARE; i++) {
+      let at = place + i * LANES;
+      let line = q_head + min(first + subgroup * M + at / KEY_QUADS, end - 1u) * params.q_row;
+      let quad = 2u * (p * KEY_QUADS + at % KEY_QUADS);
+      scores[strip + at / KEY_QUADS * S_STRIDE + at % KEY_QUADS] = octet(load_q(line, quad), load_q(line, quad + 1u));
     }
     workgroupBarrier();
     for (var t = 0u; t < 2u * KEYS / K; t++) {
@@ -127,42 +180,19 @@ fn main(
       seen = min(keys_seen(places[row]), run.len);
     }
     let strip_len = subgroupMax(seen);
-    var k_next = array<vec4<f16>, K_LOADS>();
-    let begin = origin_of(run, 0u).x;
-    for (var i = 0u; i < K_LOADS; i++) {
-      let at = lane + i * THREADS;
-      let key = min(at / DIM_QUADS, run.len - 1u);
-      k_next[i] = k[k_head + begin + key * params.k_row + min(at % DIM_QUADS, QUADS - 1u)];
-    }
-    for (var i = 0u; i < K_LOADS; i++) {
-      let at = lane + i * THREADS;
-      if (at < KEYS * DIM_QUADS) {
-        k_tile[at / DIM_QUADS * K_STRIDE + at % DIM_QUADS] = select(vec4<f16>(), k_next[i], inside(at % DIM_QUADS));
-      }
-    }
+    let strip_least = subgroupMin(seen);
+    var k_next = fetch_k(k_head + origin_of(run, 0u).x, (run.len - 1u) * params.k_row, lane);
+    store_k(k_next, lane);
     workgroupBarrier();
     for (var base = 0u; base < run.len; base += KEYS) {
       block++;
       let is_seen = base < strip_len;
       let next = select(base, base + KEYS, base + KEYS < run.len);
-      let k_at = k_head + origin_of(run, next).x;
-      for (var i = 0u; i < K_LOADS; i++) {
-        let at = lane + i * THREADS;
-        let key = min(at / DIM_QUADS, run.len - next - 1u);
-        k_next[i] = k[k_at + key * params.k_row + min(at % DIM_QUADS, QUADS - 1u)];
-      }
-      var v_next = array<array<vec4<f16>, 4>, V_LOADS>();
-      let v_at = v_head + origin_of(run, base).y;
-      for (var i = 0u; i < V_LOADS; i++) {
-        let at = lane + i * THREADS;
-        for (var s = 0u; s < 4u; s++) {
-          let key = min(at % KEY_QUADS * 4u + s, run.len - base - 1u);
-          v_next[i][s] = v[v_at + key * params.v_row + min(at / KEY_QUADS, QUADS - 1u)];
-        }
-      }
+      k_next = fetch_k(k_head + origin_of(run, next).x, (run.len - next - 1u) * params.k_row, lane);
+      let v_next = fetch_v(v_head + origin_of(run, base).y, (run.len - base - 1u) * params.v_row, lane);
       if (is_seen) {
         for (var n = 0u; n < KEYS / N; n++) {
-          var score: Sum;
+          var score = Sum();
           for (var d = 0u; d < DIMS / K; d++) {
             let keys = subgroupMatrixLoad<Right, col_major>(&k_tile, n * N * K_STRIDE + d * K / 4u, K_STRIDE);
             score = subgroupMatrixMultiplyAccumulate(rows[d], keys, score);
@@ -171,32 +201,25 @@ fn main(
         }
       }
       workgroupBarrier();
-      for (var i = 0u; i < K_LOADS; i++) {
-        let at = lane + i * THREADS;
-        if (at < KEYS * DIM_QUADS) {
-          k_tile[at / DIM_QUADS * K_STRIDE + at % DIM_QUADS] = select(vec4<f16>(), k_next[i], inside(at % DIM_QUADS));
-        }
-      }
-      for (var i = 0u; i < V_LOADS; i++) {
-        let at = lane + i * THREADS;
-        if (at < KEY_QUADS * DIM_QUADS) {
-          for (var c = 0u; c < 4u; c++) {
-            let column = vec4<f16>(v_next[i][0][c], v_next[i][1][c], v_next[i][2][c], v_next[i][3][c]);
-            v_tile[(at / KEY_QUADS * 4u + c) * V_STRIDE + at % KEY_QUADS] =
-              select(vec4<f16>(), column, inside(at / KEY_QUADS));
-          }
-        }
-      }
+      store_k(k_next, lane);
+      store_v(v_next, lane);
       var shrink = 1.0;
       var packed = array<vec4u, PART / 2u>();
       if (is_seen) {
         var s = array<vec4f, PART>();
-        var high = HIDDEN;
         for (var i = 0u; i < PART; i++) {
-          let visible = base + (part * PART + i) * 4u + steps < vec4u(seen);
-          s[i] = select(vec4f(HIDDEN), bitcast<vec4f>(scores[own + i]) * SCALE, visible);
-          high = max(high, max(max(s[i].x, s[i].y), max(s[i].z, s[i].w)));
+          s[i] = bitcast<vec4f>(scores[own + i]);
         }
+        if (base + KEYS > strip_least) {
+          for (var i = 0u; i < PART; i++) {
+            s[i] = select(vec4f(HIDDEN), s[i], base + (part * PART + i) * 4u + steps < vec4u(seen));
+          }
+        }
+        var highest = s[0];
+        for (var i = 1u; i < PART; i++) {
+          highest = max(highest, s[i]);
+        }
+        var high = SCALE * max(max(highest.x, highest.y), max(highest.z, highest.w));
         for (var step = 1u; step < PER_ROW; step *= 2u) {
           high = max(high, subgroupShuffleXor(high, step));
         }
@@ -209,8 +232,8 @@ fn main(
           weight *= shrink;
         }
         for (var i = 0u; i < PART; i += 2u) {
-          let a = vec4<f16>(exp2(s[i] - top));
-          let b = vec4<f16>(exp2(s[i + 1u] - top));
+          let a = vec4<f16>(exp2(s[i] * SCALE - top));
+          let b = vec4<f16>(exp2(s[i + 1u] * SCALE - top));
           weight += dot(vec4f(a) + vec4f(b), vec4f(1.0));
           packed[i / 2u] = octet(a, b);
           scores[own + i / 2u] = packed[i / 2u];
