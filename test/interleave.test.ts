@@ -50,7 +50,7 @@ if (device) {
     assert.is(status, 1, stdout + stderr);
     assert.match(stdout, /^new: \w+-dirty \(working tree\)$/m);
     assert.match(stdout, /^argmax\/argmax .* slower +n=100352,values=negative$/m);
-    assert.match(stdout, /^rms_norm +(gpu|wall) +WRONG: new rms_norm\/\w+ .*: expected .*, got .* rows=1,/m);
+    assert.match(stdout, /^rms_norm +(gpu|wall) +WRONG: new rms_norm\/\S+ .*: expected .*, got .* rows=1,/m);
     assert.match(stdout, /^\| argmax\/argmax \| .* \| \*\*slower\*\* \|$/m);
     const rows = readFileSync(json, 'utf8')
       .trim()
