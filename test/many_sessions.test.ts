@@ -9,10 +9,10 @@ import { TINY } from './bench.ts';
 import { quick, testDevice } from './gpu.ts';
 
 const slow = process.env.DAYBREAK_SLOW === '1';
-const SESSIONS = slow ? 1000 : quick ? 60 : 150;
-const LAYERS = quick ? 8 : 40;
+const SESSIONS = slow ? 1000 : 150;
+const LAYERS = quick ? 4 : 40;
 /** From here on memory stays as it is, within this share. */
-const [SETTLED, SHARE] = [slow ? 100 : 40, 0.03];
+const [SETTLED, SHARE] = [100, 0.03];
 
 const device = await testDevice();
 if (device) {
