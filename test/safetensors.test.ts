@@ -427,7 +427,10 @@ test('bad folders', () => {
     (dir) => rmSync(join(dir, 'model.safetensors.index.json')),
     /folder\/model\.safetensors: file: .*ENOENT/,
   );
-  refusesFolder((dir) => rmSync(join(dir, SHARDS[1]!)), /model-00002-of-00002\.safetensors: file: .*ENOENT/);
+  refusesFolder(
+    (dir) => rmSync(join(dir, SHARDS[1]!)),
+    /model-00002-of-00002\.safetensors: shard: expected a file, as .*index\.json says, got nothing/,
+  );
   refusesFolder(
     (dir) => changeIndex(dir, (map) => Object.assign(map, { extra: SHARDS[0] })),
     /00001.*: extra: expected the tensor here, .*got nothing/,

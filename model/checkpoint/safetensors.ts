@@ -307,7 +307,11 @@ function listShards(dir: string): Listing {
   if (!existsSync(index)) return { notes: [] };
   const shardOf = readIndex(index);
   const missing = [...shardOf.values()].find((shard) => !existsSync(join(dir, shard)));
-  if (missing === undefined || !existsSync(join(dir, WHOLE))) return { index, shardOf, notes: [] };
+  if (missing === undefined) return { index, shardOf, notes: [] };
+  if (!existsSync(join(dir, WHOLE))) {
+    const expected = `a file, as ${index} says`;
+    throw checkpointError(join(dir, missing), 'shard', expected, 'nothing', 'download index and shards again');
+  }
   return { notes: [`${index}: ${missing} is not there; the weights are read from ${WHOLE} instead`] };
 }
 
