@@ -1,6 +1,19 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { cacheFolder } from '../../bench/cache_folder.ts';
@@ -121,27 +134,35 @@ function sections(output: string): [Marked, string][] {
     });
 }
 
-/** Everything that child.ts and its driver write. */
+/** Everything that child.ts and its driver write: into a file, for a driver does not wait where a pipe is full. */
 async function runChild(jobs: readonly IsaJob[], { adapter, env }: IsaTarget): Promise<string> {
-  const module = fileURLToPath(new URL('child.ts', import.meta.url));
-  const child = spawn(process.execPath, ['--import', 'tsx', module, adapter], {
-    env: { ...process.env, ...env, RADV_DEBUG: 'asm,shaderstats,nocache' },
-    stdio: ['pipe', 'ignore', 'pipe'],
-    timeout: TIMEOUT_MILLIS,
-    killSignal: 'SIGKILL',
-  });
-  const chunks: Buffer[] = [];
-  child.stderr.on('data', (chunk: Buffer) => chunks.push(chunk));
-  child.stdin.on('error', () => {}); // it ended before it read: how, is told below
-  child.stdin.end(JSON.stringify(jobs));
-  const ended = await new Promise<string>((resolve, failed) => {
-    child.on('error', failed);
-    child.on('close', (code, signal) => resolve(`${signal ?? `exit code ${code}`}`));
-  });
-  const output = Buffer.concat(chunks).toString();
+  const folder = mkdtempSync(join(tmpdir(), 'daybreak-isa-'));
+  try {
+    const log = openSync(join(folder, 'log'), 'w');
+    const module = fileURLToPath(new URL('child.ts', import.meta.url));
+    const child = spawn(process.execPath, ['--import', 'tsx', module, adapter], {
+      env: { ...process.env, ...env, RADV_DEBUG: 'asm,shaderstats,nocache' },
+      stdio: ['pipe', 'ignore', log],
+      timeout: TIMEOUT_MILLIS,
+      killSignal: 'SIGKILL',
+    });
+    closeSync(log);
+    child.stdin!.on('error', () => {}); // it ended before it read: how, is told below
+    child.stdin!.end(JSON.stringify(jobs));
+    const [code, signal] = await once(child, 'close');
+    const output = readFileSync(join(folder, 'log'), 'utf8');
+    checkEnd(output, signal ?? `exit code ${code}`, adapter, env);
+    return output;
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+/** Throws unless child.ts came to its end. */
+function checkEnd(output: string, ended: string, adapter: string, env: IsaTarget['env']): void {
   const marks = sections(output).map(([marked]) => marked);
   const last = marks.at(-1);
-  if (last && 'done' in last) return output;
+  if (last && 'done' in last) return;
   const problem = last && 'failed' in last ? last.failed : `${ended} after ${JSON.stringify(last)}`;
   if (marks.some((marked) => 'opened' in marked)) throw new DaybreakError(problem);
   const { RADV_FORCE_FAMILY: family } = env;
