@@ -70,8 +70,8 @@ export async function chooseTarget(family?: string): Promise<IsaTarget> {
 function absentCard(family: string): IsaTarget {
   const driver = DRIVERS.filter(existsSync)
     .flatMap((folder) => readdirSync(folder).map((file) => join(folder, file)))
-    .find((file) => /\/radeon_icd[^/]*\.json$/.test(file));
-  if (!driver) throw new CapabilityError(`isa: expected Mesa's RADV driver, got no radeon_icd*.json; ${INSTALL}`);
+    .find((file) => /\/radeon_icd(\.x86_64|\.aarch64)?\.json$/.test(file));
+  if (!driver) throw new CapabilityError(`isa: expected Mesa's RADV driver, got no radeon_icd.json; ${INSTALL}`);
   const env = {
     VK_DRIVER_FILES: driver,
     VK_LAYER_PATH: layerFolder(),
@@ -88,15 +88,25 @@ function layerFolder(): string {
   const folder = join(cacheFolder(), `isa-layer-${hash}`);
   if (existsSync(folder)) return folder;
   const made = `${folder}.${process.pid}`;
-  mkdirSync(made, { recursive: true });
-  const args = ['-O1', '-fPIC', '-shared', '-nostdlib', '-o', join(made, 'layer.so'), source];
+  try {
+    buildLayer(source, made);
+    renameSync(made, folder);
+  } catch (error) {
+    if (!existsSync(folder)) throw error; // else another process was faster
+  } finally {
+    rmSync(made, { recursive: true, force: true });
+  }
+  return folder;
+}
+
+function buildLayer(source: string, folder: string): void {
+  mkdirSync(folder, { recursive: true });
+  const args = ['-O1', '-fPIC', '-shared', '-nostdlib', '-o', join(folder, 'layer.so'), source];
   const { status, stderr, error } = spawnSync('cc', args, { encoding: 'utf8' });
   if (status !== 0) throw new CapabilityError(`isa: expected cc to build layer.c, got: ${error ?? stderr}; ${INSTALL}`);
   const layer = { name: LAYER, type: 'GLOBAL', library_path: './layer.so', api_version: '1.3.0' };
   const described = { ...layer, implementation_version: '1', description: 'Swallows commands' };
-  writeFileSync(join(made, 'layer.json'), JSON.stringify({ file_format_version: '1.1.2', layer: described }));
-  renameSync(made, folder);
-  return folder;
+  writeFileSync(join(folder, 'layer.json'), JSON.stringify({ file_format_version: '1.1.2', layer: described }));
 }
 
 /** The dispatches of each job as the target's compiler makes them. Throws CapabilityError where the target does not open. */
