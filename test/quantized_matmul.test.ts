@@ -9,7 +9,7 @@ import {
   quantizeWeights,
   quantizeWeightsHost,
 } from '../kernels/index.ts';
-import { candidates } from '../kernels/matmul/matmul.ts';
+import { applies, variants } from '../kernels/matmul/matmul.ts';
 import { Random } from '../kernels/spec.ts';
 import { canRun, type Device, Graph, type HostTensor, type Matrix, narrow, Plan, widen } from '../runtime/index.ts';
 import { quick, testDevice } from './gpu.ts';
@@ -122,8 +122,8 @@ if (device) {
       x.data.fill(Number.NaN, inner);
       const shown = { ...x, shape: [rows, inner], data: x.data.slice(0, rows * inner) };
       for (const asInt8 of [false, true]) {
-        const able = candidates(rows, asInt8 ? 'i8' : 'f32', 'q4', device.onCpu).filter((kernel) =>
-          canRun(device, kernel),
+        const able = variants.filter(
+          (variant) => canRun(device, variant.kernel) && applies(variant, rows, asInt8 ? 'i8' : 'f32', matrix),
         );
         for (const { name } of quick ? able.slice(0, 1) : able) {
           const got = await product(device, shown, matrix, asInt8, name);

@@ -16,9 +16,8 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { cacheFolder } from '../../bench/cache_folder.ts';
 import type { Case } from '../../kernels/spec.ts';
-import { CapabilityError, type Constants, DaybreakError, listAdapters } from '../../runtime/index.ts';
+import { CapabilityError, type Constants, cacheFolder, DaybreakError, listAdapters } from '../../runtime/index.ts';
 import { type Isa, readIsa } from './count.ts';
 
 /** What to compile: a case of an op with one variant, with 'all' that the adapter can run, or with the 'chosen' one. */
