@@ -3,7 +3,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { OpSpec } from '../kernels/spec.ts';
 import { verifyCase } from '../kernels/verify.ts';
-import { openDevice } from '../runtime/index.ts';
+import { openDevice, variant } from '../runtime/index.ts';
 import { planKernel } from './fixtures/run_kernel.ts';
 import { testDevice } from './gpu.ts';
 
@@ -38,7 +38,7 @@ if (device?.onCpu) {
 const behind: OpSpec = {
   name: 'behind',
   formula: 'y = x[n]',
-  variants: [{ name: 'fixtures/behind', source: new URL('./fixtures/behind.wgsl', import.meta.url) }],
+  variants: [variant({ name: 'fixtures/behind', source: new URL('./fixtures/behind.wgsl', import.meta.url) })],
   cases: [],
   bench: [],
   inputs: (_, random) => ({ x: random.tensor([16]) }),
@@ -46,7 +46,7 @@ const behind: OpSpec = {
     const y = g.temp('y', [1], 'f32');
     const tensors = { read: { x: x! }, write: { y }, params: { n: 16 } };
     g.dispatch({
-      kernel: behind.variants[0]!,
+      kernel: behind.variants[0]!.kernel,
       constants: {},
       ...tensors,
       workgroups: [1],
