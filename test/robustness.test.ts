@@ -1,7 +1,9 @@
 // tier: gpu
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { openDevice } from '../runtime/index.ts';
+import type { OpSpec } from '../kernels/spec.ts';
+import { verifyCase } from '../kernels/verify.ts';
+import { openDevice, variant } from '../runtime/index.ts';
 import { planKernel } from './fixtures/run_kernel.ts';
 import { testDevice } from './gpu.ts';
 
@@ -29,6 +31,39 @@ if (device?.onCpu) {
     const [element, quotient] = await find(false);
     assert.is.not(element, 1);
     assert.is.not(quotient, 10);
+  });
+}
+
+/** An op that reads one element behind its input and takes it to be 0, as a driver that checks bounds makes it. */
+const behind: OpSpec = {
+  name: 'behind',
+  formula: 'y = x[n]',
+  variants: [variant({ name: 'fixtures/behind', source: new URL('./fixtures/behind.wgsl', import.meta.url) })],
+  cases: [],
+  bench: [],
+  inputs: (_, random) => ({ x: random.tensor([16]) }),
+  record(g, { x }) {
+    const y = g.temp('y', [1], 'f32');
+    const tensors = { read: { x: x! }, write: { y }, params: { n: 16 } };
+    g.dispatch({
+      kernel: behind.variants[0]!.kernel,
+      constants: {},
+      ...tensors,
+      workgroups: [1],
+      cost: { flops: 0, bytes: 0 },
+    });
+    return y;
+  },
+  reference: () => Float64Array.of(0),
+  tolerance: () => ({ atol: 0, rtol: 0 }),
+};
+
+if (device) {
+  test('what a kernel reads behind an input is NaN where it is checked', async () => {
+    const opened = await openDevice();
+    const { problem } = await verifyCase(opened, behind, {}, 'fixtures/behind');
+    assert.match(problem, /expected 0, got NaN/);
+    opened.dispose();
   });
 }
 

@@ -1,6 +1,19 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Case } from '../../kernels/spec.ts';
@@ -56,8 +69,8 @@ export async function chooseTarget(family?: string): Promise<IsaTarget> {
 function absentCard(family: string): IsaTarget {
   const driver = DRIVERS.filter(existsSync)
     .flatMap((folder) => readdirSync(folder).map((file) => join(folder, file)))
-    .find((file) => /\/radeon_icd[^/]*\.json$/.test(file));
-  if (!driver) throw new CapabilityError(`isa: expected Mesa's RADV driver, got no radeon_icd*.json; ${INSTALL}`);
+    .find((file) => /\/radeon_icd(\.x86_64|\.aarch64)?\.json$/.test(file));
+  if (!driver) throw new CapabilityError(`isa: expected Mesa's RADV driver, got no radeon_icd.json; ${INSTALL}`);
   const env = {
     VK_DRIVER_FILES: driver,
     VK_LAYER_PATH: layerFolder(),
@@ -74,15 +87,25 @@ function layerFolder(): string {
   const folder = join(cacheFolder(), `isa-layer-${hash}`);
   if (existsSync(folder)) return folder;
   const made = `${folder}.${process.pid}`;
-  mkdirSync(made, { recursive: true });
-  const args = ['-O1', '-fPIC', '-shared', '-nostdlib', '-o', join(made, 'layer.so'), source];
+  try {
+    buildLayer(source, made);
+    renameSync(made, folder);
+  } catch (error) {
+    if (!existsSync(folder)) throw error; // else another process was faster
+  } finally {
+    rmSync(made, { recursive: true, force: true });
+  }
+  return folder;
+}
+
+function buildLayer(source: string, folder: string): void {
+  mkdirSync(folder, { recursive: true });
+  const args = ['-O1', '-fPIC', '-shared', '-nostdlib', '-o', join(folder, 'layer.so'), source];
   const { status, stderr, error } = spawnSync('cc', args, { encoding: 'utf8' });
   if (status !== 0) throw new CapabilityError(`isa: expected cc to build layer.c, got: ${error ?? stderr}; ${INSTALL}`);
   const layer = { name: LAYER, type: 'GLOBAL', library_path: './layer.so', api_version: '1.3.0' };
   const described = { ...layer, implementation_version: '1', description: 'Swallows commands' };
-  writeFileSync(join(made, 'layer.json'), JSON.stringify({ file_format_version: '1.1.2', layer: described }));
-  renameSync(made, folder);
-  return folder;
+  writeFileSync(join(folder, 'layer.json'), JSON.stringify({ file_format_version: '1.1.2', layer: described }));
 }
 
 /** The dispatches of each job as the target's compiler makes them. Throws CapabilityError where the target does not open. */
@@ -120,27 +143,35 @@ function sections(output: string): [Marked, string][] {
     });
 }
 
-/** Everything that child.ts and its driver write. */
+/** Everything that child.ts and its driver write: into a file, for a driver does not wait where a pipe is full. */
 async function runChild(jobs: readonly IsaJob[], { adapter, env }: IsaTarget): Promise<string> {
-  const module = fileURLToPath(new URL('child.ts', import.meta.url));
-  const child = spawn(process.execPath, ['--import', 'tsx', module, adapter], {
-    env: { ...process.env, ...env, RADV_DEBUG: 'asm,shaderstats,nocache' },
-    stdio: ['pipe', 'ignore', 'pipe'],
-    timeout: TIMEOUT_MILLIS,
-    killSignal: 'SIGKILL',
-  });
-  const chunks: Buffer[] = [];
-  child.stderr.on('data', (chunk: Buffer) => chunks.push(chunk));
-  child.stdin.on('error', () => {}); // it ended before it read: how, is told below
-  child.stdin.end(JSON.stringify(jobs));
-  const ended = await new Promise<string>((resolve, failed) => {
-    child.on('error', failed);
-    child.on('close', (code, signal) => resolve(`${signal ?? `exit code ${code}`}`));
-  });
-  const output = Buffer.concat(chunks).toString();
+  const folder = mkdtempSync(join(tmpdir(), 'daybreak-isa-'));
+  try {
+    const log = openSync(join(folder, 'log'), 'w');
+    const module = fileURLToPath(new URL('child.ts', import.meta.url));
+    const child = spawn(process.execPath, ['--import', 'tsx', module, adapter], {
+      env: { ...process.env, ...env, RADV_DEBUG: 'asm,shaderstats,nocache' },
+      stdio: ['pipe', 'ignore', log],
+      timeout: TIMEOUT_MILLIS,
+      killSignal: 'SIGKILL',
+    });
+    closeSync(log);
+    child.stdin!.on('error', () => {}); // it ended before it read: how, is told below
+    child.stdin!.end(JSON.stringify(jobs));
+    const [code, signal] = await once(child, 'close');
+    const output = readFileSync(join(folder, 'log'), 'utf8');
+    checkEnd(output, signal ?? `exit code ${code}`, adapter, env);
+    return output;
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+/** Throws unless child.ts came to its end. */
+function checkEnd(output: string, ended: string, adapter: string, env: IsaTarget['env']): void {
   const marks = sections(output).map(([marked]) => marked);
   const last = marks.at(-1);
-  if (last && 'done' in last) return output;
+  if (last && 'done' in last) return;
   const problem = last && 'failed' in last ? last.failed : `${ended} after ${JSON.stringify(last)}`;
   if (marks.some((marked) => 'opened' in marked)) throw new DaybreakError(problem);
   const { RADV_FORCE_FAMILY: family } = env;

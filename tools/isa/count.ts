@@ -39,7 +39,7 @@ export interface Isa {
 const PATTERNS: readonly [RegExp, keyof Counts | undefined][] = [
   [/^v_(wmma|swmmac|mfma)/, 'matrix'],
   [/^v_dot/, 'dot'],
-  [/^v_.*\bv_(dual_|pk_)?(fma|mad|mac)\w*_f\d/, 'fma'],
+  [/\bv_(dual_|pk_)?(fma|mad|mac)\w*_f\d/, 'fma'], // either half of two at once
   [/^v_/, 'vector'],
   [/^(buffer|global|flat|scratch|image)_/, 'memory'],
   [/^ds_/, 'workgroup'],
