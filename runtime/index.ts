@@ -12,6 +12,8 @@ export {
   type ForcedVariants,
   type Grid,
   type Kernel,
+  type KernelOptions,
+  kernel,
   linearGrid,
   loadKernel,
   type MatrixTypes,
@@ -21,6 +23,7 @@ export {
   unitConstants,
   type Variant,
   variant,
+  type WgslSource,
 } from './kernel.ts';
 export type { UnusableUnit } from './matrix_units.ts';
 export { Owned } from './memory.ts';

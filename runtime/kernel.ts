@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { WgslError } from './errors.ts';
 import { ceilDiv } from './shape.ts';
 import { type Constants, type Reflection, reflect } from './wgsl.ts';
 
@@ -25,13 +26,16 @@ export interface MatrixUnit extends MatrixTypes {
   readonly lanes: number;
 }
 
+/** A WGSL text, or the file that holds it. */
+export type WgslSource = string | URL;
+
 /** One .wgsl file: a complete module with defaults. */
 export interface Kernel {
   /** <op>/<file without .wgsl>: the name in profiles, errors and variant choices. */
   readonly name: string;
-  readonly source: URL;
+  readonly source: WgslSource;
   /** Shared WGSL appended behind the source, so that line numbers of the source stay true. */
-  readonly lib?: readonly URL[];
+  readonly lib?: readonly WgslSource[];
   readonly needs?: readonly Feature[];
   /** The matrices that it multiplies; their sizes are its constants: see unitConstants. */
   readonly matrix?: MatrixTypes;
@@ -52,10 +56,34 @@ const loaded = new WeakMap<Kernel, LoadedKernel>();
 export function loadKernel(kernel: Kernel): LoadedKernel {
   const existing = loaded.get(kernel);
   if (existing) return existing;
-  const text = [kernel.source, ...(kernel.lib ?? [])].map((url) => readFileSync(url, 'utf8')).join('\n');
+  const text = [kernel.source, ...(kernel.lib ?? [])].map(read).join('\n');
   const result = { text, reflection: reflect(text, `${kernel.name}.wgsl`) };
   loaded.set(kernel, result);
   return result;
+}
+
+function read(source: WgslSource): string {
+  if (typeof source === 'string') return source;
+  try {
+    return readFileSync(source, 'utf8');
+  } catch (error) {
+    throw new WgslError(`kernel: file: expected a readable one, got ${(error as Error).message}; check the URL`);
+  }
+}
+
+/** What kernel() makes a kernel of. */
+export interface KernelOptions extends Omit<Kernel, 'source'> {
+  /** The text, or the URL of its file. */
+  readonly wgsl: WgslSource;
+}
+
+/** A kernel of your own; throws a WgslError where its text does not declare what a kernel must, or its file cannot be read. */
+export function kernel({ wgsl, ...rest }: KernelOptions): Kernel {
+  const made: Kernel = { ...rest, source: wgsl };
+  if (!/^[\w./-]+$/.test(made.name ?? ''))
+    throw new WgslError(`kernel: name: expected <op>/<variant>, got ${JSON.stringify(made.name)}; name it so`);
+  loadKernel(made);
+  return made;
 }
 
 /** One way to compute an op: a kernel, and values of its constants that tune it. */

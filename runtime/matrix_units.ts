@@ -5,6 +5,7 @@ import type { AdapterEntry, ListedUnit } from './adapter.ts';
 import { readCached, writeCached } from './cache_folder.ts';
 import { Child } from './child.ts';
 import type { MatrixUnit } from './kernel.ts';
+import { programFile } from './program_file.ts';
 
 /** A matrix unit that an adapter lists but that did not compute when it was tried. */
 export interface UnusableUnit extends ListedUnit {
@@ -14,8 +15,7 @@ export interface UnusableUnit extends ListedUnit {
 /** How a listed unit came out: the lanes with which it computed, or why it did not. */
 type Outcome = { lanes: number } | { reason: string };
 
-const PROBE = new URL('./matrix_probe.ts', import.meta.url);
-const PROBE_TEXTS = [PROBE, new URL('./matrix_probe.wgsl', import.meta.url)];
+const PROBE = programFile(import.meta.url, 'runtime/matrix_units', 'matrix_probe');
 const MOST_SECONDS = 60;
 
 /**
@@ -30,8 +30,12 @@ export async function checkUnits(
   probe = PROBE,
 ): Promise<{ matrices: MatrixUnit[]; unusable: UnusableUnit[] }> {
   if (listed.length === 0) return { matrices: [], unusable: [] };
+  if (!PROBE || !probe) {
+    const reason = 'not tried: in a bundle there is no file for a process of its own';
+    return { matrices: [], unusable: listed.map((unit) => ({ ...unit, reason })) };
+  }
   const { backend, name } = adapter;
-  const texts = [probe, ...PROBE_TEXTS].map((url) => readFileSync(url, 'utf8'));
+  const texts = [probe, PROBE, new URL('./matrix_probe.wgsl', PROBE)].map((url) => readFileSync(url, 'utf8'));
   const key = createHash('sha256').update(JSON.stringify([backend, name, driver, listed, texts]));
   const kept = `matrices-${key.digest('hex').slice(0, 16)}`;
   const outcomes = readOutcomes(kept, listed) ?? (await tryUnits(adapter, listed, probe, kept));
@@ -57,7 +61,8 @@ async function tryUnits(
   try {
     for (const unit of listed) {
       if (child.ended) child = start();
-      await child.ask({}, MOST_SECONDS);
+      const opened = await child.ask({}, MOST_SECONDS);
+      if ('error' in opened) throw new Error(opened.error);
       outcomes.push(await tryUnit(child, unit).catch((death: Error) => ({ reason: death.message })));
     }
   } catch (error) {
@@ -73,7 +78,8 @@ async function tryUnits(
 async function tryUnit(child: Child<string>, unit: ListedUnit): Promise<Outcome> {
   const problems: string[] = [];
   for (const lanes of lanesToTry(unit)) {
-    const problem = await child.ask({ ...unit, lanes }, MOST_SECONDS);
+    const reply = await child.ask({ ...unit, lanes }, MOST_SECONDS);
+    const problem = 'answer' in reply ? reply.answer : reply.error;
     if (!problem) return { lanes };
     problems.push(`in ${lanes} lanes: ${problem}`);
   }

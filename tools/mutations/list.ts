@@ -405,8 +405,8 @@ const MODEL: Mutation[] = [
   ),
   of('model/image/read_image.ts', [
     "pictures: a JPEG decoded on the caller's thread",
-    'decodeInPool({ path, native, upright }, { file: path, signal })',
-    "(await import('./decode_file.ts')).decodeFile(path, native, () => {})",
+    'decodeInPool({ source, file, native, upright }, { file, signal })',
+    "(await import('./decode_file.ts')).decodeFile({ source, file }, native, () => {})",
     'many_scans',
     'image_pool',
   ]),
