@@ -93,11 +93,13 @@ test('weights of bf16 that f16 may not hold are multiplied by another variant, a
 test('a unit that crashes, or is wrong in every subgroup size, is left out and named; the others are tried all the same', async () => {
   freshFolders();
   const narrow = { ...listed(16), lanes: [32, 32] } as ListedUnit;
-  const { matrices, unusable } = await tried([listed(8), listed(16), narrow]);
+  const wide = { ...listed(16), lanes: [64, 128] } as ListedUnit;
+  const { matrices, unusable } = await tried([listed(8), listed(16), narrow, wide]);
   assert.equal(matrices, [{ ...listed(16), lanes: 16 }]);
   assert.equal(unusable, [
     { ...listed(8), reason: 'its process ended with SIGSEGV' },
     { ...narrow, reason: 'in 32 lanes: a product of 32 lanes is wrong' },
+    { ...wide, reason: 'subgroups have 64 to 128 lanes' },
   ]);
 });
 
