@@ -9,7 +9,15 @@ import { choose } from '../kernels/policy.ts';
 import { specs } from '../kernels/specs.ts';
 import { runnable } from '../kernels/verify.ts';
 import { type ListedUnit, matrixUnits } from '../runtime/adapter.ts';
-import { CapabilityError, canRun, DryRunDevice, Graph, type MatrixUnit, openDevice } from '../runtime/index.ts';
+import {
+  CapabilityError,
+  canRun,
+  DryRunDevice,
+  Graph,
+  type MatrixUnit,
+  matrixUnit,
+  openDevice,
+} from '../runtime/index.ts';
 import { checkUnits } from '../runtime/matrix_units.ts';
 import { testDevice } from './gpu.ts';
 
@@ -75,6 +83,15 @@ test('a kernel for matrix units runs where the device has one of its types, and 
     else assert.throws(chosen, (e: Error) => e instanceof CapabilityError && /matrices of f16 to f32/.test(e.message));
   }
   assert.not.ok(canRun({ features: new Set(), matrices: undefined }, VARIANT.kernel), 'features count as well');
+});
+
+test('of several units of its types a kernel takes the largest', async () => {
+  const units = [8, 16, 8].map((size) => ({ ...listed(size), lanes: 32 }));
+  assert.is(matrixUnit(await deviceWith(units), VARIANT.kernel.matrix!), units[1]);
+  assert.is(
+    matrixUnit(await deviceWith([{ ...listed(16, 'i8', 'i32'), lanes: 32 }]), VARIANT.kernel.matrix!),
+    undefined,
+  );
 });
 
 test('weights of bf16 that f16 may not hold are multiplied by another variant, also where this one is asked for', async () => {
