@@ -83,12 +83,12 @@ async function tryUnit(child: Child<string>, unit: ListedUnit): Promise<Outcome>
     if (!problem) return { lanes };
     problems.push(`in ${lanes} lanes: ${problem}`);
   }
-  return { reason: problems.join('; ') };
+  return { reason: problems.join('; ') || `subgroups have ${unit.lanes.join(' to ')} lanes` };
 }
 
-/** The subgroup sizes of an adapter: 32, for which kernels are tuned, then smaller and larger ones. */
+/** The subgroup sizes of an adapter for which kernels are written: 32, for which they are tuned, then smaller ones. */
 function lanesToTry({ lanes: [least, most] }: ListedUnit): number[] {
-  return [32, 16, 8, 64].filter((lanes) => least <= lanes && lanes <= most);
+  return [32, 16, 8].filter((lanes) => least <= lanes && lanes <= most);
 }
 
 /** The outcomes that are kept; undefined where there are none or they are damaged. */

@@ -9,7 +9,15 @@ import { choose } from '../kernels/policy.ts';
 import { specs } from '../kernels/specs.ts';
 import { runnable } from '../kernels/verify.ts';
 import { type ListedUnit, matrixUnits } from '../runtime/adapter.ts';
-import { CapabilityError, canRun, DryRunDevice, Graph, type MatrixUnit, openDevice } from '../runtime/index.ts';
+import {
+  CapabilityError,
+  canRun,
+  DryRunDevice,
+  Graph,
+  type MatrixUnit,
+  matrixUnit,
+  openDevice,
+} from '../runtime/index.ts';
 import { checkUnits } from '../runtime/matrix_units.ts';
 import { testDevice } from './gpu.ts';
 
@@ -77,6 +85,15 @@ test('a kernel for matrix units runs where the device has one of its types, and 
   assert.not.ok(canRun({ features: new Set(), matrices: undefined }, VARIANT.kernel), 'features count as well');
 });
 
+test('of several units of its types a kernel takes the largest', async () => {
+  const units = [8, 16, 8].map((size) => ({ ...listed(size), lanes: 32 }));
+  assert.is(matrixUnit(await deviceWith(units), VARIANT.kernel.matrix!), units[1]);
+  assert.is(
+    matrixUnit(await deviceWith([{ ...listed(16, 'i8', 'i32'), lanes: 32 }]), VARIANT.kernel.matrix!),
+    undefined,
+  );
+});
+
 test('weights of bf16 that f16 may not hold are multiplied by another variant, also where this one is asked for', async () => {
   const device = await deviceWith(undefined);
   const chosen = (dtype: 'bf16' | 'f16', fitsF16?: boolean) => {
@@ -93,11 +110,13 @@ test('weights of bf16 that f16 may not hold are multiplied by another variant, a
 test('a unit that crashes, or is wrong in every subgroup size, is left out and named; the others are tried all the same', async () => {
   freshFolders();
   const narrow = { ...listed(16), lanes: [32, 32] } as ListedUnit;
-  const { matrices, unusable } = await tried([listed(8), listed(16), narrow]);
+  const wide = { ...listed(16), lanes: [64, 128] } as ListedUnit;
+  const { matrices, unusable } = await tried([listed(8), listed(16), narrow, wide]);
   assert.equal(matrices, [{ ...listed(16), lanes: 16 }]);
   assert.equal(unusable, [
     { ...listed(8), reason: 'its process ended with SIGSEGV' },
     { ...narrow, reason: 'in 32 lanes: a product of 32 lanes is wrong' },
+    { ...wide, reason: 'subgroups have 64 to 128 lanes' },
   ]);
 });
 

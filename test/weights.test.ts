@@ -25,7 +25,7 @@ if (probe) {
     bias: random.tensor([5], 'f16'),
   };
   const large = { ...sources.a, data: sources.a.data.slice() };
-  large.data[rows * cols - 1] = 0x4780; // 65536
+  large.data[cols - 1] = 0x4780; // 65536
   writeSafetensors(join(dir, 'model.safetensors'), { ...sources, large });
 
   /** The matrix as loaded, rows of all blocks one after the other. */

@@ -48,8 +48,10 @@ const THREADS = 2u * ACROSS * LANES;
 const TILE_ROWS = 2u * DOWN * M;
 const TILE_COLS = 2u * ACROSS * N;
 const W_TILE = TILE_ROWS * STRIDE;
+// Words of a tile that one lane stores.
 const X_CHUNKS = TILE_ROWS * WORDS / THREADS;
 const W_CHUNKS = TILE_COLS * WORDS / THREADS;
+const_assert DEPTH % K == 0u && X_CHUNKS * THREADS == TILE_ROWS * WORDS && W_CHUNKS * THREADS == TILE_COLS * WORDS;
 // Chunks in a word of w, and how many of them one lane widens.
 const WIDE = array(0u, 1u, 1u, 4u, 2u)[FORMAT];
 const SHARE = min(WIDE, W_CHUNKS);
