@@ -15,6 +15,7 @@ export abstract class CountingDevice implements DeviceInfo {
   readonly reason: string;
   readonly features: ReadonlySet<Feature>;
   readonly matrices: readonly MatrixUnit[] | undefined;
+  readonly leastLanes: number;
   readonly limits: GPUSupportedLimits;
   readonly maxBlockBytes: number;
   readonly onCpu: boolean;
@@ -22,12 +23,14 @@ export abstract class CountingDevice implements DeviceInfo {
   /** The buffers that are not freed yet, the oldest first. */
   protected readonly buffers = new Set<GPUBuffer>();
 
-  constructor({ name, driver, reason, features, matrices, limits, maxBlockBytes, onCpu }: DeviceInfo) {
+  constructor(info: DeviceInfo) {
+    const { name, driver, reason, features, matrices, leastLanes, limits, maxBlockBytes, onCpu } = info;
     this.name = name;
     this.driver = driver;
     this.reason = reason;
     this.features = features;
     this.matrices = matrices;
+    this.leastLanes = leastLanes;
     this.limits = limits;
     this.maxBlockBytes = maxBlockBytes;
     this.onCpu = onCpu;

@@ -19,6 +19,8 @@ export interface DeviceInfo {
   readonly features: ReadonlySet<Feature>;
   /** The matrix units of the adapter; undefined on the null backend, which compiles for any. */
   readonly matrices: readonly MatrixUnit[] | undefined;
+  /** The least number of lanes that a subgroup has; 0 where the adapter does not say. */
+  readonly leastLanes: number;
   readonly limits: GPUSupportedLimits;
   /** Weights larger than this many bytes are cut into blocks of rows. */
   readonly maxBlockBytes: number;

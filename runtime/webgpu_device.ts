@@ -154,6 +154,7 @@ class WebGpuDevice extends CountingDevice implements Device {
       reason: choice.reason,
       features: new Set(FEATURES.filter((f) => gpu.features.has(f))),
       matrices: choice.backend === 'null' ? undefined : matrixUnits(info),
+      leastLanes: info.subgroupMinSize ?? 0,
       limits,
       maxBlockBytes: Math.min(options.maxBlockBytes ?? Number.POSITIVE_INFINITY, limits.maxStorageBufferBindingSize),
       onCpu: info.isFallbackAdapter,

@@ -1,5 +1,5 @@
 // y[n] = act(sum_k x[k] w[n, k] + bias[n]) + residual[n], for one row of 8-bit integers; see lib/matmul.wgsl for act
-// x [1, 8 blocks] int8 in 16-byte words read; x_scales [1, blocks] of (scale, scaled sum) f32 read; w [outs, inner] q4 or q8
+// x [1, 8 blocks] int8 in 16-byte words read; x_scales [1, blocks] of scales f32 read; w [outs, inner] q4 or q8
 // in 16-byte words read; bias [all outs] f32 read; residual [1, width] f32 read; scales [outs, groups] f16 in pairs read;
 // y [1, width] out_elem written from column `first` on
 // Grid: one workgroup per 4 columns, folded over x and y. Workgroup memory: 16 LANES = 1 KiB at most.
@@ -25,7 +25,7 @@ struct Params {
   width: u32,
 }
 @group(0) @binding(0) var<storage, read> x: array<vec4<u32>>;
-@group(0) @binding(1) var<storage, read> x_scales: array<vec2<f32>>;
+@group(0) @binding(1) var<storage, read> x_scales: array<f32>;
 @group(0) @binding(2) var<storage, read> w: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read> residual: array<f32>;
@@ -47,7 +47,13 @@ fn main(
   let cols = columns(col);
   var sums = vec4f();
   for (var b = lane; b < params.words / WORDS; b += LANES) {
-    sums += products(activations(b), x_scales[b], cols, b);
+    let v = activations(0u, b, params.words / WORDS);
+    let p = weights(cols.x, b);
+    let q = weights(cols.y, b);
+    let r = weights(cols.z, b);
+    let s = weights(cols.w, b);
+    let dots = vec4f(vec4i(dot_bytes(v, p), dot_bytes(v, q), dot_bytes(v, r), dot_bytes(v, s)));
+    sums += dots * (x_scales[b] * QUANTUM) * scale(cols, b * WORDS);
   }
   partial[lane] = sums;
   for (var step = LANES / 2u; step > 0u; step /= 2u) {

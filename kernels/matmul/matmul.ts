@@ -31,10 +31,10 @@ export interface MatmulOptions {
 
 const ACTIVATIONS = { none: 0, gelu_tanh: 1, gelu_erf: 2, silu_gate: 3 };
 
-const kernel = (name: string, lib: string, ...needs: Feature[]): Kernel => ({
+const kernel = (name: string, libs: string, ...needs: Feature[]): Kernel => ({
   name: `matmul/${name}`,
   source: new URL(`./${name}.wgsl`, import.meta.url),
-  lib: ['matmul', lib].map((file) => new URL(`../lib/${file}.wgsl`, import.meta.url)),
+  lib: `matmul ${libs}`.split(' ').map((file) => new URL(`../lib/${file}.wgsl`, import.meta.url)),
   needs,
 });
 const TILE = kernel('matmul_tile', 'widen');
@@ -53,26 +53,37 @@ const SUBGROUP_MATRIX: Kernel = {
 };
 const GEMV = kernel('gemv', 'widen');
 const GEMV_REGISTER = kernel('gemv_register', 'widen');
-const GEMV_SUBGROUP = kernel('gemv_subgroup', 'widen', 'subgroups');
+const GEMV_SUBGROUP = kernel('gemv_subgroup', 'widen gemv', 'subgroups');
+const GEMV_HALF = kernel('gemv_half', 'widen gemv', 'subgroups', 'shader-f16');
 const GEMV_SHUFFLE = kernel('gemv_shuffle', 'widen', 'subgroups');
 const DOT_TILE = kernel('matmul_dot_tile', 'dot');
 const DOT_REGISTER = kernel('matmul_dot_register', 'dot');
 const GEMV_DOT = kernel('gemv_dot', 'dot');
-const GEMV_DOT_SUBGROUP = kernel('gemv_dot_subgroup', 'dot', 'subgroups');
+const GEMV_DOT_SUBGROUP = kernel('gemv_dot_subgroup', 'dot gemv', 'subgroups');
 
-const GRIDS = new Map<Kernel, (rows: number, outs: number) => Grid>([
+/** Rows up to which there are kernels that read the weights once for all of them. */
+export const VECTOR_ROWS = 8;
+
+const SHARED = [GEMV_SUBGROUP, GEMV_HALF, GEMV_DOT_SUBGROUP];
+const SHARED_WG = 64;
+const sharedGrid: GridOf = (_, outs, lanes) => linearGrid(ceilDiv(outs * lanes, 4 * SHARED_WG));
+
+type GridOf = (rows: number, outs: number, lanes: number) => Grid;
+
+const GRIDS = new Map<Kernel, GridOf>([
   [TILE, (rows, outs) => [ceilDiv(rows, 64), ceilDiv(outs, 64)]],
   [REGISTER, (rows, outs) => [ceilDiv(rows, 4), ceilDiv(outs, 64)]],
   [SUBGROUP, (rows, outs) => [ceilDiv(rows, 8), ceilDiv(outs, 64)]],
   [SUBGROUP_MATRIX, (rows, outs) => [ceilDiv(rows, 64), ceilDiv(outs, 64)]],
   [GEMV, (_, outs) => linearGrid(ceilDiv(outs, 4))],
   [GEMV_REGISTER, (_, outs) => linearGrid(ceilDiv(outs, 32))],
-  [GEMV_SUBGROUP, (_, outs) => linearGrid(ceilDiv(outs, 8))],
+  [GEMV_SUBGROUP, sharedGrid],
+  [GEMV_HALF, sharedGrid],
   [GEMV_SHUFFLE, (_, outs) => linearGrid(ceilDiv(outs, 32))],
   [DOT_TILE, (rows, outs) => [ceilDiv(rows, 64), ceilDiv(outs, 64)]],
   [DOT_REGISTER, (rows, outs) => [ceilDiv(rows, 8), ceilDiv(outs, 32)]],
   [GEMV_DOT, (_, outs) => linearGrid(ceilDiv(outs, 4))],
-  [GEMV_DOT_SUBGROUP, (_, outs) => linearGrid(ceilDiv(outs, 8))],
+  [GEMV_DOT_SUBGROUP, sharedGrid],
 ]);
 
 /** The variants of this op. */
@@ -84,17 +95,20 @@ export const variants = [...GRIDS.keys()];
  * because no GPU has verified it yet.
  */
 export function candidates(rows: number, x: DType, w: WeightFormat, onCpu: boolean): Kernel[] {
+  const few = rows <= VECTOR_ROWS;
   const firstIf = (first: boolean, [a, b]: [Kernel, Kernel]) => (first ? [a, b] : [b, a]);
   if (x === 'i8') {
-    const vector = firstIf(onCpu, [GEMV_DOT, GEMV_DOT_SUBGROUP]);
-    return [...(rows === 1 ? vector : []), ...firstIf(onCpu, [DOT_REGISTER, DOT_TILE])];
+    const vector = few ? [GEMV_DOT_SUBGROUP] : [];
+    const first = rows === 1 ? firstIf(onCpu, [GEMV_DOT, ...vector] as [Kernel, Kernel]) : vector;
+    return [...first, ...firstIf(onCpu, [DOT_REGISTER, DOT_TILE])];
   }
   const matrix = onCpu ? [SUBGROUP, REGISTER, TILE] : [TILE, REGISTER, SUBGROUP];
-  const vector = onCpu ? [GEMV_REGISTER, GEMV_SUBGROUP, GEMV] : [GEMV_SUBGROUP, GEMV, GEMV_REGISTER];
-  const shuffle = isQuantized(w) ? [GEMV_SHUFFLE] : [];
+  const shared = w === 'q4' ? [GEMV_HALF, GEMV_SUBGROUP] : [GEMV_SUBGROUP];
+  const vector = rows > 1 ? shared : onCpu ? [GEMV_REGISTER, ...shared, GEMV] : [...shared, GEMV, GEMV_REGISTER];
+  const shuffle = rows === 1 && isQuantized(w) ? [GEMV_SHUFFLE] : [];
   const vectors = onCpu ? [...shuffle, ...vector] : [...vector, ...shuffle];
   const halves = x === 'f16' && w !== 'f32' ? [SUBGROUP_MATRIX] : [];
-  return [...(rows === 1 ? vectors : []), ...matrix, ...halves];
+  return [...(few ? vectors : []), ...matrix, ...halves];
 }
 
 /**
@@ -111,10 +125,12 @@ export function matmul(g: Graph, x: Tensor | Int8Rows, w: Matrix, options: Matmu
   const { onCpu } = g.device;
   const y = g.temp('matmul', [most, width], as, like);
   const chosen = g.variant('matmul', candidates(most, dtype, w.dtype, onCpu));
+  const lanes = lanesFor(inner, w.dtype, g.device.leastLanes);
   const padded = isQuantized(w.dtype) && inner % BLOCK_COLS !== 0;
   const constants = {
     ...(dtype !== 'i8' && { elem: dtype, PADDED: padded }),
     ...(chosen === GEMV_DOT && onCpu && { LANES: 8 }),
+    ...(SHARED.includes(chosen) && { ROWS: most, LANES: lanes, UNROLL: most > 4 ? 1 : 2, WG: SHARED_WG }),
     out_elem: as,
     FORMAT: FORMAT_CODES[w.dtype]!,
     GROUP: w.group ?? BLOCK_COLS,
@@ -135,11 +151,18 @@ export function matmul(g: Graph, x: Tensor | Int8Rows, w: Matrix, options: Matmu
       read: { ...operands, w: tensor, bias, residual, scales },
       write: { y },
       params: { rows, words, ...(dtype !== 'i8' && { quads: inner / 4 }), outs, first: row, width },
-      workgroups: (value) => GRIDS.get(chosen)!(value(rows), outs),
+      workgroups: (value) => GRIDS.get(chosen)!(value(rows), outs, lanes),
       cost: (value) => ({ flops: 2 * value(rows) * inner * outs, bytes: constant + value(rows) * perRow }),
     });
   }
   return y;
+}
+
+/** How many lanes share the columns of a GEMV: at most `least`, and so that the last step leaves few of them idle. */
+function lanesFor(inner: number, w: WeightFormat, least: number): number {
+  const units = ceilDiv(inner, isQuantized(w) ? BLOCK_COLS : 16 / BYTES[w as DType]);
+  const fits = (lanes: number) => lanes <= least && ceilDiv(units, lanes) * lanes <= 1.1 * units;
+  return [32, 16, 8].find(fits) ?? Math.min(least, 8);
 }
 
 /** What x is to a kernel: its sizes, the tensor that has its rows, its dtype ('i8' of quantised rows) and the tensors it is bound as. */
