@@ -8,6 +8,7 @@ import {
   type Graph,
   type Kernel,
   rowsOf,
+  roundUp,
   showShape,
   type Tensor,
   type ValueOf,
@@ -125,11 +126,13 @@ function decode(g: Graph, kernel: Kernel, o: AttentionOptions, keys: number, y: 
   const blocks = ceilDiv(keys, BLOCK_KEYS);
   const parts = g.temp('attention.parts', [tokens, blocks, heads, headDim], 'f32');
   const stats = g.temp('attention.stats', [tokens, blocks, heads, 2], 'f32');
-  const shared = constants(o);
+  const { k_elem, v_elem, ...shared } = constants(o);
+  const elems = { k_elem, v_elem, WG };
+  const words = { K_HALVES: k_elem === 'f16', V_HALVES: v_elem === 'f16', ...subgroupLanes(o) };
   const { read } = operands(o);
   g.dispatch({
     kernel,
-    constants: { ...shared, BLOCK_KEYS, WG },
+    constants: { ...shared, BLOCK_KEYS, ...(kernel === DECODE_SUBGROUP ? words : elems) },
     read,
     write: { parts, stats },
     params: { ...addresses(o), len: keys, quads: headDim / 4, blocks },
@@ -138,11 +141,11 @@ function decode(g: Graph, kernel: Kernel, o: AttentionOptions, keys: number, y: 
   });
   g.dispatch({
     kernel: MERGE,
-    constants: { elem: y.dtype, QUADS: headDim / 4, CAUSAL: shared.CAUSAL, BLOCK_KEYS, WG },
+    constants: { elem: y.dtype, QUADS: headDim / 4, CAUSAL: shared.CAUSAL, BLOCK_KEYS, SLICES: slices(1024 / headDim) },
     read: { parts, stats, places: read.places },
     write: { y },
     params: { len: keys, heads, blocks },
-    workgroups: (value) => [ceilDiv((heads * headDim) / 4, WG), value(rows)],
+    workgroups: (value) => [heads, value(rows)],
     cost: (value) => {
       const sums = value(rows) * ceilDiv(value(seen), BLOCK_KEYS) * heads * headDim;
       return { flops: 2 * sums, bytes: 4 * sums };
@@ -152,12 +155,32 @@ function decode(g: Graph, kernel: Kernel, o: AttentionOptions, keys: number, y: 
 
 /** The variants that can run, best first: on a CPU, the plain ones, which are as fast there or faster and compile sooner. */
 function candidates(g: Graph, o: AttentionOptions): Kernel[] {
-  const decoders = placesOf(o).shape[0]! <= DECODE_ROWS && decodeFits(o) ? [DECODE_SUBGROUP, DECODE] : [];
+  const few = placesOf(o).shape[0]! <= DECODE_ROWS;
+  const decoders = [...(few && subgroupFits(o) ? [DECODE_SUBGROUP] : []), ...(few && decodeFits(o) ? [DECODE] : [])];
   const strips = o.headDim <= TILE_DIM ? [TILE, STRIPS] : [STRIPS];
   return g.device.onCpu ? [...decoders.reverse(), ...strips.reverse()] : [...decoders, ...strips];
 }
 
-/** Whether the lanes of the decode kernels and 16 KiB of workgroup memory suffice. */
+/** Lanes of DECODE_SUBGROUP, and how many of them share a column of the values. */
+function subgroupLanes({ v, headDim }: AttentionOptions) {
+  return { WG: 128, SLICES: slices((128 * 16) / BYTES[v.tensor.dtype] / headDim) };
+}
+
+/** The largest power of two of at most so many and 8. */
+function slices(most: number): number {
+  return Math.min(2 ** Math.floor(Math.log2(most)), 8);
+}
+
+/** Whether 16 KiB of workgroup memory suffice for DECODE_SUBGROUP. */
+function subgroupFits(o: AttentionOptions): boolean {
+  const { heads, kvHeads, headDim } = o;
+  const { WG: lanes, SLICES } = subgroupLanes(o);
+  const group = heads / kvHeads;
+  const scratch = Math.max(group * 4 * roundUp(headDim, 32), SLICES * headDim * 4);
+  return headDim <= 4 * WG && scratch + group * (4 * BLOCK_KEYS + 2 * lanes) <= 16384;
+}
+
+/** Whether the lanes of DECODE and 16 KiB of workgroup memory suffice. */
 function decodeFits({ heads, kvHeads, headDim }: AttentionOptions): boolean {
   return headDim <= 4 * WG && (heads / kvHeads) * (4 * headDim + 4 * BLOCK_KEYS + 20 * WG) <= 16384;
 }
