@@ -51,14 +51,12 @@ const SUBGROUP_MATRIX: Kernel = {
   ),
   matrix: { component: 'f16', result: 'f32', M: 16, N: 16, K: 16, lanes: [32, 32] },
 };
-const GEMV = kernel('gemv', 'widen');
 const GEMV_REGISTER = kernel('gemv_register', 'widen');
 const GEMV_SUBGROUP = kernel('gemv_subgroup', 'widen gemv', 'subgroups');
 const GEMV_HALF = kernel('gemv_half', 'widen gemv', 'subgroups', 'shader-f16');
 const GEMV_SHUFFLE = kernel('gemv_shuffle', 'widen', 'subgroups');
 const DOT_TILE = kernel('matmul_dot_tile', 'dot');
 const DOT_REGISTER = kernel('matmul_dot_register', 'dot');
-const GEMV_DOT = kernel('gemv_dot', 'dot');
 const GEMV_DOT_SUBGROUP = kernel('gemv_dot_subgroup', 'dot gemv', 'subgroups');
 
 /** Rows up to which there are kernels that read the weights once for all of them. */
@@ -75,14 +73,12 @@ const GRIDS = new Map<Kernel, GridOf>([
   [REGISTER, (rows, outs) => [ceilDiv(rows, 4), ceilDiv(outs, 64)]],
   [SUBGROUP, (rows, outs) => [ceilDiv(rows, 8), ceilDiv(outs, 64)]],
   [SUBGROUP_MATRIX, (rows, outs) => [ceilDiv(rows, 64), ceilDiv(outs, 64)]],
-  [GEMV, (_, outs) => linearGrid(ceilDiv(outs, 4))],
   [GEMV_REGISTER, (_, outs) => linearGrid(ceilDiv(outs, 32))],
   [GEMV_SUBGROUP, sharedGrid],
   [GEMV_HALF, sharedGrid],
   [GEMV_SHUFFLE, (_, outs) => linearGrid(ceilDiv(outs, 32))],
   [DOT_TILE, (rows, outs) => [ceilDiv(rows, 64), ceilDiv(outs, 64)]],
   [DOT_REGISTER, (rows, outs) => [ceilDiv(rows, 8), ceilDiv(outs, 32)]],
-  [GEMV_DOT, (_, outs) => linearGrid(ceilDiv(outs, 4))],
   [GEMV_DOT_SUBGROUP, sharedGrid],
 ]);
 
@@ -96,19 +92,17 @@ export const variants = [...GRIDS.keys()];
  */
 export function candidates(rows: number, x: DType, w: WeightFormat, onCpu: boolean): Kernel[] {
   const few = rows <= VECTOR_ROWS;
-  const firstIf = (first: boolean, [a, b]: [Kernel, Kernel]) => (first ? [a, b] : [b, a]);
   if (x === 'i8') {
-    const vector = few ? [GEMV_DOT_SUBGROUP] : [];
-    const first = rows === 1 ? firstIf(onCpu, [GEMV_DOT, ...vector] as [Kernel, Kernel]) : vector;
-    return [...first, ...firstIf(onCpu, [DOT_REGISTER, DOT_TILE])];
+    const matrix = onCpu ? [DOT_REGISTER, DOT_TILE] : [DOT_TILE, DOT_REGISTER];
+    return [...(few ? [GEMV_DOT_SUBGROUP] : []), ...matrix];
   }
   const matrix = onCpu ? [SUBGROUP, REGISTER, TILE] : [TILE, REGISTER, SUBGROUP];
-  const shared = w === 'q4' ? [GEMV_HALF, GEMV_SUBGROUP] : [GEMV_SUBGROUP];
-  const vector = rows > 1 ? shared : onCpu ? [GEMV_REGISTER, ...shared, GEMV] : [...shared, GEMV, GEMV_REGISTER];
-  const shuffle = rows === 1 && isQuantized(w) ? [GEMV_SHUFFLE] : [];
-  const vectors = onCpu ? [...shuffle, ...vector] : [...vector, ...shuffle];
   const halves = x === 'f16' && w !== 'f32' ? [SUBGROUP_MATRIX] : [];
-  return [...(few ? vectors : []), ...matrix, ...halves];
+  const shared = w === 'q4' ? [GEMV_HALF, GEMV_SUBGROUP] : [GEMV_SUBGROUP];
+  const alone = rows === 1 ? [GEMV_REGISTER] : [];
+  const cpu = isQuantized(w) ? [GEMV_SHUFFLE, ...alone] : alone;
+  if (!few) return [...matrix, ...halves];
+  return onCpu ? [...cpu, ...matrix, ...shared, ...halves] : [...shared, ...cpu, ...matrix, ...halves];
 }
 
 /**
@@ -122,14 +116,14 @@ export function matmul(g: Graph, x: Tensor | Int8Rows, w: Matrix, options: Matmu
   const rows = rowsOf(like);
   const width = activation === 'silu_gate' ? w.rows / 2 : w.rows;
   check(most, inner, dtype, w, options, width);
-  const { onCpu } = g.device;
+  const { onCpu, leastLanes } = g.device;
   const y = g.temp('matmul', [most, width], as, like);
   const chosen = g.variant('matmul', candidates(most, dtype, w.dtype, onCpu));
-  const lanes = lanesFor(inner, w.dtype, g.device.leastLanes);
+  const lanes = lanesFor(inner, w.dtype, leastLanes);
   const padded = isQuantized(w.dtype) && inner % BLOCK_COLS !== 0;
   const constants = {
     ...(dtype !== 'i8' && { elem: dtype, PADDED: padded }),
-    ...(chosen === GEMV_DOT && onCpu && { LANES: 8 }),
+    ...(chosen === GEMV_SHUFFLE && { ROWS: most, LANES: Math.min(leastLanes, 8) }),
     ...(SHARED.includes(chosen) && { ROWS: most, LANES: lanes, UNROLL: most > 4 ? 1 : 2, WG: SHARED_WG }),
     out_elem: as,
     FORMAT: FORMAT_CODES[w.dtype]!,
