@@ -49,9 +49,12 @@ const file = (name: string, ...lib: string[]): Kernel => ({
 });
 const STRIPS = file('attention', 'pages');
 const TILE = file('attention_tile', 'pages');
-const DECODE = file('attention_decode', 'pages', 'attention_decode');
 const DECODE_SUBGROUP: Kernel = {
   ...file('attention_decode_subgroup', 'pages', 'attention_decode'),
+  needs: ['subgroups'],
+};
+const DECODE_SHUFFLE: Kernel = {
+  ...file('attention_decode_shuffle', 'pages', 'attention_decode'),
   needs: ['subgroups'],
 };
 const MERGE = file('attention_merge');
@@ -65,7 +68,7 @@ export const DECODE_ROWS = 8;
 const TILE_DIM = 128;
 
 /** The variants of this op: the decode ones take each query row over blocks of keys, the others strips of query rows. */
-export const variants = [DECODE_SUBGROUP, DECODE, TILE, STRIPS];
+export const variants = [DECODE_SUBGROUP, DECODE_SHUFFLE, TILE, STRIPS];
 
 /**
  * y[t, h] = sum_j p[j] v[j, g] with p = softmax_j(q[t, h] . k[j, g] / sqrt(headDim)) and g = floor(h kvHeads / heads), in f32
@@ -127,12 +130,12 @@ function decode(g: Graph, kernel: Kernel, o: AttentionOptions, keys: number, y: 
   const parts = g.temp('attention.parts', [tokens, blocks, heads, headDim], 'f32');
   const stats = g.temp('attention.stats', [tokens, blocks, heads, 2], 'f32');
   const { k_elem, v_elem, ...shared } = constants(o);
-  const elems = { k_elem, v_elem, WG };
-  const words = { K_HALVES: k_elem === 'f16', V_HALVES: v_elem === 'f16', ...subgroupLanes(o) };
+  const lanes = kernel === DECODE_SUBGROUP ? subgroupLanes(o) : { LANES: Math.min(g.device.leastLanes, 8) };
+  const words = { K_HALVES: k_elem === 'f16', V_HALVES: v_elem === 'f16', ...lanes };
   const { read } = operands(o);
   g.dispatch({
     kernel,
-    constants: { ...shared, BLOCK_KEYS, ...(kernel === DECODE_SUBGROUP ? words : elems) },
+    constants: { ...shared, ...words, BLOCK_KEYS },
     read,
     write: { parts, stats },
     params: { ...addresses(o), len: keys, quads: headDim / 4, blocks },
@@ -155,8 +158,7 @@ function decode(g: Graph, kernel: Kernel, o: AttentionOptions, keys: number, y: 
 
 /** The variants that can run, best first: on a CPU, the plain ones, which are as fast there or faster and compile sooner. */
 function candidates(g: Graph, o: AttentionOptions): Kernel[] {
-  const few = placesOf(o).shape[0]! <= DECODE_ROWS;
-  const decoders = [...(few && subgroupFits(o) ? [DECODE_SUBGROUP] : []), ...(few && decodeFits(o) ? [DECODE] : [])];
+  const decoders = placesOf(o).shape[0]! <= DECODE_ROWS && decodeFits(o) ? [DECODE_SUBGROUP, DECODE_SHUFFLE] : [];
   const strips = o.headDim <= TILE_DIM ? [TILE, STRIPS] : [STRIPS];
   return g.device.onCpu ? [...decoders.reverse(), ...strips.reverse()] : [...decoders, ...strips];
 }
@@ -172,17 +174,12 @@ function slices(most: number): number {
 }
 
 /** Whether 16 KiB of workgroup memory suffice for DECODE_SUBGROUP. */
-function subgroupFits(o: AttentionOptions): boolean {
+function decodeFits(o: AttentionOptions): boolean {
   const { heads, kvHeads, headDim } = o;
   const { WG: lanes, SLICES } = subgroupLanes(o);
   const group = heads / kvHeads;
   const scratch = Math.max(group * 4 * roundUp(headDim, 32), SLICES * headDim * 4);
   return headDim <= 4 * WG && scratch + group * (4 * BLOCK_KEYS + 2 * lanes) <= 16384;
-}
-
-/** Whether the lanes of DECODE and 16 KiB of workgroup memory suffice. */
-function decodeFits({ heads, kvHeads, headDim }: AttentionOptions): boolean {
-  return headDim <= 4 * WG && (heads / kvHeads) * (4 * headDim + 4 * BLOCK_KEYS + 20 * WG) <= 16384;
 }
 
 function constants({ q, k, v, heads, kvHeads, headDim, kv }: AttentionOptions) {

@@ -43,14 +43,10 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> parts: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> stats: array<vec2<f32>>;
 @group(1) @binding(0) var<uniform> params: Params;
-// Quads in 16 bytes of k and of v, words of 16 bytes in a row of them, and words of a key that a lane has.
-const K_QUADS = select(1u, 2u, K_HALVES);
-const V_QUADS = select(1u, 2u, V_HALVES);
-const K_WORDS = QUADS / K_QUADS;
-const V_WORDS = QUADS / V_QUADS;
+// Words of a key that a lane has, quads of the queries with zeros up to these, and keys side by side.
 const TURNS = (K_WORDS + SHARE - 1u) / SHARE;
 const QUERY_QUADS = GROUP * TURNS * SHARE * K_QUADS;
-const STRIDE = WG / SHARE; // keys side by side
+const STRIDE = WG / SHARE;
 const LEAST_SUBGROUP = 4u;
 const_assert BLOCK_KEYS % (STRIDE * KEYS) == 0u;
 // The queries, word after word of all heads; once they are used, the sums of HEADS heads of all slices but some.
@@ -233,15 +229,6 @@ fn add_slices(sum: ptr<function, array<array<vec4f, V_QUADS>, GROUP>>, slice: u3
       }
     }
   }
-}
-
-/// Quad i of a word of k or v.
-fn quad(halves: bool, word: vec4u, i: u32) -> vec4f {
-  if (!halves) {
-    return bitcast<vec4f>(word);
-  }
-  let p = select(word.xy, word.zw, i == 1u);
-  return vec4f(unpack2x16float(p.x), unpack2x16float(p.y));
 }
 
 /// The sum and the products of two vectors, added one after the other.
