@@ -1,4 +1,14 @@
-// HEADER
+// Each query row over one block of BLOCK_KEYS keys, as in attention_decode_subgroup.wgsl; attention_merge.wgsl joins the blocks.
+// q, k, v, places, tables as in attention.wgsl, k and v in 16-byte words; parts [rows, blocks, heads, QUADS * 4] f32 and stats
+// [rows, blocks, heads] (top, weight) f32 written. Grid: x blocks, y kv heads, z rows. Workgroup memory: 4 * GROUP * BLOCK_KEYS bytes
+// (2 KiB at 4 x 128).
+// For adapters that run on the CPU, where a load costs each lane some ten instructions for every 4 bytes: a workgroup is one
+// subgroup of LANES lanes. A lane scores KEYS keys at once; quads of the queries are loaded by different lanes and shuffled. Then
+// a lane has one 16-byte word of the value rows, and shuffles the weights that the lanes hold.
+// Source: Dao et al. 2023, "Flash-Decoding for long-context inference".
+// Versions: ms of CPU time on lavapipe (Mesa 25.0), heads 40 over 10 x 128, 4096 keys in f16 and f32
+//   queries and weights in workgroup memory, lanes with 8-byte loads of their own keys  27, 28
+//   this  15, 28
 enable subgroups;
 alias q_elem = f32;
 // Whether k and v are f16 or f32.

@@ -1,7 +1,20 @@
 // Each query row over one block of BLOCK_KEYS keys: top = max_j s_j, weight = sum_j 2^(s_j - top), part = sum_j 2^(s_j - top) v[j, :],
 // s_j = q . k[j, :] SCALE, for all GROUP query heads of a kv head at once; attention_merge.wgsl joins the blocks.
 // Which keys a row sees is as in attention.wgsl; where CAUSAL a block lies within a page. Blocks past them return at once.
-// HEADER
+// q, k, v, places, tables as in attention.wgsl, k and v in 16-byte words; parts [rows, blocks, heads, QUADS * 4] f32 and stats
+// [rows, blocks, heads] (top, weight) f32 written. Grid: x blocks, y kv heads, z rows.
+// Workgroup memory: 16 * max(QUERY_QUADS, SLICES * QUADS) + GROUP * (4 * BLOCK_KEYS + 2 * WG) bytes (7 KiB at 4 x 128).
+// For GPUs: SHARE lanes read a key side by side and hold KEYS keys at once, so that a query read from workgroup memory serves all
+// of them; they add up by shuffles. After the softmax a lane has 16 bytes of every SLICES-th value row, KEYS rows at once, for all
+// GROUP heads; the slices add up HEADS heads at a time, which keeps workgroup memory small and the registers many.
+// Right for full subgroups of any size that is a multiple of SHARE: the size is taken from how many there are, since drivers
+// that choose it per pipeline may report a larger one as subgroup_size.
+// Source: Dao et al. 2023, "Flash-Decoding for long-context inference". Versions: vector and memory instructions for a key element
+// and for a value element, registers, subgroups per SIMD of RDNA3's compiler (Mesa 25.0), 4 query heads of 128, f16 keys
+//   one key and one value row at a time, loads of 8 bytes, bounds in parameters  8.75, 10.25, 192, 8
+//   this  5.19, 4.62, 84, 18 (the products alone are 4 of each; 4 to 8 loads of 16 bytes under way)
+//   16 KiB of workgroup memory for the slices  5.04, 4.41, 252, 6
+// Not yet timed on a GPU; on lavapipe 2.5 times the time of attention_decode_shuffle.
 enable subgroups;
 alias q_elem = f32;
 // Whether k and v are f16 or f32.

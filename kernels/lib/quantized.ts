@@ -211,6 +211,12 @@ function reciprocal(scale: number): number {
   return Math.sign(scale) * Math.floor(2 ** 31 / mantissa) * 2 ** (106 - exponent);
 }
 
+/** The byte of column `column` of a row of Int8Rows, where a row has so many blocks. */
+export function int8PlaceOf(row: number, column: number, blocks: number): number {
+  const [block, inside] = [Math.floor(column / BLOCK_COLS), column % BLOCK_COLS];
+  return ((2 * row + Math.floor(inside / 16)) * blocks + block) * 16 + (inside % 16);
+}
+
 /** Where column `column` of a row stands: its word, and the shift of its bits. */
 export function placeOf(column: number, bits: number): [number, number] {
   if (bits === 8) return [column >> 2, 8 * (column & 3)];

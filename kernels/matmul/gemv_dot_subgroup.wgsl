@@ -1,4 +1,16 @@
-// HEADER
+// y[r, n] = act(sum_k x[r, k] w[n, k] + bias[n]) + residual[r, n], for up to ROWS rows of 8-bit integers; see lib/matmul.wgsl for act
+// x [rows, 2, blocks] int8 in 16-byte words read, as quantize_rows.wgsl writes it; x_scales [rows, blocks] f32 read; w [outs, inner]
+// q4 or q8 in 16-byte words read; bias [all outs] f32 read; residual [rows, width] f32 read; scales [outs, groups] f16 in pairs
+// read; y [rows, width] out_elem written from column `first` on
+// Grid: one workgroup per 4 WG / LANES columns, folded over x and y. Workgroup memory: none.
+// lib/gemv.wgsl with sums that are integers within a block of 32 columns of x and f32 across. The upper and the lower nibbles
+// of a q4 word, times 16, are words of int8 after one mask and one shift more.
+// Source: own. Versions: vector instructions a weight, registers and subgroups per SIMD of RDNA3's compiler (Mesa 25.0) for the
+// main loop, one row, group 64; it has 8 loads of 16 bytes of w and 4 of x under way
+//   q4 stored + 8, places of scales worked out in the loop  1.09, 48, 32
+//   two's complement  0.80, 84, 18 (kept; q8 0.42, 120, 12; 2, 4 and 8 rows 1.23, 2.05 and 3.58, at most 120 registers)
+// Gweights/s per 2 cores of CPU time on lavapipe (Mesa 25.0), 1 x 5120 x 7680 q4, group 64: 5.8; 2, 4 and 8 rows in 1.6, 2.2 and 3.0
+// times the time of one. Not yet timed on a GPU.
 enable subgroups;
 alias out_elem = f32;
 // FORMAT of w: 3 q4, 4 q8. GROUP: columns that share a scale. ACTIVATION: 0 none, 1 gelu_tanh, 2 gelu_erf, 3 silu_gate.

@@ -1,4 +1,17 @@
-// HEADER
+// y[r, n] = act(sum_k x[r, k] w[n, k] + bias[n]) + residual[r, n], for up to ROWS rows and quantised w; see lib/matmul.wgsl for act
+// x [rows, inner] elem read; w [outs, inner] q4 or q8 in 16-byte words read; bias [all outs] f32 read; residual [rows, width] f32
+// read; scales [outs, groups] f16 in pairs read; y [rows, width] out_elem written from column `first` on
+// Grid: one workgroup per 4 WG columns, folded over x and y. Workgroup memory: none.
+// For adapters that run on the CPU, where a load costs each lane some ten instructions for every 4 bytes: a lane owns 4 columns,
+// SHARE lanes load one quad of x each, or two, and the subgroup shuffles them; in larger ones each SHARE load the same. Words of
+// w are loaded first, while few vectors are live, and nibbles are converted where they stand: x is divided by what that gives too
+// much, and the 8s that make them positive are taken off the sum.
+// Source: own. Versions: Gweights/s per 2 cores of CPU time on lavapipe (Mesa 25.0), 1 x 5120 x 7680 q4, group 64
+//   4 lanes share x; quants widened by shift, mask, conversion, product, difference  7.4 to 7.9
+//   8 lanes share x, nibbles where they stand  8.2; 8 columns a lane  6.7 to 7.5 (vectors are spilled)
+//   the same, w loaded before x  9.4 to 10.7 (kept; 2, 4 and 8 rows in 1.25, 2.1 and 3.7 times the time of one)
+//   quants moved to the top of the word: no division, nothing to take off  7.8 to 9.9; scales once a group  8.0
+//   index of the shuffle in a loop  4.4 (too long to be unrolled, and a shuffle by a variable is slow)
 enable subgroups;
 alias elem = f32;
 alias out_elem = f32;

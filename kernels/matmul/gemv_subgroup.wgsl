@@ -1,4 +1,12 @@
-// HEADER
+// y[r, n] = act(sum_k x[r, k] w[n, k] + bias[n]) + residual[r, n], for up to ROWS rows; see lib/matmul.wgsl for act
+// x [rows, inner] elem read; w [outs, inner] of any format in 16-byte words read; bias [all outs] f32 read; residual [rows, width]
+// f32 read; scales [outs, groups] f16 in pairs read, of quantised w; y [rows, width] out_elem written from column `first` on
+// Grid: one workgroup per 4 WG / LANES columns, folded over x and y. Workgroup memory: none.
+// lib/gemv.wgsl for floats: values of w are widened once for all rows, and a unit's sum is multiplied by its scale.
+// Source: own. Versions: vector instructions a weight and registers of RDNA3's compiler (Mesa 25.0) for the main loop, one row of f16
+//   q4 with 8 taken off each product of quant and scale  4.5, 84
+//   bit fields with their sign  3.11, 84 (kept; q8 1.63, 84; bf16 2.3, 60)
+// Not yet timed on a GPU.
 enable subgroups;
 alias elem = f32;
 alias out_elem = f32;

@@ -1,5 +1,5 @@
 import { type HostTensor, type Matrix, type Tensor, widen } from '../../runtime/index.ts';
-import { dequantizeWeightsHost, type Quantization, quantizedShapes } from '../lib/quantized.ts';
+import { dequantizeWeightsHost, int8PlaceOf, type Quantization, quantizedShapes } from '../lib/quantized.ts';
 import { type OpSpec, type Random, roundoff } from '../spec.ts';
 import { candidates, type MatmulOptions, matmul, variants } from './matmul.ts';
 
@@ -179,7 +179,7 @@ function activations({ rows, inner, from }: MatmulCase, random: Random): Record<
   const blocks = Math.ceil(inner / 32);
   const quants = new Int8Array(rows * blocks * 32);
   for (let row = 0; row < rows; row++) {
-    for (let column = 0; column < inner; column++) quants[placeOfByte(row, column, blocks)] = random.below(255) - 127;
+    for (let column = 0; column < inner; column++) quants[int8PlaceOf(row, column, blocks)] = random.below(255) - 127;
   }
   const scales = Float32Array.from({ length: rows * blocks }, () => (0.5 + random.uniform()) / 74);
   return {
@@ -188,17 +188,12 @@ function activations({ rows, inner, from }: MatmulCase, random: Random): Record<
   };
 }
 
-function placeOfByte(row: number, column: number, blocks: number): number {
-  const [block, inside] = [Math.floor(column / 32), column % 32];
-  return ((2 * row + Math.floor(inside / 16)) * blocks + block) * 16 + (inside % 16);
-}
-
 function int8Values(x: HostTensor, scales: HostTensor, inner: number): Float32Array {
   const [rows = 0, blocks = 0] = scales.shape;
   const quants = new Int8Array(x.data.buffer);
   return Float32Array.from({ length: rows * inner }, (_, i) => {
     const [row, column] = [Math.floor(i / inner), i % inner];
-    return quants[placeOfByte(row, column, blocks)]! * scales.data[row * blocks + Math.floor(column / 32)]!;
+    return quants[int8PlaceOf(row, column, blocks)]! * scales.data[row * blocks + Math.floor(column / 32)]!;
   });
 }
 
