@@ -1,7 +1,7 @@
 import { type Case, type OpSpec, Random, showCase } from '../kernels/spec.ts';
 import { specs } from '../kernels/specs.ts';
 import { runnable, verifyQuick } from '../kernels/verify.ts';
-import { type Device, type Kernel, openDevice, UsageError } from '../runtime/index.ts';
+import { canRun, type Device, openDevice, UsageError, type Variant } from '../runtime/index.ts';
 import type { Ceilings } from './ceilings/measure.ts';
 import { reportCeilings } from './ceilings.ts';
 import { writeHtmlReport } from './html.ts';
@@ -58,7 +58,7 @@ export async function ops(name: string | undefined, options: OpsOptions): Promis
 /** One variant, the shapes to time it on, and the timings of each so far. */
 interface Subject {
   spec: OpSpec;
-  variant: Kernel;
+  variant: Variant;
   shapes: { c: Case; timings: Timing[] }[];
   /** Why no time is shown. */
   problem?: string;
@@ -121,7 +121,7 @@ class Suite {
     }
   }
 
-  #row(variant: Kernel, c: Case, timings: readonly Timing[]): void {
+  #row(variant: Variant, c: Case, timings: readonly Timing[]): void {
     const { flops, bytes, dispatches } = timings[0]!;
     const medians = timings.map(({ micros }) => median(micros));
     const middle = median(medians);
@@ -135,7 +135,7 @@ class Suite {
 }
 
 function subjectsOf(device: Device, spec: OpSpec, all: boolean): Subject[] {
-  const able = spec.variants.filter(({ needs = [] }) => needs.every((feature) => device.features.has(feature)));
+  const able = spec.variants.filter(({ kernel }) => canRun(device, kernel));
   return able.map((variant) => {
     const shapes = benchShapes(device, spec, all).filter((c) => runnable(device, spec, c).includes(variant));
     return { spec, variant, shapes: shapes.map((c) => ({ c, timings: [] })) };

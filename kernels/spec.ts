@@ -4,10 +4,10 @@ import {
   type Graph,
   type HostTensor,
   hostArray,
-  type Kernel,
   narrow,
   type Shape,
   type Tensor,
+  type Variant,
 } from '../runtime/index.ts';
 
 /** One set of sizes and options of an op; `quick` marks those that also run where pipelines compile slowly. */
@@ -25,9 +25,9 @@ export interface OpSpec<C extends Case = Case> {
   name: string;
   /** The formula, in one line. */
   formula: string;
-  variants: readonly Kernel[];
+  variants: readonly Variant[];
   /** Whether a variant takes part in a case; without it every variant does. */
-  applies?(kernel: Kernel, c: C): boolean;
+  applies?(variant: Variant, c: C): boolean;
   /** Whether a case needs shader-f16; without it, where a value of the case is 'f16'. */
   needsF16?(c: C): boolean;
   /** Sweep: 1, tile - 1, tile, tile + 1, a prime and the model's own size in each tiled dimension, each dtype. */
@@ -41,8 +41,8 @@ export interface OpSpec<C extends Case = Case> {
   inputs(c: C, random: Random): Record<string, HostTensor>;
   /** Records the op on device tensors of the inputs' names; returns its result. */
   record(g: Graph, tensors: Record<string, Tensor>, c: C): Tensor;
-  /** The result in float64, from the same inputs. */
-  reference(inputs: Record<string, HostTensor>, c: C): Float64Array;
+  /** The result in float64, from the same inputs as the variant of this name takes them; without one exactly as they are. */
+  reference(inputs: Record<string, HostTensor>, c: C, variant?: string): Float64Array;
   tolerance(c: C): Tolerance;
 }
 

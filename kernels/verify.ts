@@ -6,10 +6,11 @@ import {
   Graph,
   type HostArray,
   type HostTensor,
-  type Kernel,
   Plan,
   type Storage,
   type Tensor,
+  type Variant,
+  WgslError,
   widen,
 } from '../runtime/index.ts';
 import { type Case, type OpSpec, Random, showCase } from './spec.ts';
@@ -31,9 +32,9 @@ export interface Verdict {
 }
 
 /** The variants of a spec that a device can run in a case. */
-export function runnable(device: Device, spec: OpSpec, c: Case): Kernel[] {
+export function runnable(device: Device, spec: OpSpec, c: Case): Variant[] {
   if (lacksF16(device, spec, c)) return [];
-  return spec.variants.filter((kernel) => canRun(device, kernel) && (spec.applies?.(kernel, c) ?? true));
+  return spec.variants.filter((variant) => canRun(device, variant.kernel) && (spec.applies?.(variant, c) ?? true));
 }
 
 /** Whether a case needs shader-f16 and the device has none. */
@@ -64,8 +65,12 @@ function record(
 ): { graph: Graph; dispatches: DispatchStep[] } {
   const graph = new Graph(device, { variants: variant ? { [spec.name]: variant } : {} });
   graph.output('result', spec.record(graph, tensors(graph), c), result);
+  const chosen = graph.decisions.find(({ op }) => op === spec.name)?.variant;
+  if (variant && chosen && chosen.name !== variant)
+    throw new WgslError(`${spec.name}: variant: expected one that can compute ${showCase(c)}, got '${variant}'`);
   const dispatches = graph.steps.filter((step) => step.kind === 'dispatch');
-  for (const step of dispatches) if (step.kernel.name === variant) step.constants = { ...step.constants, ...constants };
+  const kernel = spec.variants.find(({ name }) => name === variant)?.kernel;
+  for (const step of dispatches) if (step.kernel === kernel) step.constants = { ...step.constants, ...constants };
   return { graph, dispatches };
 }
 
@@ -78,9 +83,13 @@ export function recordCase(
   inputs: Record<string, HostTensor>,
   constants: Constants = {},
 ): DispatchStep[] {
-  const tensors = (g: Graph) =>
+  return record(device, spec, c, variant, inputsOf(inputs), { constants }).dispatches;
+}
+
+/** The inputs as a graph's own, which its plan places. */
+function inputsOf(inputs: Record<string, HostTensor>) {
+  return (g: Graph): Record<string, Tensor> =>
     Object.fromEntries(Object.entries(inputs).map(([name, { shape, dtype }]) => [name, g.input(name, shape, dtype)]));
-  return record(device, spec, c, variant, tensors, { constants }).dispatches;
 }
 
 /** The variant that an op uses in a case where none is forced. */
@@ -89,9 +98,11 @@ export function chosenVariant(
   spec: OpSpec,
   c: Case,
   inputs: Record<string, HostTensor>,
-): Kernel | undefined {
-  const used = recordCase(device, spec, c, undefined, inputs).map(({ kernel }) => kernel);
-  return spec.variants.find((kernel) => used.includes(kernel));
+): Variant | undefined {
+  const { graph, dispatches } = record(device, spec, c, undefined, inputsOf(inputs));
+  const used = dispatches.map(({ kernel }) => kernel);
+  const decided = graph.decisions.find(({ op }) => op === spec.name)?.variant;
+  return decided ?? spec.variants.find(({ kernel }) => used.includes(kernel));
 }
 
 /** A plan of one case with one variant forced by name, the device tensors that it reads, and its dispatches. */
@@ -133,14 +144,14 @@ export async function verifyCase(
   constants: Constants = {},
 ): Promise<Verdict> {
   const inputs = spec.inputs(c, new Random(seed));
-  const { plan, tensors } = await planCase(device, spec, c, variant, inputs, { guardBytes: 256, constants });
-  const { result } = plan.run();
+  const { graph } = record(device, spec, c, variant, inputsOf(inputs), { constants });
+  const plan = await Plan.create(graph, { guardBytes: 256 });
+  const { result } = plan.run(inputs);
   const got = await device.download(result!);
   const damaged = await plan.damage();
   plan.dispose();
-  for (const tensor of Object.values(tensors)) device.free(tensor.storage!);
   const values = got.dtype === 'u32' ? got.data : widen(got.dtype, got.data);
-  const difference = compare(values, spec.reference(inputs, c), spec.tolerance(c));
+  const difference = compare(values, spec.reference(inputs, c, variant), spec.tolerance(c));
   const problem = damaged.length ? `wrote behind ${damaged.join(', ')}` : difference.problem;
   return { op: spec.name, variant, case: showCase(c), ok: problem === '', ...difference, problem };
 }
@@ -149,7 +160,7 @@ export async function verifyCase(
  * Verdicts of the quick cases that a variant takes part in, or of all its cases where none of them is quick, up to the
  * first that is wrong.
  */
-export async function verifyQuick(device: Device, spec: OpSpec, variant: Kernel, seed = 1): Promise<Verdict[]> {
+export async function verifyQuick(device: Device, spec: OpSpec, variant: Variant, seed = 1): Promise<Verdict[]> {
   const cases = spec.cases.filter((c) => runnable(device, spec, c).includes(variant));
   const quick = cases.filter((c) => c.quick);
   const verdicts: Verdict[] = [];

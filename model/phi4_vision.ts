@@ -1,10 +1,12 @@
 import { join } from 'node:path';
+import { checkForced } from '../kernels/index.ts';
 import {
   CapabilityError,
   DaybreakError,
   type Device,
   type DeviceTensor,
   type DType,
+  type ForcedVariants,
   Graph,
   Owned,
   orAborted,
@@ -51,6 +53,8 @@ export interface LoadOptions extends CacheOptions {
   dtype?: 'f32' | 'f16';
   /** Whether int4 and int8 weights of the decoder take activations as 8-bit integers, for integer dot products; less exact. */
   int8Activations?: boolean;
+  /** Variants of ops to use wherever they can compute the problem, in place of the best known. */
+  variants?: ForcedVariants;
   /** Formats to quantise the matrices to while they load; those of no quantised format stay as they are. */
   quantize?: Partial<StoredFormats>;
   /** Whether to compare the files of a quantised checkpoint with their checksums; true unless told. */
@@ -104,6 +108,8 @@ export class Phi4Vision {
   readonly dtype: DType;
   /** Names in the checkpoint that this model neither uses nor knows as unused. */
   readonly unknownTensors: readonly string[];
+  /** What can go wrong with these weights in this dtype, as far as the weights alone tell it; a sentence each. */
+  readonly notes: readonly string[];
   #vision: Siglip2;
   #projector: Projector;
   #owned: Owned;
@@ -128,9 +134,10 @@ export class Phi4Vision {
       chunkRows,
       pictureRows = config.image.maxPatches,
       reuse = true,
+      variants,
     } = options;
     this.dtype = dtype;
-    this.#engineOptions = { context, cacheBytes, chunkRows, reuse };
+    this.#engineOptions = { context, cacheBytes, chunkRows, reuse, variants };
     this.#pictureRows = reuse ? pictureRows : 0;
     this.#pace = new Pace(device);
     this.decoder = parts.decoder;
@@ -139,6 +146,7 @@ export class Phi4Vision {
     this.#owned = store.owned;
     this.#visionWeights = parts.visionWeights;
     this.unknownTensors = store.unused().filter((name) => !known.has(name));
+    this.notes = dtype === 'f16' ? store.overflowNotes() : [];
   }
 
   /** Loads a model folder; throws CheckpointError, CapabilityError or OutOfMemoryError. */
@@ -170,6 +178,7 @@ export class Phi4Vision {
     }
     if (options.quantize && config.formats)
       throw new UsageError(`model: quantize: expected a checkpoint as published, got a quantised one; leave it out`);
+    checkForced(options.variants ?? {});
     checkOption('context', options.context, 1);
     checkOption('chunkRows', options.chunkRows, 1);
     checkOption('pictureRows', options.pictureRows, 0);
@@ -315,7 +324,8 @@ export class Phi4Vision {
   async #planEncoder(patches: number, owned: Owned, taps?: Taps) {
     this.#expectVision();
     const features = owned.keep(this.device.tensor('encoded', [patches, this.config.decoder.hidden], 'f32'));
-    const graph = new Graph(this.device, { taps: (name) => taps?.wants(name) ?? false });
+    const { variants } = this.#engineOptions;
+    const graph = new Graph(this.device, { variants, taps: (name) => taps?.wants(name) ?? false });
     const encoded = graph.tap('vis_sel', this.#vision.record(graph, patches));
     graph.output('features', this.#projector.record(graph, encoded), features.storage);
     return { plan: owned.keep(await Plan.create(graph)), features };
@@ -324,6 +334,16 @@ export class Phi4Vision {
   #expectVision(): void {
     if (this.#visionWeights) return;
     throw new DaybreakError('model: picture: expected vision weights on the device, got them released; load it again');
+  }
+
+  /** Makes ready what any answer runs through, pictures included, which else is done as it is first used; told how many of the plans are. */
+  async compile(progress: (done: number, total: number) => void = () => {}): Promise<void> {
+    const { engine } = this;
+    const plans = [engine.chunk, () => engine.decodePlans(false), () => engine.decodePlans(true), this.#encoding];
+    let done = 0;
+    const made = plans.map((make) => (make() as Promise<unknown>).then(() => progress(++done, plans.length)));
+    await Promise.allSettled(made); // where one fails the others are not left behind
+    await Promise.all(made);
   }
 
   /** What all sequences run through; throws CapabilityError or OutOfMemoryError where the pages do not fit. */

@@ -2,6 +2,7 @@ import type { DeviceInfo, DeviceTensor } from './device.ts';
 import type { DType } from './dtype.ts';
 import { CapabilityError, DaybreakError } from './errors.ts';
 import type { Feature, MatrixUnit } from './kernel.ts';
+import type { UnusableUnit } from './matrix_units.ts';
 import { roundUp, type Shape } from './shape.ts';
 import { checkTensor, type Storage, tensorBytes } from './tensor.ts';
 
@@ -16,24 +17,29 @@ export abstract class CountingDevice implements DeviceInfo {
   readonly features: ReadonlySet<Feature>;
   readonly matrices: readonly MatrixUnit[] | undefined;
   readonly leastLanes: number;
+  readonly unusable: readonly UnusableUnit[];
   readonly limits: GPUSupportedLimits;
   readonly maxBlockBytes: number;
   readonly onCpu: boolean;
+  readonly robustness: boolean;
   readonly memory = { current: 0, peak: 0 };
   /** The buffers that are not freed yet, the oldest first. */
   protected readonly buffers = new Set<GPUBuffer>();
 
   constructor(info: DeviceInfo) {
-    const { name, driver, reason, features, matrices, leastLanes, limits, maxBlockBytes, onCpu } = info;
+    const { name, driver, reason, features, matrices, unusable, leastLanes, limits, maxBlockBytes, onCpu, robustness } =
+      info;
     this.name = name;
     this.driver = driver;
     this.reason = reason;
     this.features = features;
     this.matrices = matrices;
     this.leastLanes = leastLanes;
+    this.unusable = unusable;
     this.limits = limits;
     this.maxBlockBytes = maxBlockBytes;
     this.onCpu = onCpu;
+    this.robustness = robustness;
   }
 
   /** Makes a buffer of `size` bytes; throws OutOfMemoryError. */

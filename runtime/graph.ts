@@ -1,7 +1,7 @@
 import type { Device } from './device.ts';
 import type { DType } from './dtype.ts';
 import { CapabilityError, DaybreakError, WgslError } from './errors.ts';
-import { chooseVariant, type ForcedVariants, type Grid, type Kernel, loadKernel } from './kernel.ts';
+import { type ForcedVariants, type Grid, type Kernel, loadKernel, type Variant } from './kernel.ts';
 import { type Amount, atMost, type Scalar, type ValueOf } from './scalar.ts';
 import { elements, type Shape, showShape } from './shape.ts';
 import { checkTensor, rootOf, type Storage, type Tensor } from './tensor.ts';
@@ -33,6 +33,8 @@ export interface DispatchStep extends Dispatch {
   constants: Constants;
   workgroups: Grid;
   cost: Cost;
+  /** Whether the grid depends on scalars. */
+  varies: boolean;
   /** Both in one run. */
   gridOf: (value: ValueOf) => Grid;
   costOf: (value: ValueOf) => Cost;
@@ -48,9 +50,16 @@ export interface TapStep {
 
 export type Step = DispatchStep | TapStep;
 
+/** A variant that an op has taken for a problem, whose class says what the choice depends on. */
+export interface Decision {
+  op: string;
+  problem: string;
+  variant: Variant;
+}
+
 /** Options of a graph. */
 export interface GraphOptions {
-  /** Variants to use instead of the device's best, by op. */
+  /** Variants to use in place of the best known. */
   variants?: ForcedVariants;
   /** Which names tap() records copies for; without it none. */
   taps?: (name: string) => boolean;
@@ -64,6 +73,8 @@ export class Graph {
   readonly outputs = new Map<string, { tensor: Tensor; storage?: Storage }>();
   readonly taps = new Map<string, Tensor>();
   readonly scalars = new Map<string, Scalar>();
+  /** Which variants were chosen, in call order. */
+  readonly decisions: Decision[] = [];
   #options: GraphOptions;
   #scopes: string[] = [];
   /** Tensors of this graph that hold a value by now. */
@@ -72,6 +83,11 @@ export class Graph {
   constructor(device: Device, options: GraphOptions = {}) {
     this.device = device;
     this.#options = options;
+  }
+
+  /** The variants that were asked for. */
+  get forced(): ForcedVariants {
+    return this.#options.variants ?? {};
   }
 
   /** A number that is given anew to every run, an integer of at most `most`. */
@@ -153,11 +169,6 @@ export class Graph {
     }
   }
 
-  /** The variant of an op to record: the forced one, else the first candidate whose features the device has. */
-  variant(op: string, candidates: readonly Kernel[]): Kernel {
-    return chooseVariant(this.device, op, candidates, this.#options.variants?.[op]);
-  }
-
   /**
    * Appends a kernel call after checking names, dtypes and values against the .wgsl file and the device; throws
    * WgslError, CapabilityError or DaybreakError.
@@ -183,7 +194,8 @@ export class Graph {
       if (tensor.storage) this.device.assertUsable(tensor.storage, `${call.kernel.name}: ${name}`);
       this.#defined.add(rootOf(tensor));
     }
-    this.steps.push({ ...resolved, kind: 'dispatch', scope: this.#scopes.join('.'), constants, gridOf, costOf });
+    const [scope, varies] = [this.#scopes.join('.'), asksScalars(gridOf)];
+    this.steps.push({ ...resolved, kind: 'dispatch', scope, constants, varies, gridOf, costOf });
   }
 
   /** Throws unless the grid is made of integers that the device allows; no work is none only where a tensor is empty. */
@@ -208,6 +220,16 @@ export class Graph {
   #path(name: string): string {
     return [...this.#scopes, name].join('.');
   }
+}
+
+/** Whether a grid asks for the value of a scalar. */
+function asksScalars(gridOf: (value: ValueOf) => Grid): boolean {
+  let asked = false;
+  gridOf((amount) => {
+    asked ||= typeof amount !== 'number';
+    return atMost(amount);
+  });
+  return asked;
 }
 
 /** Throws a DaybreakError where a dispatch reads and writes one memory, by what `memoryOf` says a tensor lies in. */

@@ -9,9 +9,19 @@ import {
   quantizeWeights,
   quantizeWeightsHost,
 } from '../kernels/index.ts';
-import { candidates, VECTOR_ROWS } from '../kernels/matmul/matmul.ts';
+import { applies, VECTOR_ROWS, variants } from '../kernels/matmul/matmul.ts';
 import { Random } from '../kernels/spec.ts';
-import { canRun, type Device, Graph, type HostTensor, type Matrix, narrow, Plan, widen } from '../runtime/index.ts';
+import {
+  canRun,
+  type Device,
+  Graph,
+  type HostTensor,
+  type Matrix,
+  narrow,
+  Plan,
+  type Variant,
+  widen,
+} from '../runtime/index.ts';
 import { quick, testDevice } from './gpu.ts';
 
 const device = await testDevice();
@@ -120,11 +130,9 @@ if (device) {
       const { matrix } = randomMatrix(device, 13, inner, { format, group: 64 }, random);
       const x = random.tensor([VECTOR_ROWS, inner]);
       for (const asInt8 of [false, true]) {
-        const able = candidates(1, asInt8 ? 'i8' : 'f32', format, device.onCpu).filter((kernel) =>
-          canRun(device, kernel),
-        );
-        const all = new Set(candidates(VECTOR_ROWS, asInt8 ? 'i8' : 'f32', format, device.onCpu));
-        const both = able.filter((kernel) => all.has(kernel) && kernel.name.includes('gemv'));
+        const few = (each: Variant, rows: number) => applies(each, rows, asInt8 ? 'i8' : 'f32', { dtype: format });
+        const able = variants.filter((each) => canRun(device, each.kernel) && few(each, 1) && few(each, VECTOR_ROWS));
+        const both = able.filter(({ name }) => name.includes('gemv'));
         assert.ok(both.length > 0);
         for (const { name } of quick ? both.slice(0, 1) : both) {
           const together = await product(device, x, matrix, asInt8, name);
@@ -155,8 +163,8 @@ if (device) {
       x.data.fill(Number.NaN, inner);
       const shown = { ...x, shape: [rows, inner], data: x.data.slice(0, rows * inner) };
       for (const asInt8 of [false, true]) {
-        const able = candidates(rows, asInt8 ? 'i8' : 'f32', 'q4', device.onCpu).filter((kernel) =>
-          canRun(device, kernel),
+        const able = variants.filter(
+          (variant) => canRun(device, variant.kernel) && applies(variant, rows, asInt8 ? 'i8' : 'f32', matrix),
         );
         for (const { name } of quick ? able.slice(0, 1) : able) {
           const got = await product(device, shown, matrix, asInt8, name);

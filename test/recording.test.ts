@@ -6,8 +6,8 @@ import { pathToFileURL } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { rmsNorm } from '../kernels/index.ts';
-import { CapabilityError, Graph, type Kernel, linearGrid, Plan } from '../runtime/index.ts';
-import { chooseVariant } from '../runtime/kernel.ts';
+import { choose } from '../kernels/policy.ts';
+import { CapabilityError, Graph, linearGrid, Plan, UsageError, variant } from '../runtime/index.ts';
 import { testDevice } from './gpu.ts';
 
 const device = await testDevice();
@@ -20,7 +20,7 @@ const WGSL = `struct Params {
   float: f32,
 }
 @group(0) @binding(0) var<storage, read_write> y: array<f32>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(31) var<uniform> params: Params;
 
 @compute @workgroup_size(1)
 fn main() {
@@ -38,13 +38,17 @@ test('work of any size, none too, is a grid of integers', () => {
 
 test('a variant runs only where the device has what it needs', () => {
   const bare = { name: 'bare', features: new Set() } as never;
-  const [plain, subgroup]: [Kernel, Kernel] = [
-    { name: 'op/plain', source: SOURCE },
-    { name: 'op/subgroup', source: SOURCE, needs: ['subgroups'] },
+  const [plain, subgroup] = [
+    variant({ name: 'op/plain', source: SOURCE }),
+    variant({ name: 'op/subgroup', source: SOURCE, needs: ['subgroups'] }),
   ];
-  assert.is(chooseVariant(bare, 'op', [subgroup, plain]), plain);
-  const forced = () => chooseVariant(bare, 'op', [subgroup, plain], 'op/subgroup');
-  assert.throws(forced, (error: Error) => error instanceof CapabilityError && /subgroups/.test(error.message));
+  assert.is(choose(new Graph(bare), 'op', '', [subgroup, plain]), plain);
+  const forced = (name: string) => () =>
+    choose(new Graph(bare, { variants: { op: name } }), 'op', '', [subgroup, plain]);
+  const lacking = (error: Error) => error instanceof CapabilityError && /subgroups/.test(error.message);
+  assert.throws(forced('op/subgroup'), lacking);
+  const unknown = 'op: variant: expected one of subgroup, plain, got';
+  assert.throws(forced('other'), (e: Error) => e instanceof UsageError && e.message === `${unknown} 'other'`);
 });
 
 if (device) {
@@ -68,7 +72,7 @@ if (device) {
     const graph = new Graph(device);
     const y = graph.temp('y', [3], 'f32');
     const params = { unsigned: 2 ** 31, signed: -3, float: 1.5 };
-    const own: Kernel = { name: 'params', source: pathToFileURL(path) };
+    const own = { name: 'params', source: pathToFileURL(path) };
     graph.dispatch({ kernel: own, read: {}, write: { y }, params, workgroups: [1], cost: { flops: 0, bytes: 0 } });
     graph.output('y', y);
     const plan = await Plan.create(graph);

@@ -33,11 +33,11 @@ if (device?.features.has('subgroups')) {
   device.pipeline = (kernel, constants) => pipeline(misinformed(kernel), constants);
 
   for (const spec of specs) {
-    for (const kernel of spec.variants.filter(({ needs }) => needs?.includes('subgroups'))) {
-      test(`${kernel.name} is right where subgroup_size is more than what runs`, async () => {
+    for (const variant of spec.variants.filter(({ kernel }) => kernel.needs?.includes('subgroups'))) {
+      test(`${variant.name} is right where subgroup_size is more than what runs`, async () => {
         for (const c of spec.cases.filter(({ quick }) => quick)) {
-          if (!runnable(device, spec, c).includes(kernel)) continue;
-          const { problem, case: shown } = await verifyCase(device, spec, c, kernel.name);
+          if (!runnable(device, spec, c).includes(variant)) continue;
+          const { problem, case: shown } = await verifyCase(device, spec, c, variant.name);
           assert.is(problem, '', `${shown}: ${problem}`);
         }
       });

@@ -9,8 +9,8 @@ const [START, END] = ['<!-- catalogue -->', '<!-- /catalogue -->'];
 /** The catalogue of ops as a Markdown table: name, formula, variants with the features that they need. */
 export function catalogue(): string {
   const rows = specs.map(({ name, formula, variants, cases }) => {
-    const shown = variants.map((kernel) => {
-      const file = kernel.name.split('/')[1]!;
+    const shown = variants.map(({ name, kernel }) => {
+      const file = name.split('/')[1]!;
       const needs = needsOf(kernel);
       return needs.length > 0 ? `${file} (${needs.join(', ')})` : file;
     });

@@ -13,7 +13,7 @@ const compiled = new Set<string>();
 let failures = 0;
 for (const spec of specs) {
   for (const c of spec.cases) {
-    for (const variant of spec.variants.filter((kernel) => spec.applies?.(kernel, c) ?? true)) {
+    for (const variant of spec.variants.filter((each) => spec.applies?.(each, c) ?? true)) {
       const graph = new Graph(device, { variants: { [spec.name]: variant.name } });
       const inputs = Object.entries(spec.inputs(c, new Random(1)));
       const tensors = inputs.map(([name, { shape, dtype }]) => [name, graph.input(name, shape, dtype)]);

@@ -93,7 +93,7 @@ export async function interleave(options: InterleaveOptions): Promise<Comparison
 }
 
 function checkOps(names: readonly string[]): void {
-  const known = specs.flatMap((spec) => [spec.name, ...spec.variants.map((kernel) => kernel.name)]);
+  const known = specs.flatMap((spec) => [spec.name, ...spec.variants.map((variant) => variant.name)]);
   const unknown = names.find((name) => !known.includes(name));
   if (unknown !== undefined) {
     const expected = specs.map((spec) => spec.name).join(', ');

@@ -1,7 +1,7 @@
 import { type Case, type OpSpec, Random, showCase } from '../../kernels/spec.ts';
 import { specs } from '../../kernels/specs.ts';
 import { chosenVariant, runnable, verifyQuick } from '../../kernels/verify.ts';
-import type { Device, HostTensor, Kernel } from '../../runtime/index.ts';
+import type { Device, HostTensor, Variant } from '../../runtime/index.ts';
 import { sum } from '../measure.ts';
 import { benchShapes, planRotated } from '../shapes.ts';
 import { type Clock, wallMicros } from '../time_case.ts';
@@ -27,11 +27,11 @@ export interface Prepared {
 
 /** The bench shapes of ops, each with the variant that the device would choose; a name 'op/variant' forces that one. */
 export function opUnits(device: Device, names: readonly string[]): Unit[] {
-  const checks = new Map<Kernel, Promise<string>>();
+  const checks = new Map<Variant, Promise<string>>();
   return names.flatMap((name) => {
     const spec = specs.find((candidate) => candidate.name === name.split('/')[0]);
     if (!spec) return [];
-    const able = (c: Case) => runnable(device, spec, c).filter((kernel) => [spec.name, kernel.name].includes(name));
+    const able = (c: Case) => runnable(device, spec, c).filter((variant) => [spec.name, variant.name].includes(name));
     const shapes = benchShapes(device, spec, false).filter((c) => able(c).length > 0);
     return shapes.map((c) => opUnit(device, spec, c, name, able(c), checks));
   });
@@ -42,23 +42,23 @@ function opUnit(
   spec: OpSpec,
   c: Case,
   name: string,
-  able: readonly Kernel[],
-  checks: Map<Kernel, Promise<string>>,
+  able: readonly Variant[],
+  checks: Map<Variant, Promise<string>>,
 ): Unit {
   const clock = device.features.has('timestamp-query') ? 'gpu' : 'wall';
   const inputs = () => spec.inputs(c, new Random(1));
   const choose = (given: Record<string, HostTensor>) => {
     const used = chosenVariant(device, spec, c, given);
-    return able.find((kernel) => kernel === used) ?? able[0]!;
+    return able.find((variant) => variant === used) ?? able[0]!;
   };
   return {
     name,
     shape: showCase(c),
     clock,
     check() {
-      const kernel = choose(inputs());
-      if (!checks.has(kernel)) checks.set(kernel, checkKernel(device, spec, kernel));
-      return checks.get(kernel)!;
+      const variant = choose(inputs());
+      if (!checks.has(variant)) checks.set(variant, checkVariant(device, spec, variant));
+      return checks.get(variant)!;
     },
     async prepare() {
       const given = inputs();
@@ -70,7 +70,7 @@ function opUnit(
   };
 }
 
-async function checkKernel(device: Device, spec: OpSpec, kernel: Kernel): Promise<string> {
-  const wrong = (await verifyQuick(device, spec, kernel)).find(({ ok }) => !ok);
-  return wrong ? `${kernel.name} ${wrong.case}: ${wrong.problem}` : '';
+async function checkVariant(device: Device, spec: OpSpec, variant: Variant): Promise<string> {
+  const wrong = (await verifyQuick(device, spec, variant)).find(({ ok }) => !ok);
+  return wrong ? `${variant.name} ${wrong.case}: ${wrong.problem}` : '';
 }

@@ -1,9 +1,9 @@
-import { expect, type Graph, type Kernel, sameShape, showShape, type Tensor } from '../../runtime/index.ts';
+import { expect, type Graph, type Kernel, sameShape, showShape, type Tensor, variant } from '../../runtime/index.ts';
 
 const PLAIN: Kernel = { name: 'advance/advance', source: new URL('./advance.wgsl', import.meta.url) };
 
-/** The variants of this op, best first. */
-export const variants = [PLAIN];
+/** The variants of this op. */
+export const variants = [variant(PLAIN)];
 
 /** The state of a decode loop, all u32: history, token, step and places are device tensors that advance() updates. */
 export interface AdvanceState {
@@ -34,7 +34,7 @@ export function advance(g: Graph, o: AdvanceState): void {
   }
   const { choice, forced, forcedCount, history, token, step, places } = o;
   g.dispatch({
-    kernel: g.variant('advance', variants),
+    kernel: PLAIN,
     read: { choice, forced, forced_count: forcedCount },
     write: { history, token, step, places },
     params: { capacity },

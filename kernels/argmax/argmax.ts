@@ -1,9 +1,9 @@
-import { expect, type Graph, type Kernel, showShape, type Tensor } from '../../runtime/index.ts';
+import { expect, type Graph, type Kernel, showShape, type Tensor, variant } from '../../runtime/index.ts';
 
 const PLAIN: Kernel = { name: 'argmax/argmax', source: new URL('./argmax.wgsl', import.meta.url) };
 
-/** The variants of this op, best first. */
-export const variants = [PLAIN];
+/** The variants of this op. */
+export const variants = [variant(PLAIN)];
 
 /**
  * A choice, u32 [2], from x f32 [n] or [1, n]: the lowest index of the largest finite element, 0 where there is none, and
@@ -21,7 +21,7 @@ export function argmax(g: Graph, x: Tensor): Tensor {
   );
   const y = g.temp('argmax', [2], 'u32');
   g.dispatch({
-    kernel: g.variant('argmax', variants),
+    kernel: PLAIN,
     read: { x },
     write: { y },
     params: { count },

@@ -1,19 +1,25 @@
 import {
   type Amount,
   BYTES,
+  type Constants,
   ceilDiv,
   type DType,
   elements,
   expect,
   type Graph,
   type Kernel,
+  matrixUnit,
   roundUp,
   rowsOf,
   showShape,
   type Tensor,
+  unitConstants,
   type ValueOf,
+  type Variant,
+  variant,
 } from '../../runtime/index.ts';
 import { checkRows, PAGE, type SequenceRows } from '../lib/pages.ts';
+import { choose, rowsClass } from '../policy.ts';
 
 /** Rows of heads in a tensor, in elements: head h, row t, dim d lies at offset + h * headStride + t * rowStride + d. */
 export interface HeadView {
@@ -49,6 +55,12 @@ const file = (name: string, ...lib: string[]): Kernel => ({
 });
 const STRIPS = file('attention', 'pages');
 const TILE = file('attention_tile', 'pages');
+const SUBGROUP: Kernel = { ...file('attention_subgroup', 'pages', 'attention_runs'), needs: ['subgroups'] };
+const MATRIX: Kernel = {
+  ...file('attention_matrix', 'pages', 'attention_runs'),
+  needs: ['shader-f16', 'subgroups', 'subgroup-size-control', 'chromium-experimental-subgroup-matrix'],
+  matrix: { component: 'f16', result: 'f32' },
+};
 const DECODE_SUBGROUP: Kernel = {
   ...file('attention_decode_subgroup', 'pages', 'attention_decode'),
   needs: ['subgroups'],
@@ -68,7 +80,9 @@ export const DECODE_ROWS = 8;
 const TILE_DIM = 128;
 
 /** The variants of this op: the decode ones take each query row over blocks of keys, the others strips of query rows. */
-export const variants = [DECODE_SUBGROUP, DECODE_SHUFFLE, TILE, STRIPS];
+export const variants = [DECODE_SUBGROUP, DECODE_SHUFFLE, MATRIX, TILE, SUBGROUP, STRIPS].map((kernel) =>
+  variant(kernel),
+);
 
 /**
  * y[t, h] = sum_j p[j] v[j, g] with p = softmax_j(q[t, h] . k[j, g] / sqrt(headDim)) and g = floor(h kvHeads / heads), in f32
@@ -98,21 +112,23 @@ export function attention(g: Graph, o: AttentionOptions): Tensor {
     expectView(what, view, kvHeads, 'len' in o.kv ? keys : PAGE, headDim);
     if ('places' in o.kv) expectPages(what, view, o.kv.pageStride);
   }
-  const kernel = g.variant('attention', candidates(g, o));
+  const { kernel, constants } = choose(g, 'attention', problemOf(o), variants, (each) => applies(each, o));
   const y = g.temp('attention', [tokens, heads * headDim], o.as ?? o.q.tensor.dtype, placesOf(o));
-  if (kernel === STRIPS || kernel === TILE) prefill(g, kernel, o, keys, y);
-  else decode(g, kernel, o, keys, y);
+  if (kernel === SUBGROUP) subgroup(g, kernel, constants, o, keys, y);
+  else if (kernel === MATRIX) matrix(g, kernel, constants, o, keys, y);
+  else if (kernel === STRIPS || kernel === TILE) prefill(g, kernel, constants, o, keys, y);
+  else decode(g, kernel, constants, o, keys, y);
   return y;
 }
 
-function prefill(g: Graph, kernel: Kernel, o: AttentionOptions, keys: number, y: Tensor): void {
+function prefill(g: Graph, kernel: Kernel, own: Constants, o: AttentionOptions, keys: number, y: Tensor): void {
   const { heads } = o;
   const tokens = rowsOf(placesOf(o));
   const quads = o.headDim / 4;
   const [lanes, cols] = kernel === TILE ? [TILE_WG, 8] : [WG, quads > 24 ? 16 : 8];
   g.dispatch({
     kernel,
-    constants: { ...constants(o), elem: y.dtype, COLS: cols, WG: lanes },
+    constants: { ...constantsOf(o), elem: y.dtype, COLS: cols, WG: lanes, ...own },
     ...operands(o),
     write: { y },
     params: { ...addresses(o), tokens, len: keys, quads, cols },
@@ -121,7 +137,43 @@ function prefill(g: Graph, kernel: Kernel, o: AttentionOptions, keys: number, y:
   });
 }
 
-function decode(g: Graph, kernel: Kernel, o: AttentionOptions, keys: number, y: Tensor): void {
+function subgroup(g: Graph, kernel: Kernel, own: Constants, o: AttentionOptions, keys: number, y: Tensor): void {
+  const tokens = rowsOf(placesOf(o));
+  const rows = 16;
+  g.dispatch({
+    kernel,
+    constants: { ...constantsOf(o), elem: y.dtype, ROWS: rows, ...own },
+    ...operands(o),
+    write: { y },
+    params: { ...addresses(o), tokens, len: keys, quads: o.headDim / 4 },
+    workgroups: (value) => [ceilDiv(value(tokens), rows), o.heads],
+    cost: (value) => cost(o, y, value),
+  });
+}
+
+function matrix(g: Graph, kernel: Kernel, own: Constants, o: AttentionOptions, keys: number, y: Tensor): void {
+  const tokens = rowsOf(placesOf(o));
+  const unit = matrixUnit(g.device, kernel.matrix!)!;
+  const { GROUP, QUADS, CAUSAL, SCALE } = constantsOf(o);
+  const all = { GROUP, QUADS, CAUSAL, SCALE, elem: y.dtype, ...unitConstants(unit), SUBGROUPS: 8, KEYS: 32, ...own };
+  g.dispatch({
+    kernel,
+    constants: { ...all, KEYS: Number(process.env.KEYS ?? (matrixBytes(all, o.headDim) > 32768 ? 16 : 32)) },
+    ...operands(o),
+    write: { y },
+    params: { ...addresses(o), tokens, len: keys },
+    workgroups: (value) => [ceilDiv(value(tokens), all.SUBGROUPS * unit.M), o.heads],
+    cost: (value) => cost(o, y, value),
+  });
+}
+
+/** Workgroup memory of MATRIX. */
+function matrixBytes(c: { M?: unknown; SUBGROUPS: number; KEYS: number }, headDim: number): number {
+  const dims = ceilDiv(headDim, 16) * 16;
+  return c.KEYS * (2 * dims + 16) + dims * (2 * c.KEYS + 16) + c.SUBGROUPS * Number(c.M) * (4 * c.KEYS + 16);
+}
+
+function decode(g: Graph, kernel: Kernel, own: Constants, o: AttentionOptions, keys: number, y: Tensor): void {
   const { heads, kvHeads, headDim } = o;
   const [tokens = 0] = y.shape;
   const rows = rowsOf(y);
@@ -129,13 +181,13 @@ function decode(g: Graph, kernel: Kernel, o: AttentionOptions, keys: number, y: 
   const blocks = ceilDiv(keys, BLOCK_KEYS);
   const parts = g.temp('attention.parts', [tokens, blocks, heads, headDim], 'f32');
   const stats = g.temp('attention.stats', [tokens, blocks, heads, 2], 'f32');
-  const { k_elem, v_elem, ...shared } = constants(o);
+  const { k_elem, v_elem, ...shared } = constantsOf(o);
   const lanes = kernel === DECODE_SUBGROUP ? subgroupLanes(o) : { LANES: Math.min(g.device.leastLanes, 8) };
   const words = { K_HALVES: k_elem === 'f16', V_HALVES: v_elem === 'f16', ...lanes };
   const { read } = operands(o);
   g.dispatch({
     kernel,
-    constants: { ...shared, ...words, BLOCK_KEYS },
+    constants: { ...shared, ...words, BLOCK_KEYS, ...own },
     read,
     write: { parts, stats },
     params: { ...addresses(o), len: keys, quads: headDim / 4, blocks },
@@ -156,11 +208,18 @@ function decode(g: Graph, kernel: Kernel, o: AttentionOptions, keys: number, y: 
   });
 }
 
-/** The variants that can run, best first: on a CPU, the plain ones, which are as fast there or faster and compile sooner. */
-function candidates(g: Graph, o: AttentionOptions): Kernel[] {
-  const decoders = placesOf(o).shape[0]! <= DECODE_ROWS && decodeFits(o) ? [DECODE_SUBGROUP, DECODE_SHUFFLE] : [];
-  const strips = o.headDim <= TILE_DIM ? [TILE, STRIPS] : [STRIPS];
-  return g.device.onCpu ? [...decoders.reverse(), ...strips.reverse()] : [...decoders, ...strips];
+/** What the choice of a variant depends on. */
+function problemOf({ q, k, kv, headDim, heads, kvHeads }: AttentionOptions): string {
+  const rows = rowsClass(placesOf({ kv }).shape[0]!);
+  return `${rows} ${'len' in kv ? 'spans' : 'causal'} ${headDim} ${heads / kvHeads} ${q.tensor.dtype} ${k.tensor.dtype}`;
+}
+
+/** Whether a variant can compute a problem. */
+function applies({ kernel }: Variant, o: AttentionOptions): boolean {
+  if (kernel === DECODE_SUBGROUP || kernel === DECODE_SHUFFLE)
+    return placesOf(o).shape[0]! <= DECODE_ROWS && decodeFits(o);
+  if (kernel === MATRIX) return o.headDim <= TILE_DIM && [o.q, o.k, o.v].every(({ tensor }) => tensor.dtype === 'f16');
+  return kernel !== TILE || o.headDim <= TILE_DIM;
 }
 
 /** Lanes of DECODE_SUBGROUP, and how many of them share a column of the values. */
@@ -173,16 +232,20 @@ function slices(most: number): number {
   return Math.min(2 ** Math.floor(Math.log2(most)), 8);
 }
 
-/** Whether 16 KiB of workgroup memory suffice for DECODE_SUBGROUP. */
+/** Whether keys and values can be read in 16-byte words, and 16 KiB of workgroup memory suffice for either decode kernel. */
 function decodeFits(o: AttentionOptions): boolean {
-  const { heads, kvHeads, headDim } = o;
+  const { heads, kvHeads, headDim, kv } = o;
+  const page = 'places' in kv ? kv.pageStride : 0;
+  const whole = [o.k, o.v].every(({ tensor, offset, headStride, rowStride }) =>
+    [offset, headStride, rowStride, page].every((step) => (step * BYTES[tensor.dtype]) % 16 === 0),
+  );
   const { WG: lanes, SLICES } = subgroupLanes(o);
   const group = heads / kvHeads;
   const scratch = Math.max(group * 4 * roundUp(headDim, 32), SLICES * headDim * 4);
-  return headDim <= 4 * WG && scratch + group * (4 * BLOCK_KEYS + 2 * lanes) <= 16384;
+  return whole && headDim <= 4 * WG && scratch + group * (4 * BLOCK_KEYS + 2 * lanes) <= 16384;
 }
 
-function constants({ q, k, v, heads, kvHeads, headDim, kv }: AttentionOptions) {
+function constantsOf({ q, k, v, heads, kvHeads, headDim, kv }: AttentionOptions) {
   return {
     q_elem: q.tensor.dtype,
     k_elem: k.tensor.dtype,
@@ -200,7 +263,7 @@ function operands({ q, k, v, kv }: AttentionOptions) {
 }
 
 /** What says which keys each row sees. */
-function placesOf({ kv }: AttentionOptions): Tensor {
+function placesOf({ kv }: Pick<AttentionOptions, 'kv'>): Tensor {
   return 'places' in kv ? kv.places : kv.spans;
 }
 

@@ -46,7 +46,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read> tables: array<u32>;
 @group(0) @binding(5) var<storage, read_write> parts: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> stats: array<vec2<f32>>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(31) var<uniform> params: Params;
 // Quads of the queries that meet one word of a key, and how many of them a lane holds.
 const MEETING = GROUP * K_QUADS;
 const PARTS = (MEETING + LANES - 1u) / LANES;

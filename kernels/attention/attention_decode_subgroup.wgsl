@@ -55,7 +55,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read> tables: array<u32>;
 @group(0) @binding(5) var<storage, read_write> parts: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> stats: array<vec2<f32>>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(31) var<uniform> params: Params;
 // Words of a key that a lane has, quads of the queries with zeros up to these, and keys side by side.
 const TURNS = (K_WORDS + SHARE - 1u) / SHARE;
 const QUERY_QUADS = GROUP * TURNS * SHARE * K_QUADS;

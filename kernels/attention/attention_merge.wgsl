@@ -19,7 +19,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read> stats: array<vec2<f32>>;
 @group(0) @binding(2) var<storage, read> places: array<vec2<u32>>;
 @group(0) @binding(3) var<storage, read_write> y: array<vec4<elem>>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(31) var<uniform> params: Params;
 var<workgroup> sums: array<vec4f, SLICES * QUADS>;
 var<workgroup> scalars: array<vec2f, SLICES * QUADS>;
 

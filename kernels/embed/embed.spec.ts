@@ -25,7 +25,7 @@ export const spec: OpSpec<EmbedCase> = {
   name: 'embed',
   formula: 'y[t] = table[ids[t] - firstId]',
   variants,
-  applies: (kernel, { dtype }) => kernel === kernelOf(dtype),
+  applies: ({ kernel }, { dtype }) => kernel === kernelOf(dtype),
   needsF16: ({ as }) => as === 'f16',
   cases: [
     { ...base, tokens: 1, cols: 8, quick: true },

@@ -12,6 +12,7 @@ import {
   showShape,
   type Tensor,
   tensorBytes,
+  variant,
   type WeightFormat,
 } from '../../runtime/index.ts';
 import { checkQuantized, FORMAT_CODES, isQuantized } from '../lib/quantized.ts';
@@ -26,7 +27,7 @@ const QUANTIZED: Kernel = {
 const WG = 64;
 
 /** The kernels of this op: each for its formats of tables. */
-export const variants = [PLAIN, QUANTIZED];
+export const variants = [variant(PLAIN), variant(QUANTIZED)];
 
 /** The kernel that reads tables of a format. */
 export function kernelOf(format: WeightFormat): Kernel {

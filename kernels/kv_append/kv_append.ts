@@ -10,6 +10,7 @@ import {
   showShape,
   type Tensor,
   type ValueOf,
+  variant,
 } from '../../runtime/index.ts';
 import { checkRows, PAGE, type SequenceRows } from '../lib/pages.ts';
 
@@ -20,8 +21,8 @@ const PLAIN: Kernel = {
 };
 const WG = 64;
 
-/** The variants of this op, best first. */
-export const variants = [PLAIN];
+/** The variants of this op. */
+export const variants = [variant(PLAIN)];
 
 /**
  * k_pool[page, h, p % PAGE, i] = k[t, kColumn + h * headDim + i], and v_pool likewise, in place, with (p, s) = places[t] and
@@ -66,7 +67,7 @@ export function kvAppend(
   expectColumns('v', v, vColumn, tokens, kvHeads * headDim);
   const count = (value: ValueOf) => 2 * value(rowsOf(k)) * kvHeads * headDim;
   g.dispatch({
-    kernel: g.variant('kv_append', variants),
+    kernel: PLAIN,
     constants: {
       elem: dtype,
       k_elem: k.dtype,

@@ -1,4 +1,5 @@
 import {
+  atMost,
   BYTES,
   type DType,
   expect,
@@ -9,7 +10,9 @@ import {
   sameShape,
   showShape,
   type Tensor,
+  variant,
 } from '../../runtime/index.ts';
+import { choose, rowsClass } from '../policy.ts';
 
 const file = (name: string): URL => new URL(name, import.meta.url);
 const PLAIN: Kernel = {
@@ -24,8 +27,8 @@ const SUBGROUP: Kernel = {
   needs: ['subgroups'],
 };
 
-/** The variants of this op, best first. */
-export const variants = [SUBGROUP, PLAIN];
+/** The variants of this op. */
+export const variants = [variant(SUBGROUP), variant(PLAIN)];
 
 /**
  * y[r, i] = w[i] * (x[r, i] - mean) / sqrt(var + eps) + b[i] for x f32 [rows, cols], w and b f32 [cols], with mean and
@@ -44,9 +47,11 @@ export function layerNorm(g: Graph, x: Tensor, w: Tensor, b: Tensor, eps: number
   expect(sameShape(w.shape, [cols]), 'layer_norm', 'w', showShape([cols]), showShape(w.shape));
   expect(sameShape(b.shape, [cols]), 'layer_norm', 'b', showShape([cols]), showShape(b.shape));
   const y = g.temp('layer_norm', x.shape, as, x);
+  const problem = `${rowsClass(atMost(rows))} ${cols < 1024 ? 'narrow' : 'wide'} ${as}`;
+  const { kernel, constants } = choose(g, 'layer_norm', problem, variants);
   g.dispatch({
-    kernel: g.variant('layer_norm', variants),
-    constants: { elem: as, COLS: cols, EPS: eps },
+    kernel,
+    constants: { elem: as, COLS: cols, EPS: eps, ...constants },
     read: { x, w, b },
     write: { y },
     params: { rows },

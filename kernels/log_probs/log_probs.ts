@@ -7,12 +7,13 @@ import {
   sameShape,
   showShape,
   type Tensor,
+  variant,
 } from '../../runtime/index.ts';
 
 const PLAIN: Kernel = { name: 'log_probs/log_probs', source: new URL('./log_probs.wgsl', import.meta.url) };
 
-/** The variants of this op, best first. */
-export const variants = [PLAIN];
+/** The variants of this op. */
+export const variants = [variant(PLAIN)];
 
 /**
  * Log probabilities log softmax(x) of x f32 [n] or [1, n], all finite: of a chosen index, the first of `choice` u32 [2], and of the `top`
@@ -29,7 +30,7 @@ export function logProbs(g: Graph, x: Tensor, choice: Tensor, top: Amount): { id
   const ids = g.temp('ids', [1 + atMost(top)], 'u32');
   const values = g.temp('values', [1 + atMost(top)], 'f32');
   g.dispatch({
-    kernel: g.variant('log_probs', variants),
+    kernel: PLAIN,
     read: { x, choice },
     write: { ids, values },
     params: { count, top },

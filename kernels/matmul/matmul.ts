@@ -1,5 +1,6 @@
 import {
   BYTES,
+  type Constants,
   ceilDiv,
   type DType,
   expect,
@@ -9,14 +10,19 @@ import {
   type Kernel,
   linearGrid,
   type Matrix,
+  matrixUnit,
   rowsOf,
   sameShape,
   showShape,
   type Tensor,
   tensorBytes,
+  unitConstants,
+  type Variant,
+  variant,
   type WeightFormat,
 } from '../../runtime/index.ts';
 import { BLOCK_COLS, checkQuantized, FORMAT_CODES, type Int8Rows, isQuantized } from '../lib/quantized.ts';
+import { choose, rowsClass } from '../policy.ts';
 
 /** What follows the product. */
 export interface MatmulOptions {
@@ -40,17 +46,19 @@ const kernel = (name: string, libs: string, ...needs: Feature[]): Kernel => ({
 const TILE = kernel('matmul_tile', 'widen');
 const REGISTER = kernel('matmul_register', 'widen');
 const SUBGROUP = kernel('matmul_subgroup', 'widen', 'subgroups');
-const SUBGROUP_MATRIX: Kernel = {
+const MATRIX: Kernel = {
   ...kernel(
-    'matmul_subgroup_matrix',
-    'widen',
+    'matmul_matrix',
+    'halves',
     'shader-f16',
     'subgroups',
     'subgroup-size-control',
     'chromium-experimental-subgroup-matrix',
   ),
-  matrix: { component: 'f16', result: 'f32', M: 16, N: 16, K: 16, lanes: [32, 32] },
+  matrix: { component: 'f16', result: 'f32' },
 };
+/** Matrices that a subgroup of MATRIX has below and beside each other, unless the variant says otherwise. */
+const LARGE = { DOWN: 4, ACROSS: 4 };
 const GEMV_REGISTER = kernel('gemv_register', 'widen');
 const GEMV_SUBGROUP = kernel('gemv_subgroup', 'widen gemv', 'subgroups');
 const GEMV_HALF = kernel('gemv_half', 'widen gemv', 'subgroups', 'shader-f16');
@@ -59,50 +67,46 @@ const DOT_TILE = kernel('matmul_dot_tile', 'dot');
 const DOT_REGISTER = kernel('matmul_dot_register', 'dot');
 const GEMV_DOT_SUBGROUP = kernel('gemv_dot_subgroup', 'dot gemv', 'subgroups');
 
-/** Rows up to which there are kernels that read the weights once for all of them. */
-export const VECTOR_ROWS = 8;
+/** Rows or columns of two subgroups' tile: so many matrices each, of so many. */
+const tile = (...sizes: (Constants[string] | undefined)[]) =>
+  2 * sizes.reduce<number>((all, size) => all * Number(size), 1);
 
-const SHARED = [GEMV_SUBGROUP, GEMV_HALF, GEMV_DOT_SUBGROUP];
-const SHARED_WG = 64;
-const sharedGrid: GridOf = (_, outs, lanes) => linearGrid(ceilDiv(outs * lanes, 4 * SHARED_WG));
+type GridOf = (rows: number, outs: number, constants: Constants) => Grid;
 
-type GridOf = (rows: number, outs: number, lanes: number) => Grid;
+/** Workgroups of the kernels whose lanes share four columns. */
+const shared: GridOf = (_, outs, { LANES, WG }) => linearGrid(ceilDiv(outs * Number(LANES), 4 * Number(WG)));
 
 const GRIDS = new Map<Kernel, GridOf>([
   [TILE, (rows, outs) => [ceilDiv(rows, 64), ceilDiv(outs, 64)]],
   [REGISTER, (rows, outs) => [ceilDiv(rows, 4), ceilDiv(outs, 64)]],
   [SUBGROUP, (rows, outs) => [ceilDiv(rows, 8), ceilDiv(outs, 64)]],
-  [SUBGROUP_MATRIX, (rows, outs) => [ceilDiv(rows, 64), ceilDiv(outs, 64)]],
+  [MATRIX, (rows, outs, c) => [ceilDiv(rows, tile(c.DOWN, c.M)), ceilDiv(outs, tile(c.ACROSS, c.N))]],
   [GEMV_REGISTER, (_, outs) => linearGrid(ceilDiv(outs, 32))],
-  [GEMV_SUBGROUP, sharedGrid],
-  [GEMV_HALF, sharedGrid],
+  [GEMV_SUBGROUP, shared],
+  [GEMV_HALF, shared],
   [GEMV_SHUFFLE, (_, outs) => linearGrid(ceilDiv(outs, 32))],
   [DOT_TILE, (rows, outs) => [ceilDiv(rows, 64), ceilDiv(outs, 64)]],
   [DOT_REGISTER, (rows, outs) => [ceilDiv(rows, 8), ceilDiv(outs, 32)]],
-  [GEMV_DOT_SUBGROUP, sharedGrid],
+  [GEMV_DOT_SUBGROUP, shared],
 ]);
 
 /** The variants of this op. */
-export const variants = [...GRIDS.keys()];
+export const variants = [...[...GRIDS.keys()].map((each) => variant(each)), variant(MATRIX, { DOWN: 2, ACROSS: 2 })];
 
-/**
- * The variants that can multiply so many rows of such operands, best first; x is 'i8' where its rows are quantised.
- * matmul_subgroup_matrix stands last, behind variants that need no feature: it runs only where it is forced by name,
- * because no GPU has verified it yet.
- */
-export function candidates(rows: number, x: DType, w: WeightFormat, onCpu: boolean): Kernel[] {
-  const few = rows <= VECTOR_ROWS;
-  if (x === 'i8') {
-    const matrix = onCpu ? [DOT_REGISTER, DOT_TILE] : [DOT_TILE, DOT_REGISTER];
-    return [...(few ? [GEMV_DOT_SUBGROUP] : []), ...matrix];
-  }
-  const matrix = onCpu ? [SUBGROUP, REGISTER, TILE] : [TILE, REGISTER, SUBGROUP];
-  const halves = x === 'f16' && w !== 'f32' ? [SUBGROUP_MATRIX] : [];
-  const shared = w === 'q4' ? [GEMV_HALF, GEMV_SUBGROUP] : [GEMV_SUBGROUP];
-  const alone = rows === 1 ? [GEMV_REGISTER] : [];
-  const cpu = isQuantized(w) ? [GEMV_SHUFFLE, ...alone] : alone;
-  if (!few) return [...matrix, ...halves];
-  return onCpu ? [...cpu, ...matrix, ...shared, ...halves] : [...shared, ...cpu, ...matrix, ...halves];
+/** Rows up to which there are kernels that read the weights once for all of them. */
+export const VECTOR_ROWS = 8;
+const SHARED = [GEMV_SUBGROUP, GEMV_HALF, GEMV_DOT_SUBGROUP];
+const VECTORS = [...SHARED, GEMV_SHUFFLE];
+
+/** Whether a variant can multiply so many rows of such operands; x is 'i8' where its rows are quantised. */
+export function applies({ kernel }: Variant, rows: number, x: DType, w: Pick<Matrix, 'dtype' | 'fitsF16'>): boolean {
+  if (VECTORS.includes(kernel) && rows > VECTOR_ROWS) return false;
+  if ([DOT_TILE, DOT_REGISTER, GEMV_DOT_SUBGROUP].includes(kernel)) return x === 'i8';
+  if (x === 'i8') return false;
+  if (kernel === MATRIX) return x === 'f16' && w.dtype !== 'f32' && (w.dtype !== 'bf16' || w.fitsF16 === true);
+  if (kernel === GEMV_SHUFFLE) return isQuantized(w.dtype);
+  if (kernel === GEMV_HALF) return w.dtype === 'q4';
+  return kernel !== GEMV_REGISTER || rows === 1;
 }
 
 /**
@@ -116,21 +120,24 @@ export function matmul(g: Graph, x: Tensor | Int8Rows, w: Matrix, options: Matmu
   const rows = rowsOf(like);
   const width = activation === 'silu_gate' ? w.rows / 2 : w.rows;
   check(most, inner, dtype, w, options, width);
-  const { onCpu, leastLanes } = g.device;
   const y = g.temp('matmul', [most, width], as, like);
-  const chosen = g.variant('matmul', candidates(most, dtype, w.dtype, onCpu));
-  const lanes = lanesFor(inner, w.dtype, leastLanes);
-  const padded = isQuantized(w.dtype) && inner % BLOCK_COLS !== 0;
+  const problem = `${rowsClass(most)} ${dtype} ${w.dtype}`;
+  const chosen = choose(g, 'matmul', problem, variants, (each) => applies(each, most, dtype, w));
+  const { matrix } = chosen.kernel;
+  const unit = matrix && matrixUnit(g.device, matrix);
+  const padded = (isQuantized(w.dtype) || unit !== undefined) && inner % BLOCK_COLS !== 0;
   const constants = {
-    ...(dtype !== 'i8' && { elem: dtype, PADDED: padded }),
-    ...(chosen === GEMV_SHUFFLE && { ROWS: most, LANES: Math.min(leastLanes, 8) }),
-    ...(SHARED.includes(chosen) && { ROWS: most, LANES: lanes, UNROLL: most > 4 ? 1 : 2, WG: SHARED_WG }),
+    ...(dtype !== 'i8' && { PADDED: padded }),
+    ...(dtype !== 'i8' && !unit && { elem: dtype }),
+    ...(unit && { ...unitConstants(unit), ...LARGE }),
+    ...vectorConstants(chosen.kernel, most, inner, w.dtype, g.device.leastLanes),
     out_elem: as,
     FORMAT: FORMAT_CODES[w.dtype]!,
     GROUP: w.group ?? BLOCK_COLS,
     ACTIVATION: ACTIVATIONS[activation],
     BIAS: bias !== null,
     RESIDUAL: residual !== null,
+    ...chosen.constants,
   };
   for (const { tensor, scales = null, row } of w.blocks) {
     const outs = tensor.shape[0]!;
@@ -140,23 +147,28 @@ export function matmul(g: Graph, x: Tensor | Int8Rows, w: Matrix, options: Matmu
     const perRow = sum(Object.values(operands)) / most + share * (BYTES[as] + (residual ? 4 : 0));
     const constant = sum(scales ? [tensor, scales] : [tensor]) + (bias ? 4 * outs : 0);
     g.dispatch({
-      kernel: chosen,
+      kernel: chosen.kernel,
       constants,
       read: { ...operands, w: tensor, bias, residual, scales },
       write: { y },
       params: { rows, words, ...(dtype !== 'i8' && { quads: inner / 4 }), outs, first: row, width },
-      workgroups: (value) => GRIDS.get(chosen)!(value(rows), outs, lanes),
+      workgroups: (value) => GRIDS.get(chosen.kernel)!(value(rows), outs, constants),
       cost: (value) => ({ flops: 2 * value(rows) * inner * outs, bytes: constant + value(rows) * perRow }),
     });
   }
   return y;
 }
 
-/** How many lanes share the columns of a GEMV: at most `least`, and so that the last step leaves few of them idle. */
-function lanesFor(inner: number, w: WeightFormat, least: number): number {
+/**
+ * The constants of kernels for few rows: how many rows and, where lanes share columns, how many of them, at most `least`. More
+ * than the columns are many would leave lanes idle in the last step, and more loads under way than 8 need registers that rows have.
+ */
+function vectorConstants(kernel: Kernel, rows: number, inner: number, w: WeightFormat, least: number): Constants {
+  if (kernel === GEMV_SHUFFLE) return { ROWS: rows, LANES: Math.min(least, 8) };
+  if (!SHARED.includes(kernel)) return {};
   const units = ceilDiv(inner, isQuantized(w) ? BLOCK_COLS : 16 / BYTES[w as DType]);
   const fits = (lanes: number) => lanes <= least && ceilDiv(units, lanes) * lanes <= 1.1 * units;
-  return [32, 16, 8].find(fits) ?? Math.min(least, 8);
+  return { ROWS: rows, LANES: [32, 16, 8].find(fits) ?? Math.min(least, 8), UNROLL: rows > 4 ? 1 : 2, WG: 64 };
 }
 
 /** What x is to a kernel: its sizes, the tensor that has its rows, its dtype ('i8' of quantised rows) and the tensors it is bound as. */

@@ -8,6 +8,7 @@ import {
   showShape,
   type Tensor,
   tensorBytes,
+  variant,
 } from '../../runtime/index.ts';
 import { BLOCK_COLS, type Int8Rows } from '../lib/quantized.ts';
 
@@ -17,8 +18,8 @@ const PLAIN: Kernel = {
 };
 const WG = 64;
 
-/** The variants of this op, best first. */
-export const variants = [PLAIN];
+/** The variants of this op. */
+export const variants = [variant(PLAIN)];
 
 /**
  * Activations f32 or f16 [rows, cols], cols a multiple of 8, as 8-bit integers: quant = round(x / scale), scale = max |x| /
@@ -34,7 +35,7 @@ export function quantizeRows(g: Graph, x: Tensor): Int8Rows {
   const quants = g.temp('quants', [rows, 8 * blocks], 'u32', x);
   const scales = g.temp('scales', [rows, blocks], 'f32', x);
   g.dispatch({
-    kernel: g.variant('quantize_rows', variants),
+    kernel: PLAIN,
     constants: { elem: x.dtype, WG },
     read: { x },
     write: { quants, scales },

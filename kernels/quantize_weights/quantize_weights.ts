@@ -9,6 +9,7 @@ import {
   showShape,
   type Tensor,
   tensorBytes,
+  variant,
 } from '../../runtime/index.ts';
 import { FORMAT_CODES, type Quantization, quantizedShapes, scaleCandidates } from '../lib/quantized.ts';
 
@@ -18,8 +19,8 @@ const PLAIN: Kernel = {
 };
 const WG = 64;
 
-/** The variants of this op, best first. */
-export const variants = [PLAIN];
+/** The variants of this op. */
+export const variants = [variant(PLAIN)];
 
 /**
  * The quants (u32) and scales (f16) of w f32, f16 or bf16 [rows, inner], the same bits as quantizeWeightsHost gives; inner is a
@@ -36,7 +37,7 @@ export function quantizeWeights(g: Graph, w: Tensor, how: Quantization): { quant
   const all = elements(shapes.scales);
   const candidates = scaleCandidates(how.format);
   g.dispatch({
-    kernel: g.variant('quantize_weights', variants),
+    kernel: PLAIN,
     constants: { FORMAT: FORMAT_CODES[w.dtype]!, FOUR_BITS: how.format === 'q4', GROUP: how.group, WG },
     read: { w },
     write: { quants, scales },

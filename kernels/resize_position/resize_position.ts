@@ -7,6 +7,7 @@ import {
   rowsOf,
   showShape,
   type Tensor,
+  variant,
 } from '../../runtime/index.ts';
 
 const PLAIN: Kernel = {
@@ -14,8 +15,8 @@ const PLAIN: Kernel = {
   source: new URL('./resize_position.wgsl', import.meta.url),
 };
 
-/** The variants of this op, best first. */
-export const variants = [PLAIN];
+/** The variants of this op. */
+export const variants = [variant(PLAIN)];
 
 /**
  * y[t] = sum_ij weights[cells[t, 0], i] * weights[cells[t, 1], j] * table[i * grid + j] for table f32 [grid * grid, cols], weights
@@ -33,7 +34,7 @@ export function resizePosition(g: Graph, table: Tensor, weights: Tensor, cells: 
   expect(cols % 4 === 0, 'resize_position', 'cols of table', 'a multiple of 4', cols);
   const y = g.temp('resize_position', [tokens, cols], 'f32', cells);
   g.dispatch({
-    kernel: g.variant('resize_position', variants),
+    kernel: PLAIN,
     constants: { COLS: cols },
     read: { table, weights, cells },
     write: { y },

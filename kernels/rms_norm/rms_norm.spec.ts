@@ -1,6 +1,6 @@
 import { widen } from '../../runtime/index.ts';
 import { type OpSpec, roundoff } from '../spec.ts';
-import { rmsNorm, variants } from './rms_norm.ts';
+import { applies, rmsNorm, variants } from './rms_norm.ts';
 
 type RmsNormCase = {
   rows: number;
@@ -19,7 +19,7 @@ export const spec: OpSpec<RmsNormCase> = {
   name: 'rms_norm',
   formula: 'y = w x / sqrt(mean(x^2) + eps)',
   variants,
-  applies: (kernel, { cols }) => kernel.name !== 'rms_norm/rms_norm_subgroup' || cols % 4 === 0,
+  applies: (variant, { cols }) => applies(variant, cols),
   cases: [
     { rows: 1, cols: 8, as: 'f32', quick: true },
     ...[1, 63, 64, 65, 101, 5120].map((cols) => ({ rows: 3, cols, as: 'f32' as const })),

@@ -11,7 +11,10 @@ import {
   sameShape,
   showShape,
   type Tensor,
+  type Variant,
+  variant,
 } from '../../runtime/index.ts';
+import { choose, rowsClass } from '../policy.ts';
 
 const file = (name: string): URL => new URL(name, import.meta.url);
 const PLAIN: Kernel = {
@@ -26,8 +29,13 @@ const SUBGROUP: Kernel = {
   needs: ['subgroups'],
 };
 
-/** The variants of this op, best first; the first takes columns in fours. */
-export const variants = [SUBGROUP, PLAIN];
+/** The variants of this op. */
+export const variants = [variant(SUBGROUP), variant(SUBGROUP, { WG: 256 }), variant(PLAIN)];
+
+/** Whether a variant takes rows of so many columns. */
+export function applies({ kernel }: Variant, cols: number): boolean {
+  return kernel !== SUBGROUP || cols % 4 === 0;
+}
 
 /**
  * y[r, i] = w[i] * x[r, i] / sqrt(mean_i(x[r, i]^2) + eps) for x f32 [rows, cols] and w f32 [cols], mean in f32; only
@@ -42,11 +50,11 @@ export function rmsNorm(g: Graph, x: Tensor, w: Tensor, eps: number, o: { as?: D
   const rows = row === undefined ? rowsOf(x) : 1;
   expect(sameShape(w.shape, [cols]), 'rms_norm', 'w', showShape([cols]), showShape(w.shape));
   const y = row === undefined ? g.temp('rms_norm', [most, cols], as, x) : g.temp('rms_norm', [1, cols], as);
-  const kernel = g.variant('rms_norm', cols % 4 === 0 ? variants : [PLAIN]);
-  const longAndFew = kernel === SUBGROUP && cols >= 1024 && atMost(rows) < 64;
+  const problem = `${rowsClass(atMost(rows))} ${cols < 1024 ? 'narrow' : 'wide'} ${as}`;
+  const { kernel, constants } = choose(g, 'rms_norm', problem, variants, (each) => applies(each, cols));
   g.dispatch({
     kernel,
-    constants: { elem: as, COLS: cols, EPS: eps, WG: longAndFew ? 256 : 64 },
+    constants: { elem: as, COLS: cols, EPS: eps, ...constants },
     read: { x, w },
     write: { y },
     params: { rows, start: row ?? 0 },

@@ -12,13 +12,14 @@ import {
   showShape,
   type Tensor,
   type ValueOf,
+  variant,
 } from '../../runtime/index.ts';
 
 const PLAIN: Kernel = { name: 'rope/rope', source: new URL('./rope.wgsl', import.meta.url) };
 const WG = 64;
 
-/** The variants of this op, best first. */
-export const variants = [PLAIN];
+/** The variants of this op. */
+export const variants = [variant(PLAIN)];
 
 /** Which columns rope() rotates, and the dtype of the result. */
 export interface RopeOptions {
@@ -71,7 +72,7 @@ export function rope(
   const rows = rowsOf(x);
   const count = (value: ValueOf) => value(rows) * heads * headDim;
   g.dispatch({
-    kernel: g.variant('rope', variants),
+    kernel: PLAIN,
     constants: { elem: x.dtype, out_elem: as, COLS: cols, HEADS: heads, HEAD_DIM: headDim, WG },
     read: { x, table, places },
     write: { y },

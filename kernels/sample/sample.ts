@@ -1,4 +1,13 @@
-import { ceilDiv, expect, type Graph, type Kernel, sameShape, showShape, type Tensor } from '../../runtime/index.ts';
+import {
+  ceilDiv,
+  expect,
+  type Graph,
+  type Kernel,
+  sameShape,
+  showShape,
+  type Tensor,
+  variant,
+} from '../../runtime/index.ts';
 import { SETTINGS } from './settings.ts';
 
 const LIB = [new URL('../lib/fixed_point.wgsl', import.meta.url)];
@@ -17,8 +26,8 @@ const CHUNK = 256;
 const PASS = 4096;
 const MAX_COUNT = 2 ** 17; // as many weights of 2^46 sum to 2^63
 
-/** The variants of this op, best first: one, of which only the last kernel goes by the op's name. */
-export const variants = [DRAW];
+/** The variants of this op: one, of which only the last kernel goes by the op's name. */
+export const variants = [variant(DRAW)];
 
 /** What to draw by. */
 export interface SampleOptions {
@@ -40,7 +49,6 @@ export function sample(g: Graph, logits: Tensor, { largest, settings, u }: Sampl
   expectWords('largest', largest, 2);
   expectWords('settings', settings, SETTINGS);
   expectWords('u', u, 2);
-  const draw = g.variant('sample', variants);
   const chunks = ceilDiv(count, CHUNK);
   const weights = g.temp('weights', [count, 2], 'u32');
   const bins = g.temp('bins', [3 * CHUNK], 'u32');
@@ -84,7 +92,7 @@ export function sample(g: Graph, logits: Tensor, { largest, settings, u }: Sampl
     cost: { flops: count, bytes: 4 * count },
   });
   g.dispatch({
-    kernel: draw,
+    kernel: DRAW,
     read: { logits, weights, state, sums, uniform_number: u, largest },
     write: { y },
     params: { count, chunks },

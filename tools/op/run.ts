@@ -20,8 +20,8 @@ import {
   CapabilityError,
   type Device,
   type HostTensor,
-  type Kernel,
   openDevice,
+  type Variant,
   WgslError,
 } from '../../runtime/index.ts';
 import { OpReport, printSource } from './report.ts';
@@ -38,7 +38,7 @@ interface Run {
   options: OpOptions;
   clock: Clock;
   /** How the quick cases of a variant came out. */
-  checked: Map<Kernel, Verdict[]>;
+  checked: Map<Variant, Verdict[]>;
   /** Sources that have been printed. */
   printed: Set<string>;
 }
@@ -81,14 +81,14 @@ export async function runOp(task: Task, options: OpOptions): Promise<number> {
 }
 
 /** The variants to run in a case. */
-function chooseVariants(run: Run, subject: Subject, inputs: Inputs): Kernel[] {
+function chooseVariants(run: Run, subject: Subject, inputs: Inputs): Variant[] {
   const { device, task } = run;
   const { spec, variant, explicit } = task;
   const constants = Object.keys(subject.constants);
-  const able = runnable(device, spec, subject.c).filter((kernel) => constants.every((k) => constantsOf(kernel).has(k)));
+  const able = runnable(device, spec, subject.c).filter((each) => constants.every((k) => constantsOf(each).has(k)));
   const chosen = variant
     ? able.filter(({ name }) => variant === 'all' || name === variant)
-    : able.filter((kernel) => kernel === chosenVariant(device, spec, subject.c, inputs));
+    : able.filter((each) => each === chosenVariant(device, spec, subject.c, inputs));
   if (explicit && lacksF16(device, spec, subject.c)) {
     throw new CapabilityError(`${showSubject(subject)}: expected feature shader-f16, got '${device.name}' without it`);
   }
@@ -104,7 +104,7 @@ function chooseVariants(run: Run, subject: Subject, inputs: Inputs): Kernel[] {
 async function checkAndTime(
   run: Run,
   { c, constants }: Subject,
-  variant: Kernel,
+  variant: Variant,
   inputs: Inputs,
 ): Promise<{ verdicts: Verdict[]; timing?: Timing }> {
   const { device, task, options, clock, checked } = run;
@@ -126,7 +126,7 @@ async function checkAndTime(
     : { verdicts, timing };
 }
 
-function unwritten({ name }: OpSpec, variant: Kernel, c: Case, problem: string): Verdict {
+function unwritten({ name }: OpSpec, variant: Variant, c: Case, problem: string): Verdict {
   const errors = { maxError: Number.NaN, relativeError: Number.NaN };
   return { op: name, variant: variant.name, case: showCase(c), ok: false, ...errors, problem };
 }
@@ -146,7 +146,7 @@ async function compiled<T>(spec: OpSpec, body: () => Promise<T>): Promise<T | st
 /** Where a line of a kernel's text stands: in its own file, or in that of a library behind it. */
 function place(spec: OpSpec, name: string, line: number): string {
   const own = new URL(`../../kernels/${name}.wgsl`, import.meta.url);
-  const { source, lib = [] } = spec.variants.find((kernel) => kernel.name === name) ?? { source: own };
+  const { source, lib = [] } = spec.variants.find(({ kernel }) => kernel.name === name)?.kernel ?? { source: own };
   let [file, at] = [source, line];
   for (const next of lib) {
     const lines = readFileSync(file, 'utf8').split('\n').length;

@@ -1,6 +1,6 @@
 import { type Case, type OpSpec, Random, showCase } from '../../kernels/spec.ts';
 import { specs } from '../../kernels/specs.ts';
-import { type Constants, type HostTensor, type Kernel, loadKernel, UsageError } from '../../runtime/index.ts';
+import { type Constants, type HostTensor, loadKernel, UsageError, type Variant } from '../../runtime/index.ts';
 import { hasField, parseCase, parseValue } from './case_text.ts';
 
 /** The command line's options. */
@@ -12,6 +12,8 @@ export interface OpOptions {
   profile?: boolean;
   printWgsl?: boolean;
   watch?: boolean;
+  /** A family of AMD's GPUs, or true for that of this machine. */
+  isa?: string | true;
   adapter?: string;
   json?: string;
   /** Whether to time bench shapes too that take long on a CPU. */
@@ -41,7 +43,7 @@ export function chooseTask(name: string, text: string | undefined, options: OpOp
   const spec = specs.find((candidate) => candidate.name === op);
   if (!spec) throw new UsageError(`op: expected one of ${specs.map((s) => s.name).join(', ')}, got '${name}'`);
   const asked = options.variant ?? ownVariant;
-  const known = spec.variants.find((kernel) => asked === kernel.name || asked === shortName(kernel));
+  const known = spec.variants.find((variant) => asked === variant.name || asked === shortName(variant));
   if (asked !== undefined && asked !== 'all' && !known) {
     const names = ['all', ...spec.variants.map(shortName)].join(', ');
     throw new UsageError(`--variant: expected one of ${names}, got '${asked}'`);
@@ -63,7 +65,7 @@ function sweep(spec: OpSpec, c: Case, text: string | undefined): Subject[] {
   if (text === undefined) return [plain(c)];
   const [, key, values] = /^(\w+)=(.+)$/.exec(text) ?? [];
   if (!key) throw new UsageError(`--sweep: expected K=v,v,..., got '${text}'`);
-  const isConstant = !hasField(spec, key) && spec.variants.some((kernel) => constantsOf(kernel).has(key));
+  const isConstant = !hasField(spec, key) && spec.variants.some((variant) => constantsOf(variant).has(key));
   return values!.split(',').map((value) => {
     if (!isConstant) return plain({ ...c, [key]: parseValue(spec, key, value) });
     if (!/^(true|false|-?\d+(\.\d+)?(e-?\d+)?)$/.test(value))
@@ -73,7 +75,7 @@ function sweep(spec: OpSpec, c: Case, text: string | undefined): Subject[] {
 }
 
 /** Names of a variant's constants; none where its file cannot be read as a kernel, which is said when it is recorded. */
-export function constantsOf(kernel: Kernel): ReadonlySet<string> {
+export function constantsOf({ kernel }: Variant): ReadonlySet<string> {
   try {
     return new Set(loadKernel(kernel).reflection.constants.keys());
   } catch {
@@ -87,7 +89,7 @@ export function showSubject({ c, constants }: Subject): string {
 }
 
 /** A variant's name without the op's. */
-export function shortName({ name }: Kernel): string {
+export function shortName({ name }: Variant): string {
   return name.split('/')[1]!;
 }
 

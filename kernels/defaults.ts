@@ -1,0 +1,52 @@
+/**
+ * Names of variants, without the op's, the best first, by op and problem. A problem is that of choose(), or any number of
+ * its first words: an entry stands for all problems that begin with them, and comes after those with more words.
+ */
+export type Ranking = Readonly<Record<string, readonly string[]>>;
+
+const NORMS: Ranking = {
+  rms_norm: ['rms_norm_subgroup', 'rms_norm'],
+  'rms_norm 1 wide': ['rms_norm_subgroup:WG=256'],
+  'rms_norm 2-8 wide': ['rms_norm_subgroup:WG=256'],
+  'rms_norm 9-63 wide': ['rms_norm_subgroup:WG=256'],
+  layer_norm: ['layer_norm_subgroup', 'layer_norm'],
+};
+
+/**
+ * What runs on adapters that nobody has measured. On a CPU kernels without subgroups are often as fast as those with them, and
+ * compile sooner. matmul_matrix comes first on GPUs with matrix units, which are believed after a checked product, and last on CPUs, where
+ * matrix units are no faster than what they are made of: 256 x 1024 x 1024 on lavapipe of Mesa 26.1 at 4 GMAC/s per 2 cores, matmul_subgroup at 19.
+ */
+export const DEFAULTS: Readonly<Record<'cpu' | 'gpu', Ranking>> = {
+  cpu: {
+    ...NORMS,
+    attention: [
+      'attention_decode_shuffle',
+      'attention_decode_subgroup',
+      'attention_subgroup',
+      'attention',
+      'attention_tile',
+    ],
+    'matmul 1': ['gemv_shuffle', 'gemv_register', 'gemv_subgroup', 'gemv_dot_subgroup', 'gemv_half'],
+    'matmul 2-8': ['gemv_shuffle', 'gemv_dot_subgroup'],
+    matmul: [
+      ...['matmul_dot_register', 'matmul_dot_tile'],
+      ...['matmul_subgroup', 'matmul_register', 'matmul_tile', 'matmul_matrix', 'matmul_matrix:DOWN=2,ACROSS=2'],
+    ],
+  },
+  gpu: {
+    ...NORMS,
+    attention: [
+      'attention_decode_subgroup',
+      'attention_decode_shuffle',
+      'attention_matrix',
+      'attention_tile',
+      'attention',
+    ],
+    'matmul 1': ['gemv_dot_subgroup', 'gemv_half', 'gemv_subgroup', 'gemv_register', 'gemv_shuffle'],
+    'matmul 2-8': ['gemv_dot_subgroup', 'gemv_half', 'gemv_subgroup'],
+    'matmul 9-63': ['matmul_matrix:DOWN=2,ACROSS=2'],
+    'matmul 64+': ['matmul_matrix', 'matmul_matrix:DOWN=2,ACROSS=2'],
+    matmul: ['matmul_dot_tile', 'matmul_dot_register', 'matmul_tile', 'matmul_register', 'matmul_subgroup'],
+  },
+};
