@@ -20,9 +20,15 @@ const NORMS: Ranking = {
 export const DEFAULTS: Readonly<Record<'cpu' | 'gpu', Ranking>> = {
   cpu: {
     ...NORMS,
-    attention: ['attention_decode', 'attention_decode_subgroup', 'attention_subgroup', 'attention', 'attention_tile'],
-    'matmul 1': ['gemv_shuffle', 'gemv_register', 'gemv_subgroup', 'gemv'],
-    'matmul 1 i8': ['gemv_dot:LANES=8', 'gemv_dot', 'gemv_dot_subgroup'],
+    attention: [
+      'attention_decode_shuffle',
+      'attention_decode_subgroup',
+      'attention_subgroup',
+      'attention',
+      'attention_tile',
+    ],
+    'matmul 1': ['gemv_shuffle', 'gemv_register', 'gemv_subgroup', 'gemv_dot_subgroup', 'gemv_half'],
+    'matmul 2-8': ['gemv_shuffle', 'gemv_dot_subgroup'],
     matmul: [
       ...['matmul_dot_register', 'matmul_dot_tile'],
       ...['matmul_subgroup', 'matmul_register', 'matmul_tile', 'matmul_matrix', 'matmul_matrix:DOWN=2,ACROSS=2'],
@@ -30,9 +36,15 @@ export const DEFAULTS: Readonly<Record<'cpu' | 'gpu', Ranking>> = {
   },
   gpu: {
     ...NORMS,
-    attention: ['attention_decode_subgroup', 'attention_decode', 'attention_matrix', 'attention_tile', 'attention'],
-    'matmul 1': ['gemv_subgroup', 'gemv', 'gemv_register', 'gemv_shuffle'],
-    'matmul 1 i8': ['gemv_dot_subgroup', 'gemv_dot', 'gemv_dot:LANES=8'],
+    attention: [
+      'attention_decode_subgroup',
+      'attention_decode_shuffle',
+      'attention_matrix',
+      'attention_tile',
+      'attention',
+    ],
+    'matmul 1': ['gemv_dot_subgroup', 'gemv_half', 'gemv_subgroup', 'gemv_register', 'gemv_shuffle'],
+    'matmul 2-8': ['gemv_dot_subgroup', 'gemv_half', 'gemv_subgroup'],
     'matmul 9-63': ['matmul_matrix:DOWN=2,ACROSS=2'],
     'matmul 64+': ['matmul_matrix', 'matmul_matrix:DOWN=2,ACROSS=2'],
     matmul: ['matmul_dot_tile', 'matmul_dot_register', 'matmul_tile', 'matmul_register', 'matmul_subgroup'],

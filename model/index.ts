@@ -6,7 +6,7 @@ export {
   type StoredFormats,
 } from './checkpoint/config.ts';
 export { Checkpoint, SafetensorsFile, type TensorSource } from './checkpoint/safetensors.ts';
-export { formatOf, partNames } from './checkpoint/stored_tensors.ts';
+export { formatOf, modernise, partNames } from './checkpoint/stored_tensors.ts';
 export { type SynthesizeOptions, synthesizeCheckpoint } from './checkpoint/synthesize.ts';
 export {
   openSynthetic,

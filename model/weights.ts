@@ -22,7 +22,7 @@ import type { StoredFormats } from './checkpoint/config.ts';
 import { checkpointError } from './checkpoint/json.ts';
 import { COLUMN_MULTIPLE, type MatrixLayout, type ReadBytes, readRows, sourceOf } from './checkpoint/matrix_layout.ts';
 import type { TensorInfo, TensorSource } from './checkpoint/safetensors.ts';
-import { checkTensor, formatOf, partNames } from './checkpoint/stored_tensors.ts';
+import { checkTensor, formatOf, modernise, partNames } from './checkpoint/stored_tensors.ts';
 import { quantizeInto } from './quantize/on_device.ts';
 import { checkRange, LARGEST_F16 } from './quantize/rows.ts';
 
@@ -255,6 +255,7 @@ export class WeightStore {
     const read: ReadBytes = (info, byteOffset, target) => {
       this.#checkpoint.readInto(info, byteOffset, target);
       this.#sums?.add(info, byteOffset, target);
+      modernise(info, target, this.#formats);
     };
     if (this.device.dryRun) return;
     const rowBytes = cols * BYTES[dtype];

@@ -16,6 +16,7 @@ export abstract class CountingDevice implements DeviceInfo {
   readonly reason: string;
   readonly features: ReadonlySet<Feature>;
   readonly matrices: readonly MatrixUnit[] | undefined;
+  readonly leastLanes: number;
   readonly unusable: readonly UnusableUnit[];
   readonly limits: GPUSupportedLimits;
   readonly maxBlockBytes: number;
@@ -26,12 +27,14 @@ export abstract class CountingDevice implements DeviceInfo {
   protected readonly buffers = new Set<GPUBuffer>();
 
   constructor(info: DeviceInfo) {
-    const { name, driver, reason, features, matrices, unusable, limits, maxBlockBytes, onCpu, robustness } = info;
+    const { name, driver, reason, features, matrices, unusable, leastLanes, limits, maxBlockBytes, onCpu, robustness } =
+      info;
     this.name = name;
     this.driver = driver;
     this.reason = reason;
     this.features = features;
     this.matrices = matrices;
+    this.leastLanes = leastLanes;
     this.unusable = unusable;
     this.limits = limits;
     this.maxBlockBytes = maxBlockBytes;

@@ -22,6 +22,8 @@ export interface DeviceInfo {
   readonly matrices: readonly MatrixUnit[] | undefined;
   /** Those that the adapter lists but that were not, and why. */
   readonly unusable: readonly UnusableUnit[];
+  /** The least number of lanes that a subgroup has; 0 where the adapter does not say. */
+  readonly leastLanes: number;
   readonly limits: GPUSupportedLimits;
   /** Weights larger than this many bytes are cut into blocks of rows. */
   readonly maxBlockBytes: number;

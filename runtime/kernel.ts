@@ -88,7 +88,7 @@ export function kernel({ wgsl, ...rest }: KernelOptions): Kernel {
 
 /** One way to compute an op: a kernel, and values of its constants that tune it. */
 export interface Variant {
-  /** The kernel's name, and behind it the constants: 'matmul/gemv_dot:LANES=8'. */
+  /** The kernel's name, and behind it the constants: 'matmul/matmul_matrix:DOWN=2,ACROSS=2'. */
   readonly name: string;
   readonly kernel: Kernel;
   readonly constants: Constants;

@@ -182,6 +182,7 @@ class WebGpuDevice extends CountingDevice implements Device {
       features: new Set(FEATURES.filter((f) => gpu.features.has(f))),
       matrices: choice.backend === 'null' ? undefined : options.matrices,
       unusable: options.unusable,
+      leastLanes: info.subgroupMinSize ?? 0,
       limits,
       maxBlockBytes: Math.min(options.maxBlockBytes ?? Number.POSITIVE_INFINITY, limits.maxStorageBufferBindingSize),
       onCpu: info.isFallbackAdapter,

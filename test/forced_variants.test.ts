@@ -31,9 +31,9 @@ if (device) {
   };
 
   test('what is asked for runs wherever it applies, in encoder, prompt and decoding, and answers the same', async () => {
-    const forced = { matmul: ['gemv', 'matmul/matmul_tile'], attention: 'attention', rms_norm: 'rms_norm' };
+    const forced = { matmul: ['gemv_register', 'matmul/matmul_tile'], attention: 'attention', rms_norm: 'rms_norm' };
     const [asked, usual] = [await answer({ ...forced, layer_norm: 'layer_norm' }), await answer()];
-    assert.equal(asked.kernels('matmul').sort(), ['matmul/gemv', 'matmul/matmul_tile']);
+    assert.equal(asked.kernels('matmul').sort(), ['matmul/gemv_register', 'matmul/matmul_tile']);
     assert.equal(asked.kernels('attention'), ['attention/attention']);
     assert.equal(asked.kernels('rms_norm'), ['rms_norm/rms_norm']);
     assert.equal(asked.kernels('layer_norm'), ['layer_norm/layer_norm']);
@@ -42,8 +42,8 @@ if (device) {
   });
 
   test('where it does not apply, the best known runs', async () => {
-    const { kernels } = await answer({ attention: 'attention_decode' });
-    assert.ok(kernels('attention').includes('attention/attention_decode'));
+    const { kernels } = await answer({ attention: 'attention_decode_subgroup' });
+    assert.ok(kernels('attention').includes('attention/attention_decode_subgroup'));
     assert.ok(kernels('attention').some((name) => !name.includes('decode') && !name.includes('merge')));
   });
 
@@ -52,7 +52,7 @@ if (device) {
       const refused = await Phi4Vision.load(device, TINY, { variants }).catch((error) => error);
       assert.ok(refused instanceof UsageError && /: expected one of /.test(refused.message), String(refused));
     }
-    const args = ['--model', TINY, '--variant', 'matmul=gemv', '--variant', 'matmul=gemm'];
+    const args = ['--model', TINY, '--variant', 'matmul=gemv_register', '--variant', 'matmul=gemm'];
     fails(runAsk(...args, 'Hello'), /--variant .*matmul: variant: expected one of matmul_tile, .*, got 'gemm'$/);
     fails(runBench('speed', ...args), /--variant .*matmul: variant: expected one of matmul_tile, .*, got 'gemm'$/);
     fails(runBench('--variant', 'constructor=x'), /variants: expected one of attention, .*, got 'constructor'$/);

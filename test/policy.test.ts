@@ -27,15 +27,18 @@ function taken(device: DryRunDevice, op: string, fields: Case): string {
 }
 
 const TAKEN: [op: string, fields: Case, cpu: string, gpu: string, bare: string][] = [
-  ['matmul', { rows: 1, weights: 'bf16', from: 'f32' }, 'gemv_register', 'gemv_subgroup', 'gemv'],
-  ['matmul', { rows: 1, weights: 'q4', from: 'f32' }, 'gemv_shuffle', 'gemv_subgroup', 'gemv'],
-  ['matmul', { rows: 1, weights: 'q8', from: 'f32' }, 'gemv_shuffle', 'gemv_subgroup', 'gemv'],
-  ['matmul', { rows: 1, weights: 'q4', from: 'i8' }, 'gemv_dot:LANES=8', 'gemv_dot_subgroup', 'gemv_dot'],
-  ['matmul', { rows: 5, weights: 'bf16' }, 'matmul_subgroup', 'matmul_tile', 'matmul_tile'],
+  ['matmul', { rows: 1, weights: 'bf16', from: 'f32' }, 'gemv_register', 'gemv_subgroup', 'gemv_register'],
+  ['matmul', { rows: 1, weights: 'q4', from: 'f32' }, 'gemv_shuffle', 'gemv_half', 'gemv_register'],
+  ['matmul', { rows: 1, weights: 'q8', from: 'f32' }, 'gemv_shuffle', 'gemv_subgroup', 'gemv_register'],
+  ['matmul', { rows: 1, weights: 'q4', from: 'i8' }, 'gemv_dot_subgroup', 'gemv_dot_subgroup', 'matmul_dot_tile'],
+  ['matmul', { rows: 5, weights: 'bf16' }, 'matmul_subgroup', 'gemv_subgroup', 'matmul_tile'],
+  ['matmul', { rows: 5, weights: 'q4', from: 'f32' }, 'gemv_shuffle', 'gemv_half', 'matmul_tile'],
+  ['matmul', { rows: 5, weights: 'q4', from: 'i8' }, 'gemv_dot_subgroup', 'gemv_dot_subgroup', 'matmul_dot_tile'],
+  ['matmul', { rows: 9, weights: 'bf16' }, 'matmul_subgroup', 'matmul_tile', 'matmul_tile'],
   ['matmul', { rows: 64, weights: 'q4', from: 'i8' }, 'matmul_dot_register', 'matmul_dot_tile', 'matmul_dot_tile'],
   ['matmul', { rows: 65, weights: 'q4', from: 'f16' }, 'matmul_subgroup', 'matmul_tile', 'matmul_tile'],
-  ['attention', { tokens: 1, causal: true }, 'attention_decode', 'attention_decode_subgroup', 'attention_decode'],
-  ['attention', { tokens: 8, causal: true }, 'attention_decode', 'attention_decode_subgroup', 'attention_decode'],
+  ['attention', { tokens: 1, causal: true }, 'attention_decode_shuffle', 'attention_decode_subgroup', 'attention_tile'],
+  ['attention', { tokens: 8, causal: true }, 'attention_decode_shuffle', 'attention_decode_subgroup', 'attention_tile'],
   ['attention', { tokens: 9, causal: true }, 'attention', 'attention_tile', 'attention_tile'],
   ['attention', { tokens: 101, causal: false }, 'attention', 'attention_tile', 'attention_tile'],
   ['rms_norm', { rows: 1, cols: 5120 }, 'rms_norm_subgroup:WG=256', 'rms_norm_subgroup:WG=256', 'rms_norm'],
@@ -59,11 +62,12 @@ test('rows of f16 go to matrix units where a GPU has them, never to those of a C
   for (const [rows, on] of [
     [300, 'matmul_matrix'],
     [33, 'matmul_matrix:DOWN=2,ACROSS=2'],
-    [5, 'matmul_tile'],
+    [5, 'gemv_subgroup'],
   ] as const) {
     const fields = { rows, weights: 'bf16', from: 'f16' };
     assert.is(taken(adapter(false, all), 'matmul', fields), on);
-    assert.is(taken(adapter(false, all, [] as never), 'matmul', fields), 'matmul_tile', 'a GPU that has none');
+    const without = rows === 5 ? 'gemv_subgroup' : 'matmul_tile';
+    assert.is(taken(adapter(false, all, [] as never), 'matmul', fields), without, 'a GPU that has none');
     assert.is(taken(adapter(true, all), 'matmul', fields), 'matmul_subgroup');
   }
 });
@@ -92,11 +96,11 @@ test('the ops that choose are those that are listed as having a choice', () => {
 });
 
 test('a name asked for must be a variant of an op that has a choice', () => {
-  checkForced({ matmul: ['matmul/gemv_dot:LANES=8', 'matmul_tile'], attention: 'attention' });
+  checkForced({ matmul: ['matmul/matmul_matrix:DOWN=2,ACROSS=2', 'matmul_tile'], attention: 'attention' });
   const refused = (message: RegExp) => (error: Error) => error instanceof UsageError && message.test(error.message);
   assert.throws(
-    () => checkForced({ matmul: 'gemv_dot:LANES=7' }),
-    refused(/^matmul: variant: expected one of .*gemv_dot:LANES=8.*, got 'gemv_dot:LANES=7'$/),
+    () => checkForced({ matmul: 'matmul_matrix:DOWN=7' }),
+    refused(/^matmul: variant: expected one of .*matmul_matrix:DOWN=2.*, got 'matmul_matrix:DOWN=7'$/),
   );
   assert.throws(
     () => checkForced({ matmull: 'gemv' }),

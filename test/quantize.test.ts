@@ -20,7 +20,8 @@ import { dequantizeWeightsHost, isQuantized, type Quantization, quantizeWeightsH
 import { Random } from '../kernels/spec.ts';
 import { writeIndex } from '../model/checkpoint/checksums.ts';
 import { interleaved, type MatrixLayout, plain, rowPadded, stacked } from '../model/checkpoint/matrix_layout.ts';
-import { Checkpoint, INDEX } from '../model/checkpoint/safetensors.ts';
+import { Checkpoint, INDEX, SafetensorsFile } from '../model/checkpoint/safetensors.ts';
+import { SafetensorsWriter } from '../model/checkpoint/safetensors_writer.ts';
 import {
   decode,
   formatOf,
@@ -251,6 +252,23 @@ function changeHeader(
   );
 }
 
+/** Adds 8 to the four-bit quants of a shard, whose tensors then have their sums. */
+function toVersion1(path: string): void {
+  const file = SafetensorsFile.open(path);
+  const tensors = [...file.tensors.keys()].map((name) => [name, file.read(name)] as const);
+  file.close();
+  for (const [name, { data }] of tensors) {
+    if (name.endsWith('.q4'))
+      data.forEach((word, i) => {
+        data[i] = (word ^ 0x88888888) >>> 0;
+      });
+  }
+  const parts = tensors.map(([name, { shape, dtype }]) => ({ name, shape, dtype }));
+  const writer = new SafetensorsWriter(path, parts);
+  for (const [name, { data }] of tensors) writer.write(name, data);
+  writer.finish();
+}
+
 /** Compares long arrays; the assertion library's own would spend minutes on their difference. */
 function assertSameValues(got: ArrayLike<number>, expected: ArrayLike<number>, what: string): void {
   assert.is(got.length, expected.length, what);
@@ -380,6 +398,21 @@ if (device) {
     small.dispose();
   });
 
+  test('a checkpoint of version 1, which stored four-bit quants + 8, loads as one of today does', async () => {
+    const { decoder } = loadConfig(clean);
+    const layout = interleaved('model.layers.1.mlp.gate_up_proj.weight', decoder.ffn, decoder.hidden);
+    const today = await loadMatrix(device, clean, layout);
+    const dir = copy();
+    for (const name of readdirSync(dir).filter((file) => file.endsWith('.safetensors'))) toVersion1(join(dir, name));
+    const path = join(dir, 'config.json');
+    const config = JSON.parse(readFileSync(path, 'utf8'));
+    config.daybreak_quantization.version = 1;
+    writeFileSync(path, JSON.stringify(config));
+    const old = await loadMatrix(device, dir, layout);
+    assert.is(old.matrix.dtype, 'q4');
+    assertSameValues(old.values, today.values, 'values');
+  });
+
   test('a matrix of several chunks is quantised on the fly as a whole one is', async () => {
     const [rows, cols] = [2 * 87424 + 77, 96]; // 87424 rows of 192 bytes are a chunk of 16 MiB
     const data = Uint16Array.from({ length: rows * cols }, () => 0x3c00 + (random.word() >>> 23));
@@ -506,7 +539,7 @@ if (device) {
     };
     for (const group of [0, 7, -64, '64', 64.5, null, 2 ** 40])
       await configured('group', group, /daybreak_quantization.group: expected one of 32, 64, 128, got/);
-    await configured('version', 2, /daybreak_quantization.version: expected 1, got 2/);
+    await configured('version', 3, /daybreak_quantization.version: expected one of 1, 2, got 3/);
     await configured('decoder', 'bf16', /daybreak_quantization.decoder: expected one of q4, q8, got "bf16"/);
     await configured(
       'vision',

@@ -9,9 +9,19 @@ import {
   quantizeWeights,
   quantizeWeightsHost,
 } from '../kernels/index.ts';
-import { applies, variants } from '../kernels/matmul/matmul.ts';
+import { applies, VECTOR_ROWS, variants } from '../kernels/matmul/matmul.ts';
 import { Random } from '../kernels/spec.ts';
-import { canRun, type Device, Graph, type HostTensor, type Matrix, narrow, Plan, widen } from '../runtime/index.ts';
+import {
+  canRun,
+  type Device,
+  Graph,
+  type HostTensor,
+  type Matrix,
+  narrow,
+  Plan,
+  type Variant,
+  widen,
+} from '../runtime/index.ts';
 import { quick, testDevice } from './gpu.ts';
 
 const device = await testDevice();
@@ -113,6 +123,37 @@ if (device) {
       assert.ok(integers < 2e-2, `8-bit activations: ${integers}`);
     });
   }
+
+  test('a row has the same bits whichever rows stand beside it, up to 8, with every variant for few rows', async () => {
+    const [inner, random] = [1160, new Random(4)];
+    for (const format of ['q4', 'q8'] as const) {
+      const { matrix } = randomMatrix(device, 13, inner, { format, group: 64 }, random);
+      const x = random.tensor([VECTOR_ROWS, inner]);
+      for (const asInt8 of [false, true]) {
+        const few = (each: Variant, rows: number) => applies(each, rows, asInt8 ? 'i8' : 'f32', { dtype: format });
+        const able = variants.filter((each) => canRun(device, each.kernel) && few(each, 1) && few(each, VECTOR_ROWS));
+        const both = able.filter(({ name }) => name.includes('gemv'));
+        assert.ok(both.length > 0);
+        for (const { name } of quick ? both.slice(0, 1) : both) {
+          const together = await product(device, x, matrix, asInt8, name);
+          for (const [first, rows] of [
+            [0, 1],
+            [5, 1],
+            [0, 2],
+            [3, 5],
+          ] as const) {
+            const part = x.data.slice(first * inner, (first + rows) * inner);
+            const got = await product(device, { ...x, shape: [rows, inner], data: part }, matrix, asInt8, name);
+            assert.equal(
+              got,
+              together.slice(first * 13, (first + rows) * 13),
+              `${format}, ${name}: ${rows} from ${first}`,
+            );
+          }
+        }
+      }
+    }
+  });
 
   test("NaN behind a row of x, as the next row or as nobody's, changes nothing in it, with every variant", async () => {
     const [inner, random] = [40, new Random(3)];

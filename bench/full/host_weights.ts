@@ -1,5 +1,5 @@
 import { dequantizeWeightsHost, isQuantized } from '../../kernels/index.ts';
-import { formatOf, type ModelConfig, partNames, type TensorSource } from '../../model/index.ts';
+import { formatOf, type ModelConfig, modernise, partNames, type TensorSource } from '../../model/index.ts';
 import { BYTES, hostArray, widen } from '../../runtime/index.ts';
 
 /** Rows of a weight of the official layout on the host, as the values that the device computes with. */
@@ -55,6 +55,7 @@ export class HostWeights {
     const bytes = length * BYTES[info.dtype];
     const buffer = new ArrayBuffer(bytes);
     this.#source.readInto(info, row * bytes, new Uint8Array(buffer));
+    modernise(info, new Uint8Array(buffer), this.#config.formats);
     return [info.dtype, hostArray(info.dtype, length, buffer)] as const;
   }
 }

@@ -1,4 +1,4 @@
-import { placeOf } from '../../kernels/lib/quantized.ts';
+import { int8PlaceOf, placeOf } from '../../kernels/lib/quantized.ts';
 import { f16ToF32, type HostTensor, widen } from '../../runtime/index.ts';
 import { type Counterpart, counterpart, type Float, floats, type Inputs } from './counterparts.ts';
 
@@ -25,7 +25,7 @@ export function matMulNBits(inputs: Inputs, inner: number, group: number): Count
   return [counterpart({ nodes, feeds: { x: floats(dtype, [rows, inner], values) }, constants, dims: [rows, outs] })];
 }
 
-/** Quants plus 8, two to a byte, the first in the lower half. */
+/** Quants plus 8 (a nibble's top bit turned over), two to a byte, the first in the lower half. */
 function packed({ shape, data }: HostTensor, outs: number, inner: number): Uint8Array {
   const words = shape[1]!;
   const places = Array.from({ length: inner }, (_, column) => placeOf(column, 4));
@@ -33,7 +33,7 @@ function packed({ shape, data }: HostTensor, outs: number, inner: number): Uint8
   for (let row = 0, at = 0; row < outs; row++) {
     for (let column = 0; column < inner; column += 2, at++) {
       const [low, high] = [places[column]!, places[column + 1]!].map(([word, shift]) => {
-        return (data[row * words + word]! >>> shift) & 15;
+        return ((data[row * words + word]! >>> shift) & 15) ^ 8;
       });
       bytes[at] = low! | (high! << 4);
     }
@@ -41,7 +41,12 @@ function packed({ shape, data }: HostTensor, outs: number, inner: number): Uint8
   return bytes;
 }
 
-/** Blocks of 32 int8 [rows, inner], each with a scale and the sum of its values. */
-function int8Values({ data }: HostTensor, scales: HostTensor): Float32Array {
-  return Float32Array.from(new Int8Array(data.buffer), (quant, i) => quant * scales.data[2 * Math.floor(i / 32)]!);
+/** The values of int8 blocks of 32 [rows, inner], inner a multiple of 32. */
+function int8Values({ data }: HostTensor, { shape, data: scales }: HostTensor): Float32Array {
+  const quants = new Int8Array(data.buffer);
+  const blocks = shape[1]!;
+  return Float32Array.from(quants, (_, i) => {
+    const [row, column] = [Math.floor(i / (32 * blocks)), i % (32 * blocks)];
+    return quants[int8PlaceOf(row, column, blocks)]! * scales[row * blocks + Math.floor(column / 32)]!;
+  });
 }

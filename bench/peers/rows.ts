@@ -43,6 +43,7 @@ const LARGE_MATMULS: readonly Sizes[] = [
   [1, 5120, 7680],
   [1, 17920, 5120],
 ];
+const QUANTIZED_MATMULS: readonly Sizes[] = [...LARGE_MATMULS, [1, 5120, 35840]];
 /** Columns that share a scale. */
 const GROUP = 32;
 /** Errors allowed against float64 on the dequantised weights, by what the activations are. */
@@ -50,7 +51,7 @@ const QUANTIZED_BOUNDS = { f32: 1e-3, f16: BOUNDS.f16.stage, i8: 2e-2 };
 const ATTENTIONS: readonly AttentionSizes[] = [
   { tokens: 256, keys: 256, heads: 16, kvHeads: 16, headDim: 72, causal: false },
   { tokens: 256, keys: 256, heads: 40, kvHeads: 10, headDim: 128, causal: true },
-  { tokens: 1, keys: 1024, heads: 40, kvHeads: 10, headDim: 128, causal: true },
+  ...[512, 4096, 16384].map((keys) => ({ tokens: 1, keys, heads: 40, kvHeads: 10, headDim: 128, causal: true })),
 ];
 
 /**
@@ -61,7 +62,7 @@ export function peerRows(maxBlockBytes: number): PeerRow[] {
   return [
     ...DTYPES.flatMap((dtype) => MATMULS.map((sizes) => matmulRow(dtype, sizes, maxBlockBytes))),
     ...LARGE_MATMULS.map((sizes) => matmulRow('f16', sizes, maxBlockBytes)),
-    ...(['f32', 'f16', 'i8'] as const).flatMap((from) => LARGE_MATMULS.map((sizes) => quantizedRow(from, sizes))),
+    ...(['f32', 'f16', 'i8'] as const).flatMap((from) => QUANTIZED_MATMULS.map((sizes) => quantizedRow(from, sizes))),
     ...DTYPES.flatMap((dtype) => ATTENTIONS.map((sizes) => attentionRow(dtype, sizes))),
     ...[256, 1].map((rows) => normRow('rms_norm', { rows, cols: 5120, as: 'f32' }, rmsNorm)),
     normRow('layer_norm', { rows: 1024, cols: 1152, mean: 0, as: 'f32' }, layerNorm),

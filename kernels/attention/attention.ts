@@ -9,6 +9,7 @@ import {
   type Graph,
   type Kernel,
   matrixUnit,
+  roundUp,
   rowsOf,
   showShape,
   type Tensor,
@@ -60,9 +61,12 @@ const MATRIX: Kernel = {
   needs: ['shader-f16', 'subgroups', 'subgroup-size-control', 'chromium-experimental-subgroup-matrix'],
   matrix: { component: 'f16', result: 'f32' },
 };
-const DECODE = file('attention_decode', 'pages', 'attention_decode');
 const DECODE_SUBGROUP: Kernel = {
   ...file('attention_decode_subgroup', 'pages', 'attention_decode'),
+  needs: ['subgroups'],
+};
+const DECODE_SHUFFLE: Kernel = {
+  ...file('attention_decode_shuffle', 'pages', 'attention_decode'),
   needs: ['subgroups'],
 };
 const MERGE = file('attention_merge');
@@ -76,7 +80,9 @@ export const DECODE_ROWS = 8;
 const TILE_DIM = 128;
 
 /** The variants of this op: the decode ones take each query row over blocks of keys, the others strips of query rows. */
-export const variants = [DECODE_SUBGROUP, DECODE, MATRIX, TILE, SUBGROUP, STRIPS].map((kernel) => variant(kernel));
+export const variants = [DECODE_SUBGROUP, DECODE_SHUFFLE, MATRIX, TILE, SUBGROUP, STRIPS].map((kernel) =>
+  variant(kernel),
+);
 
 /**
  * y[t, h] = sum_j p[j] v[j, g] with p = softmax_j(q[t, h] . k[j, g] / sqrt(headDim)) and g = floor(h kvHeads / heads), in f32
@@ -175,11 +181,13 @@ function decode(g: Graph, kernel: Kernel, own: Constants, o: AttentionOptions, k
   const blocks = ceilDiv(keys, BLOCK_KEYS);
   const parts = g.temp('attention.parts', [tokens, blocks, heads, headDim], 'f32');
   const stats = g.temp('attention.stats', [tokens, blocks, heads, 2], 'f32');
-  const shared = constantsOf(o);
+  const { k_elem, v_elem, ...shared } = constantsOf(o);
+  const lanes = kernel === DECODE_SUBGROUP ? subgroupLanes(o) : { LANES: Math.min(g.device.leastLanes, 8) };
+  const words = { K_HALVES: k_elem === 'f16', V_HALVES: v_elem === 'f16', ...lanes };
   const { read } = operands(o);
   g.dispatch({
     kernel,
-    constants: { ...shared, BLOCK_KEYS, WG, ...own },
+    constants: { ...shared, ...words, BLOCK_KEYS, ...own },
     read,
     write: { parts, stats },
     params: { ...addresses(o), len: keys, quads: headDim / 4, blocks },
@@ -188,11 +196,11 @@ function decode(g: Graph, kernel: Kernel, own: Constants, o: AttentionOptions, k
   });
   g.dispatch({
     kernel: MERGE,
-    constants: { elem: y.dtype, QUADS: headDim / 4, CAUSAL: shared.CAUSAL, BLOCK_KEYS, WG },
+    constants: { elem: y.dtype, QUADS: headDim / 4, CAUSAL: shared.CAUSAL, BLOCK_KEYS, SLICES: slices(1024 / headDim) },
     read: { parts, stats, places: read.places },
     write: { y },
     params: { len: keys, heads, blocks },
-    workgroups: (value) => [ceilDiv((heads * headDim) / 4, WG), value(rows)],
+    workgroups: (value) => [heads, value(rows)],
     cost: (value) => {
       const sums = value(rows) * ceilDiv(value(seen), BLOCK_KEYS) * heads * headDim;
       return { flops: 2 * sums, bytes: 4 * sums };
@@ -208,15 +216,33 @@ function problemOf({ q, k, kv, headDim, heads, kvHeads }: AttentionOptions): str
 
 /** Whether a variant can compute a problem. */
 function applies({ kernel }: Variant, o: AttentionOptions): boolean {
-  if (kernel === DECODE || kernel === DECODE_SUBGROUP) return placesOf(o).shape[0]! <= DECODE_ROWS && decodeFits(o);
-  if (kernel === MATRIX)
-    return o.headDim <= TILE_DIM && [o.q, o.k, o.v].every(({ tensor }) => tensor.dtype === 'f16');
+  if (kernel === DECODE_SUBGROUP || kernel === DECODE_SHUFFLE)
+    return placesOf(o).shape[0]! <= DECODE_ROWS && decodeFits(o);
+  if (kernel === MATRIX) return o.headDim <= TILE_DIM && [o.q, o.k, o.v].every(({ tensor }) => tensor.dtype === 'f16');
   return kernel !== TILE || o.headDim <= TILE_DIM;
 }
 
-/** Whether the lanes of the decode kernels and 16 KiB of workgroup memory suffice. */
-function decodeFits({ heads, kvHeads, headDim }: AttentionOptions): boolean {
-  return headDim <= 4 * WG && (heads / kvHeads) * (4 * headDim + 4 * BLOCK_KEYS + 20 * WG) <= 16384;
+/** Lanes of DECODE_SUBGROUP, and how many of them share a column of the values. */
+function subgroupLanes({ v, headDim }: AttentionOptions) {
+  return { WG: 128, SLICES: slices((128 * 16) / BYTES[v.tensor.dtype] / headDim) };
+}
+
+/** The largest power of two of at most so many and 8. */
+function slices(most: number): number {
+  return Math.min(2 ** Math.floor(Math.log2(most)), 8);
+}
+
+/** Whether keys and values can be read in 16-byte words, and 16 KiB of workgroup memory suffice for either decode kernel. */
+function decodeFits(o: AttentionOptions): boolean {
+  const { heads, kvHeads, headDim, kv } = o;
+  const page = 'places' in kv ? kv.pageStride : 0;
+  const whole = [o.k, o.v].every(({ tensor, offset, headStride, rowStride }) =>
+    [offset, headStride, rowStride, page].every((step) => (step * BYTES[tensor.dtype]) % 16 === 0),
+  );
+  const { WG: lanes, SLICES } = subgroupLanes(o);
+  const group = heads / kvHeads;
+  const scratch = Math.max(group * 4 * roundUp(headDim, 32), SLICES * headDim * 4);
+  return whole && headDim <= 4 * WG && scratch + group * (4 * BLOCK_KEYS + 2 * lanes) <= 16384;
 }
 
 function constantsOf({ q, k, v, heads, kvHeads, headDim, kv }: AttentionOptions) {

@@ -2,12 +2,14 @@
 // attention_decode.wgsl that hold a key: keys are as there.
 // parts [rows, blocks, heads, QUADS * 4] f32 read; stats [rows, blocks, heads] (top, weight) f32 read; places [rows] 2
 // u32 read; y [rows, heads, QUADS * 4] elem written.
-// Grid: x one invocation per 4 elements of a row of y, y rows. Workgroup memory: none. Source: as attention_decode.wgsl.
+// Grid: x heads, y rows. Workgroup memory: 24 SLICES * QUADS bytes (6 KiB at most).
+// A lane joins one quad of every SLICES-th block to what it has, scaling that to the larger top; then the slices are joined.
+// Source: as attention_decode.wgsl. Versions: one lane a quad of all blocks, one after the other: 32 to 128 steps at 4k to 16k keys.
 alias elem = f32;
 const QUADS: u32 = 32u;
 const CAUSAL: bool = true;
 const BLOCK_KEYS: u32 = 128u;
-const WG: u32 = 64u;
+const SLICES: u32 = 8u;
 struct Params {
   len: u32,
   heads: u32,
@@ -18,28 +20,44 @@ struct Params {
 @group(0) @binding(2) var<storage, read> places: array<vec2<u32>>;
 @group(0) @binding(3) var<storage, read_write> y: array<vec4<elem>>;
 @group(0) @binding(31) var<uniform> params: Params;
+var<workgroup> sums: array<vec4f, SLICES * QUADS>;
+var<workgroup> scalars: array<vec2f, SLICES * QUADS>;
 
-@compute @workgroup_size(WG)
-fn main(@builtin(global_invocation_id) id: vec3u) {
-  if (id.x >= params.heads * QUADS) {
-    return;
-  }
-  let head = id.x / QUADS;
-  let place = places[id.y];
+/// The sum of some blocks: (top, weight), and the weighted values times 2^-top.
+struct Joined {
+  stats: vec2f,
+  sum: vec4f,
+}
+
+fn join(a: Joined, b: Joined) -> Joined {
+  let top = max(a.stats.x, b.stats.x);
+  let scale = exp2(vec2f(a.stats.x, b.stats.x) - top);
+  return Joined(vec2f(top, dot(scale, vec2f(a.stats.y, b.stats.y))), scale.x * a.sum + scale.y * b.sum);
+}
+
+@compute @workgroup_size(QUADS, SLICES)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(local_invocation_id) id: vec3u,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let place = places[group.y];
   let len = min(params.len, select(place.y - place.x, place.x + 1u, CAUSAL));
   let blocks = (len + BLOCK_KEYS - 1u) / BLOCK_KEYS;
-  let first = id.y * params.blocks;
-  var top = -1e30f;
-  for (var b = first; b < first + blocks; b++) {
-    top = max(top, stats[b * params.heads + head].x);
+  var all = Joined(vec2f(-1e30f, 0.0), vec4f());
+  for (var b = id.y; b < blocks; b += SLICES) {
+    let at = (group.y * params.blocks + b) * params.heads + group.x;
+    all = join(all, Joined(stats[at], parts[at * QUADS + id.x]));
   }
-  var sum = vec4f(0.0);
-  var weight = 0.0;
-  for (var b = first; b < first + blocks; b++) {
-    let at = b * params.heads + head;
-    let scale = exp2(stats[at].x - top);
-    sum += scale * parts[b * params.heads * QUADS + id.x];
-    weight += scale * stats[at].y;
+  sums[lane] = all.sum;
+  scalars[lane] = all.stats;
+  workgroupBarrier();
+  if (id.y > 0u) {
+    return;
   }
-  y[id.y * params.heads * QUADS + id.x] = vec4<elem>(sum / weight);
+  for (var slice = 1u; slice < SLICES; slice++) {
+    let at = slice * QUADS + lane;
+    all = join(all, Joined(scalars[at], sums[at]));
+  }
+  y[(group.y * params.heads + group.x) * QUADS + id.x] = vec4<elem>(all.sum / all.stats.y);
 }

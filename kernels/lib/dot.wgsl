@@ -1,14 +1,21 @@
 // Shared by the kernels of matmul that multiply 8-bit integers: blocks of 32 of them. They declare the names used here.
 
-const NIBBLES: u32 = 0x0f0f0f0fu;
-// Words of w in a block, and what its bytes stand above the quants.
+const UPPER_NIBBLES: u32 = 0xf0f0f0f0u;
+// Words of w in a block, and what its quants are of the bytes that are multiplied: those of q4 stand in the upper halves.
 const WORDS = 8u / QUADS;
-const OFFSET = select(0.0, 8.0, FORMAT == Q4);
+const QUANTUM = select(1.0, 0.0625, FORMAT == Q4);
 
 /// The 32 bytes of a block, four by four.
 struct Bytes {
   near: vec4u,
   far: vec4u,
+}
+
+/// The bytes of a q4 word, in the order of columns.
+fn unpack(p: vec4u) -> Bytes {
+  let low = (p << vec4u(4u)) & vec4u(UPPER_NIBBLES);
+  let high = p & vec4u(UPPER_NIBBLES);
+  return Bytes(vec4u(low.x, high.x, low.y, high.y), vec4u(low.z, high.z, low.w, high.w));
 }
 
 /// Block b of a column of w.
@@ -17,31 +24,17 @@ fn weights(col: u32, b: u32) -> Bytes {
   if (FORMAT == Q8) {
     return Bytes(w[at], w[at + 1u]);
   }
-  let low = w[at] & vec4u(NIBBLES);
-  let high = (w[at] >> vec4u(4u)) & vec4u(NIBBLES);
-  return Bytes(vec4u(low.x, high.x, low.y, high.y), vec4u(low.z, high.z, low.w, high.w));
+  return unpack(w[at]);
 }
 
-/// Block b of all of x.
-fn activations(b: u32) -> Bytes {
-  return Bytes(x[2u * b], x[2u * b + 1u]);
-}
-
-/// The products of a block of x, whose scale and scaled sum are m, and of block b of four columns.
-fn products(v: Bytes, m: vec2f, cols: vec4u, b: u32) -> vec4f {
-  let sums = vec4i(
-    dot_bytes(v, weights(cols.x, b)),
-    dot_bytes(v, weights(cols.y, b)),
-    dot_bytes(v, weights(cols.z, b)),
-    dot_bytes(v, weights(cols.w, b)),
-  );
-  return (vec4f(sums) * m.x - OFFSET * m.y) * scale(cols, b * WORDS);
+/// Block b of a row of x, of so many.
+fn activations(row: u32, b: u32, blocks: u32) -> Bytes {
+  let at = 2u * row * blocks + b;
+  return Bytes(x[at], x[at + blocks]);
 }
 
 fn dot_bytes(a: Bytes, b: Bytes) -> i32 {
-  return dot_words(a.near, b.near) + dot_words(a.far, b.far);
-}
-
-fn dot_words(a: vec4u, b: vec4u) -> i32 {
-  return dot4I8Packed(a.x, b.x) + dot4I8Packed(a.y, b.y) + dot4I8Packed(a.z, b.z) + dot4I8Packed(a.w, b.w);
+  return dot4I8Packed(a.near.x, b.near.x) + dot4I8Packed(a.near.y, b.near.y) + dot4I8Packed(a.near.z, b.near.z) +
+    dot4I8Packed(a.near.w, b.near.w) + dot4I8Packed(a.far.x, b.far.x) + dot4I8Packed(a.far.y, b.far.y) +
+    dot4I8Packed(a.far.z, b.far.z) + dot4I8Packed(a.far.w, b.far.w);
 }

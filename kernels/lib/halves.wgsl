@@ -7,7 +7,7 @@ fn widen(p: vec4u, part: u32, scale: vec2<f16>) -> vec4u {
     return vec4u(halves(p.x), halves(p.y), halves(p.z), halves(p.w));
   }
   if (FORMAT == Q4) {
-    let q = p[part];
+    let q = p[part] ^ 0x88888888u;
     let low = vec2u(q, q >> 8u) & vec2u(0x000f000fu);
     let high = vec2u(q, q >> 8u) & vec2u(0x00f000f0u);
     return vec4u(

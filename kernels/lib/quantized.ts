@@ -27,8 +27,8 @@ export interface QuantizedWeights {
 
 /**
  * Rows of activations [rows, cols] on the device as 8-bit integers, blocks of 32 columns that share a scale: quants u32
- * [rows, 8 blocks], four to a word and zero behind the last column; scales f32 [rows, blocks, 2], of each block the scale
- * and the scaled sum of its quants.
+ * [rows, 8 blocks], four to a word and zero behind the last column, the first 16 columns of all blocks of a row before the
+ * last 16; scales f32 [rows, blocks].
  */
 export interface Int8Rows {
   quants: Tensor;
@@ -118,7 +118,7 @@ export function quantizeWeightsHost(
   const { low, high, multipliers, bits } = QUANT_FORMATS[how.format];
   const shapes = quantizedShapes(rows, inner, how);
   const [words, groups] = [shapes.quants[1]!, shapes.scales[1]!];
-  const quants = new Uint32Array(rows * words).fill(how.format === 'q4' ? 0x88888888 : 0);
+  const quants = new Uint32Array(rows * words);
   const scales = new Uint16Array(rows * groups);
   for (let row = 0; row < rows; row++) {
     for (let g = 0; g < groups; g++) {
@@ -211,6 +211,12 @@ function reciprocal(scale: number): number {
   return Math.sign(scale) * Math.floor(2 ** 31 / mantissa) * 2 ** (106 - exponent);
 }
 
+/** The byte of column `column` of a row of Int8Rows, where a row has so many blocks. */
+export function int8PlaceOf(row: number, column: number, blocks: number): number {
+  const [block, inside] = [Math.floor(column / BLOCK_COLS), column % BLOCK_COLS];
+  return ((2 * row + Math.floor(inside / 16)) * blocks + block) * 16 + (inside % 16);
+}
+
 /** Where column `column` of a row stands: its word, and the shift of its bits. */
 export function placeOf(column: number, bits: number): [number, number] {
   if (bits === 8) return [column >> 2, 8 * (column & 3)];
@@ -219,13 +225,10 @@ export function placeOf(column: number, bits: number): [number, number] {
 
 function put(quants: Uint32Array, base: number, column: number, quant: number, bits: number): void {
   const [at, shift] = placeOf(column, bits);
-  const stored = bits === 4 ? quant + 8 : quant & 0xff;
-  const mask = (bits === 4 ? 0xf : 0xff) << shift;
-  quants[base + at] = (quants[base + at]! & ~mask) | (stored << shift);
+  quants[base + at]! |= (quant & (2 ** bits - 1)) << shift;
 }
 
 function get(quants: Uint32Array, base: number, column: number, bits: number): number {
   const [at, shift] = placeOf(column, bits);
-  const stored = quants[base + at]! >>> shift;
-  return bits === 4 ? (stored & 0xf) - 8 : (stored << 24) >> 24;
+  return (quants[base + at]! << (32 - bits - shift)) >> (32 - bits);
 }

@@ -9,8 +9,8 @@ fn widen_chunk(row: u32, chunk: u32) -> array<vec4f, 2> {
   let scale = unpack2x16float(scales[group / 2u] >> (group % 2u * 16u)).x;
   if (FOUR_BITS) {
     let word = quants[row * ROW_WORDS + chunk];
-    let low = vec4f(unpack4xU8(word & 0x0f0f0f0fu)) - 8.0;
-    let high = vec4f(unpack4xU8((word >> 4u) & 0x0f0f0f0fu)) - 8.0;
+    let low = vec4f(unpack4xI8((word << 4u) & 0xf0f0f0f0u)) * 0.0625;
+    let high = vec4f(unpack4xI8(word & 0xf0f0f0f0u)) * 0.0625;
     return array(low * scale, high * scale);
   }
   let at = row * ROW_WORDS + 2u * chunk;

@@ -41,8 +41,11 @@ fn widen(p: vec4u, q: u32, scale: f32) -> vec4f {
     return bitcast<vec4f>(p);
   }
   if (FORMAT == Q4) {
-    let nibbles = vec4u(p[q / 2u] >> (q % 2u * 4u)) & vec4u(0xfu, 0xf00u, 0xf0000u, 0xf000000u);
-    return vec4f(vec4i(nibbles)) * (vec4f(1.0, 0x1p-8, 0x1p-16, 0x1p-24) * scale) - 8.0 * scale;
+    let word = i32(p[q / 2u]);
+    let at = q % 2u * 4u;
+    let low = vec2i(extractBits(word, at, 4u), extractBits(word, at + 8u, 4u));
+    let high = vec2i(extractBits(word, at + 16u, 4u), extractBits(word, at + 24u, 4u));
+    return vec4f(vec4i(low, high)) * scale;
   }
   if (FORMAT == Q8) {
     return vec4f(unpack4xI8(p[q])) * scale;

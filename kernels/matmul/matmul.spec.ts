@@ -1,5 +1,5 @@
 import { type HostTensor, type Matrix, narrow, type Tensor, widen } from '../../runtime/index.ts';
-import { dequantizeWeightsHost, type Quantization, quantizedShapes } from '../lib/quantized.ts';
+import { dequantizeWeightsHost, int8PlaceOf, type Quantization, quantizedShapes } from '../lib/quantized.ts';
 import { type OpSpec, type Random, roundoff } from '../spec.ts';
 import { applies, type MatmulOptions, matmul, variants } from './matmul.ts';
 
@@ -186,31 +186,27 @@ export const spec: OpSpec<MatmulCase> = {
   tolerance: ({ as }) => ({ atol: 4e-6, rtol: 2 * roundoff(as) + 2e-6 }),
 };
 
-/** x, or the quants and scales of its blocks; behind the last column quants are zero. */
+/** x, or the quants and scales of its blocks as quantizeRows lays them out. */
 function activations({ rows, inner, from }: MatmulCase, random: Random): Record<string, HostTensor> {
   if (from !== 'i8') return { x: random.tensor([rows, inner], from) };
   const blocks = Math.ceil(inner / 32);
   const quants = new Int8Array(rows * blocks * 32);
-  const scales = new Float32Array(rows * blocks * 2);
-  for (let i = 0; i < rows * blocks; i++) {
-    const inside = Math.min(32, inner - (i % blocks) * 32);
-    const block = quants.subarray(i * 32, i * 32 + inside).map(() => random.below(255) - 127);
-    quants.set(block, i * 32);
-    const scale = Math.fround((0.5 + random.uniform()) / 74);
-    scales.set([scale, scale * block.reduce((a, b) => a + b, 0)], 2 * i);
+  for (let row = 0; row < rows; row++) {
+    for (let column = 0; column < inner; column++) quants[int8PlaceOf(row, column, blocks)] = random.below(255) - 127;
   }
+  const scales = Float32Array.from({ length: rows * blocks }, () => (0.5 + random.uniform()) / 74);
   return {
     x: { shape: [rows, 8 * blocks], dtype: 'u32', data: new Uint32Array(quants.buffer) },
-    xScales: { shape: [rows, blocks, 2], dtype: 'f32', data: scales },
+    xScales: { shape: [rows, blocks], dtype: 'f32', data: scales },
   };
 }
 
 function int8Values(x: HostTensor, scales: HostTensor, inner: number): Float32Array {
-  const [rows = 0, words = 0] = x.shape;
+  const [rows = 0, blocks = 0] = scales.shape;
   const quants = new Int8Array(x.data.buffer);
   return Float32Array.from({ length: rows * inner }, (_, i) => {
-    const at = Math.floor(i / inner) * words * 4 + (i % inner);
-    return quants[at]! * scales.data[2 * Math.floor(at / 32)]!;
+    const [row, column] = [Math.floor(i / inner), i % inner];
+    return quants[int8PlaceOf(row, column, blocks)]! * scales.data[row * blocks + Math.floor(column / 32)]!;
   });
 }
 

@@ -19,6 +19,7 @@ import {
   unitConstants,
   type Variant,
   variant,
+  type WeightFormat,
 } from '../../runtime/index.ts';
 import { BLOCK_COLS, checkQuantized, FORMAT_CODES, type Int8Rows, isQuantized } from '../lib/quantized.ts';
 import { choose, rowsClass } from '../policy.ts';
@@ -36,10 +37,10 @@ export interface MatmulOptions {
 
 const ACTIVATIONS = { none: 0, gelu_tanh: 1, gelu_erf: 2, silu_gate: 3 };
 
-const kernel = (name: string, lib: string, ...needs: Feature[]): Kernel => ({
+const kernel = (name: string, libs: string, ...needs: Feature[]): Kernel => ({
   name: `matmul/${name}`,
   source: new URL(`./${name}.wgsl`, import.meta.url),
-  lib: ['matmul', lib].map((file) => new URL(`../lib/${file}.wgsl`, import.meta.url)),
+  lib: `matmul ${libs}`.split(' ').map((file) => new URL(`../lib/${file}.wgsl`, import.meta.url)),
   needs,
 });
 const TILE = kernel('matmul_tile', 'widen');
@@ -58,52 +59,54 @@ const MATRIX: Kernel = {
 };
 /** Matrices that a subgroup of MATRIX has below and beside each other, unless the variant says otherwise. */
 const LARGE = { DOWN: 4, ACROSS: 4 };
-const GEMV = kernel('gemv', 'widen');
 const GEMV_REGISTER = kernel('gemv_register', 'widen');
-const GEMV_SUBGROUP = kernel('gemv_subgroup', 'widen', 'subgroups');
+const GEMV_SUBGROUP = kernel('gemv_subgroup', 'widen gemv', 'subgroups');
+const GEMV_HALF = kernel('gemv_half', 'widen gemv', 'subgroups', 'shader-f16');
 const GEMV_SHUFFLE = kernel('gemv_shuffle', 'widen', 'subgroups');
 const DOT_TILE = kernel('matmul_dot_tile', 'dot');
 const DOT_REGISTER = kernel('matmul_dot_register', 'dot');
-const GEMV_DOT = kernel('gemv_dot', 'dot');
-const GEMV_DOT_SUBGROUP = kernel('gemv_dot_subgroup', 'dot', 'subgroups');
+const GEMV_DOT_SUBGROUP = kernel('gemv_dot_subgroup', 'dot gemv', 'subgroups');
 
 /** Rows or columns of two subgroups' tile: so many matrices each, of so many. */
 const tile = (...sizes: (Constants[string] | undefined)[]) =>
   2 * sizes.reduce<number>((all, size) => all * Number(size), 1);
 
-const GRIDS = new Map<Kernel, (rows: number, outs: number, constants: Constants) => Grid>([
+type GridOf = (rows: number, outs: number, constants: Constants) => Grid;
+
+/** Workgroups of the kernels whose lanes share four columns. */
+const shared: GridOf = (_, outs, { LANES, WG }) => linearGrid(ceilDiv(outs * Number(LANES), 4 * Number(WG)));
+
+const GRIDS = new Map<Kernel, GridOf>([
   [TILE, (rows, outs) => [ceilDiv(rows, 64), ceilDiv(outs, 64)]],
   [REGISTER, (rows, outs) => [ceilDiv(rows, 4), ceilDiv(outs, 64)]],
   [SUBGROUP, (rows, outs) => [ceilDiv(rows, 8), ceilDiv(outs, 64)]],
   [MATRIX, (rows, outs, c) => [ceilDiv(rows, tile(c.DOWN, c.M)), ceilDiv(outs, tile(c.ACROSS, c.N))]],
-  [GEMV, (_, outs) => linearGrid(ceilDiv(outs, 4))],
   [GEMV_REGISTER, (_, outs) => linearGrid(ceilDiv(outs, 32))],
-  [GEMV_SUBGROUP, (_, outs) => linearGrid(ceilDiv(outs, 8))],
+  [GEMV_SUBGROUP, shared],
+  [GEMV_HALF, shared],
   [GEMV_SHUFFLE, (_, outs) => linearGrid(ceilDiv(outs, 32))],
   [DOT_TILE, (rows, outs) => [ceilDiv(rows, 64), ceilDiv(outs, 64)]],
   [DOT_REGISTER, (rows, outs) => [ceilDiv(rows, 8), ceilDiv(outs, 32)]],
-  [GEMV_DOT, (_, outs) => linearGrid(ceilDiv(outs, 4))],
-  [GEMV_DOT_SUBGROUP, (_, outs) => linearGrid(ceilDiv(outs, 8))],
+  [GEMV_DOT_SUBGROUP, shared],
 ]);
 
 /** The variants of this op. */
-export const variants = [
-  ...[...GRIDS.keys()].map((each) => variant(each)),
-  variant(MATRIX, { DOWN: 2, ACROSS: 2 }),
-  variant(GEMV_DOT, { LANES: 8 }),
-];
+export const variants = [...[...GRIDS.keys()].map((each) => variant(each)), variant(MATRIX, { DOWN: 2, ACROSS: 2 })];
 
-const VECTORS = [GEMV, GEMV_REGISTER, GEMV_SUBGROUP];
-const DOT_VECTORS = [GEMV_DOT, GEMV_DOT_SUBGROUP];
+/** Rows up to which there are kernels that read the weights once for all of them. */
+export const VECTOR_ROWS = 8;
+const SHARED = [GEMV_SUBGROUP, GEMV_HALF, GEMV_DOT_SUBGROUP];
+const VECTORS = [...SHARED, GEMV_SHUFFLE];
 
 /** Whether a variant can multiply so many rows of such operands; x is 'i8' where its rows are quantised. */
 export function applies({ kernel }: Variant, rows: number, x: DType, w: Pick<Matrix, 'dtype' | 'fitsF16'>): boolean {
-  if (DOT_VECTORS.includes(kernel)) return x === 'i8' && rows === 1;
-  if (kernel === DOT_TILE || kernel === DOT_REGISTER) return x === 'i8';
+  if (VECTORS.includes(kernel) && rows > VECTOR_ROWS) return false;
+  if ([DOT_TILE, DOT_REGISTER, GEMV_DOT_SUBGROUP].includes(kernel)) return x === 'i8';
   if (x === 'i8') return false;
   if (kernel === MATRIX) return x === 'f16' && w.dtype !== 'f32' && (w.dtype !== 'bf16' || w.fitsF16 === true);
-  if (kernel === GEMV_SHUFFLE) return rows === 1 && isQuantized(w.dtype);
-  return rows === 1 || !VECTORS.includes(kernel);
+  if (kernel === GEMV_SHUFFLE) return isQuantized(w.dtype);
+  if (kernel === GEMV_HALF) return w.dtype === 'q4';
+  return kernel !== GEMV_REGISTER || rows === 1;
 }
 
 /**
@@ -127,6 +130,7 @@ export function matmul(g: Graph, x: Tensor | Int8Rows, w: Matrix, options: Matmu
     ...(dtype !== 'i8' && { PADDED: padded }),
     ...(dtype !== 'i8' && !unit && { elem: dtype }),
     ...(unit && { ...unitConstants(unit), ...LARGE }),
+    ...vectorConstants(chosen.kernel, most, inner, w.dtype, g.device.leastLanes),
     out_elem: as,
     FORMAT: FORMAT_CODES[w.dtype]!,
     GROUP: w.group ?? BLOCK_COLS,
@@ -153,6 +157,18 @@ export function matmul(g: Graph, x: Tensor | Int8Rows, w: Matrix, options: Matmu
     });
   }
   return y;
+}
+
+/**
+ * The constants of kernels for few rows: how many rows and, where lanes share columns, how many of them, at most `least`. More
+ * than the columns are many would leave lanes idle in the last step, and more loads under way than 8 need registers that rows have.
+ */
+function vectorConstants(kernel: Kernel, rows: number, inner: number, w: WeightFormat, least: number): Constants {
+  if (kernel === GEMV_SHUFFLE) return { ROWS: rows, LANES: Math.min(least, 8) };
+  if (!SHARED.includes(kernel)) return {};
+  const units = ceilDiv(inner, isQuantized(w) ? BLOCK_COLS : 16 / BYTES[w as DType]);
+  const fits = (lanes: number) => lanes <= least && ceilDiv(units, lanes) * lanes <= 1.1 * units;
+  return { ROWS: rows, LANES: [32, 16, 8].find(fits) ?? Math.min(least, 8), UNROLL: rows > 4 ? 1 : 2, WG: 64 };
 }
 
 /** What x is to a kernel: its sizes, the tensor that has its rows, its dtype ('i8' of quantised rows) and the tensors it is bound as. */

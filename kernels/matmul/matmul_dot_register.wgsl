@@ -1,5 +1,5 @@
 // y[r, n] = act(sum_k x[r, k] w[n, k] + bias[n]) + residual[r, n], for x of 8-bit integers; see lib/matmul.wgsl for act
-// x [rows, 8 blocks] int8 in 16-byte words read; x_scales [rows, blocks] of (scale, scaled sum) f32 read; w [outs, inner] q4
+// x [rows, 8 blocks] int8 in 16-byte words read; x_scales [rows, blocks] of scales f32 read; w [outs, inner] q4
 // or q8 in 16-byte words read; bias [all outs] f32 read; residual [rows, width] f32 read; scales [outs, groups] f16 in pairs
 // read; y [rows, width] out_elem written from column `first` on
 // Grid: x over tiles of ROWS rows (neighbours share the weights in cache), y over tiles of 4 LANES columns.
@@ -25,7 +25,7 @@ struct Params {
   width: u32,
 }
 @group(0) @binding(0) var<storage, read> x: array<vec4<u32>>;
-@group(0) @binding(1) var<storage, read> x_scales: array<vec2<f32>>;
+@group(0) @binding(1) var<storage, read> x_scales: array<f32>;
 @group(0) @binding(2) var<storage, read> w: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read> residual: array<f32>;
@@ -45,12 +45,12 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     let q = weights(cols.y, b);
     let r = weights(cols.z, b);
     let s = weights(cols.w, b);
-    let by = scale(cols, b * WORDS);
+    let by = scale(cols, b * WORDS) * QUANTUM;
     for (var i = 0u; i < ROWS; i++) {
-      let at = min(row + i, params.rows - 1u) * blocks + b;
-      let v = activations(at);
+      let line = min(row + i, params.rows - 1u);
+      let v = activations(line, b, blocks);
       let dots = vec4f(vec4i(dot_bytes(v, p), dot_bytes(v, q), dot_bytes(v, r), dot_bytes(v, s)));
-      sums[i] += (dots * x_scales[at].x - OFFSET * x_scales[at].y) * by;
+      sums[i] += dots * x_scales[line * blocks + b] * by;
     }
   }
   for (var i = 0u; i < ROWS; i++) {

@@ -1,8 +1,8 @@
 // y[r, n] = act(sum_k x[r, k] w[n, k] + bias[n]) + residual[r, n], for x of 8-bit integers; see lib/matmul.wgsl for act
-// x [rows, 8 blocks] int8 in 16-byte words read; x_scales [rows, blocks] of (scale, scaled sum) f32 read; w [outs, inner] q4
+// x [rows, 8 blocks] int8 in 16-byte words read; x_scales [rows, blocks] of scales f32 read; w [outs, inner] q4
 // or q8 in 16-byte words read; bias [all outs] f32 read; residual [rows, width] f32 read; scales [outs, groups] f16 in pairs
 // read; y [rows, width] out_elem written from column `first` on
-// Grid: x over tiles of 64 rows, y over tiles of 64 columns. Workgroup memory: 64 * (4 * 16 + 8 + 4) = 4864 bytes.
+// Grid: x over tiles of 64 rows, y over tiles of 64 columns. Workgroup memory: 64 * (4 * 16 + 4 + 4) = 4608 bytes.
 // For GPUs: 16 x 16 lanes, each 4 rows x 4 neighbouring columns, step 32 along inner. Sums are integers within a step and f32
 // across. Column 4 t + j lies in slot 16 j + t, so that lanes side by side read different banks.
 // Source: own. Versions: not yet timed on a GPU; a quarter of matmul_dot_register's speed on lavapipe.
@@ -22,7 +22,7 @@ struct Params {
   width: u32,
 }
 @group(0) @binding(0) var<storage, read> x: array<vec4<u32>>;
-@group(0) @binding(1) var<storage, read> x_scales: array<vec2<f32>>;
+@group(0) @binding(1) var<storage, read> x_scales: array<f32>;
 @group(0) @binding(2) var<storage, read> w: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read> residual: array<f32>;
@@ -31,7 +31,7 @@ struct Params {
 @group(0) @binding(31) var<uniform> params: Params;
 var<workgroup> x_near_tile: array<vec4u, TILE>;
 var<workgroup> x_far_tile: array<vec4u, TILE>;
-var<workgroup> x_scale_tile: array<vec2f, TILE>;
+var<workgroup> x_scale_tile: array<f32, TILE>;
 var<workgroup> near_tile: array<vec4u, TILE>;
 var<workgroup> far_tile: array<vec4u, TILE>;
 var<workgroup> scale_tile: array<f32, TILE>;
@@ -39,11 +39,12 @@ var<workgroup> scale_tile: array<f32, TILE>;
 /// Copies block b of the tiles at (row, col); the first TILE lanes take x, the next w.
 fn fill(row: u32, col: u32, b: u32, lane: u32) {
   if (lane < TILE) {
-    let at = min(row + lane, params.rows - 1u) * (params.words / WORDS) + b;
-    let v = activations(at);
+    let blocks = params.words / WORDS;
+    let r = min(row + lane, params.rows - 1u);
+    let v = activations(r, b, blocks);
     x_near_tile[lane] = v.near;
     x_far_tile[lane] = v.far;
-    x_scale_tile[lane] = x_scales[at];
+    x_scale_tile[lane] = x_scales[r * blocks + b];
   } else if (lane < 2u * TILE) {
     let line = lane - TILE;
     let column = min(col + line, params.outs - 1u);
@@ -51,7 +52,7 @@ fn fill(row: u32, col: u32, b: u32, lane: u32) {
     let v = weights(column, b);
     near_tile[slot] = v.near;
     far_tile[slot] = v.far;
-    scale_tile[slot] = scale(vec4u(column), b * WORDS).x;
+    scale_tile[slot] = scale(vec4u(column), b * WORDS).x * QUANTUM;
   }
 }
 
@@ -72,9 +73,8 @@ fn main(
       let v = Bytes(near_tile[slot], far_tile[slot]);
       for (var i = 0u; i < 4u; i++) {
         let line = id.y * 4u + i;
-        let m = x_scale_tile[line];
         let dots = f32(dot_bytes(Bytes(x_near_tile[line], x_far_tile[line]), v));
-        sums[i][j] += (dots * m.x - OFFSET * m.y) * scale_tile[slot];
+        sums[i][j] += dots * x_scale_tile[line] * scale_tile[slot];
       }
     }
     workgroupBarrier();

@@ -33,7 +33,7 @@ export function quantizeRows(g: Graph, x: Tensor): Int8Rows {
   expect(fits, 'quantize_rows', 'x', 'f32 or f16 [rows, a multiple of 8]', `${x.dtype} ${showShape(x.shape)}`);
   const blocks = ceilDiv(cols, BLOCK_COLS);
   const quants = g.temp('quants', [rows, 8 * blocks], 'u32', x);
-  const scales = g.temp('scales', [rows, blocks, 2], 'f32', x);
+  const scales = g.temp('scales', [rows, blocks], 'f32', x);
   g.dispatch({
     kernel: PLAIN,
     constants: { elem: x.dtype, WG },

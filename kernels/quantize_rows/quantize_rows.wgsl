@@ -1,6 +1,7 @@
 // quants[r, i] = round(x[r, i] / scale), scale = max |x| / 127 over the block of 32 columns
-// x [rows, 4 quads] elem read; quants [rows, 8 blocks] int8, four to a word, in 16-byte words written, zero behind the last
-// column; scales [rows, blocks] of (scale, scale * sum of quants) f32 written, NaN where a value of the block is not finite
+// x [rows, 4 quads] elem read; quants [rows, 2, blocks] int8 in 16-byte words written, the first half of every block of a row
+// and then the second, zero behind the last column; scales [rows, blocks] f32 written, NaN where a value of the block is not
+// finite
 // Grid: one invocation per block, folded over x and y. Workgroup memory: none. Source: own.
 alias elem = f32;
 const WG: u32 = 64u;
@@ -11,7 +12,7 @@ struct Params {
 }
 @group(0) @binding(0) var<storage, read> x: array<vec4<elem>>;
 @group(0) @binding(1) var<storage, read_write> quants: array<vec4<u32>>;
-@group(0) @binding(2) var<storage, read_write> scales: array<vec2<f32>>;
+@group(0) @binding(2) var<storage, read_write> scales: array<f32>;
 @group(0) @binding(31) var<uniform> params: Params;
 const EXPONENT = vec4u(0x7f800000u); // all of these bits: an infinity or NaN, which max() need not keep
 
@@ -26,7 +27,8 @@ fn main(
     return;
   }
   let row = at / params.blocks;
-  let first = at % params.blocks * 8u;
+  let block = at % params.blocks;
+  let first = block * 8u;
   var v: array<vec4f, 8>;
   var largest = vec4f();
   var stray = false;
@@ -39,14 +41,11 @@ fn main(
   let top = max(max(largest.x, largest.y), max(largest.z, largest.w));
   let inverse = select(0.0, 127.0 / top, top > 1e-30);
   var words: array<u32, 8>;
-  var sums = vec4i();
   for (var i = 0u; i < 8u; i++) {
-    let quant = vec4i(round(v[i] * inverse));
-    words[i] = pack4xI8(quant);
-    sums += quant;
+    words[i] = pack4xI8(vec4i(round(v[i] * inverse)));
   }
-  let scale = bitcast<f32>(select(bitcast<u32>(top / 127.0), 0x7fc00000u, stray));
-  quants[2u * at] = vec4u(words[0], words[1], words[2], words[3]);
-  quants[2u * at + 1u] = vec4u(words[4], words[5], words[6], words[7]);
-  scales[at] = vec2f(scale, scale * f32(sums.x + sums.y + sums.z + sums.w));
+  let near = 2u * row * params.blocks + block;
+  quants[near] = vec4u(words[0], words[1], words[2], words[3]);
+  quants[near + params.blocks] = vec4u(words[4], words[5], words[6], words[7]);
+  scales[at] = bitcast<f32>(select(bitcast<u32>(top / 127.0), 0x7fc00000u, stray));
 }

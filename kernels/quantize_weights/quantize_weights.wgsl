@@ -137,7 +137,7 @@ fn store(at: u32, first: u32, inverse: f32) {
     for (var i = 0u; i < 4u; i++) {
       let low = bytes[2u * i] & 0x0f0f0f0fu;
       let high = bytes[2u * i + 1u] & 0x0f0f0f0fu;
-      words[i] = (low | (high << 4u)) ^ 0x88888888u;
+      words[i] = low | (high << 4u);
     }
     quants[at] = words;
     return;

@@ -16,13 +16,15 @@ export type StoredFormats = {
   readonly [Class in keyof typeof CLASS_FORMATS]: (typeof CLASS_FORMATS)[Class][number];
 } & {
   readonly group: number;
+  /** Whether four-bit quants are stored + 8, as version 1 had them. */
+  readonly plusEight?: boolean;
 };
 
 /** The formats that matrices are quantised to unless told otherwise. */
 export const DEFAULT_FORMATS: StoredFormats = { group: 64, decoder: 'q4', head: 'q8', embedding: 'q8', vision: 'f16' };
 
-/** The key of config.json that says how a checkpoint was quantised, its version and what `group` may be. */
-export const QUANTIZATION = { key: 'daybreak_quantization', version: 1, groups: [32, 64, 128] } as const;
+/** The key of config.json that says how a checkpoint was quantised, the version that is written and what `group` may be. */
+export const QUANTIZATION = { key: 'daybreak_quantization', version: 2, groups: [32, 64, 128] } as const;
 
 /** What the network, the image processor and the sampler need to know of a checkpoint; sizes in elements. */
 export interface ModelConfig {
@@ -258,8 +260,9 @@ function unknownKeys(fields: Fields, prefix = ''): string[] {
 }
 
 function readFormats(section: Fields): StoredFormats {
-  section.require('version', QUANTIZATION.version);
+  const plusEight = section.oneOf('version', [1, QUANTIZATION.version]) === 1;
   return {
+    ...(plusEight && { plusEight }),
     group: section.oneOf('group', QUANTIZATION.groups),
     decoder: section.oneOf('decoder', CLASS_FORMATS.decoder),
     head: section.oneOf('head', CLASS_FORMATS.head),

@@ -24,6 +24,13 @@ export function partNames(name: string, format: QuantFormat): { quants: string; 
   return { quants: `${name}.${format}`, scales: `${name}.scales` };
 }
 
+/** Turns bytes of a tensor, whole words of it, in place into what this version stores. */
+export function modernise({ name }: TensorInfo, bytes: Uint8Array, formats: StoredFormats | undefined): void {
+  if (!formats?.plusEight || !name.endsWith('.q4')) return;
+  const words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
+  for (let i = 0; i < words.length; i++) words[i]! ^= 0x88888888;
+}
+
 /** The format of a tensor of the official layout; undefined for those that are kept as they are. */
 export function formatOf(name: string, formats: StoredFormats): WeightFormat | undefined {
   if (name === 'lm_head.weight') return formats.head;

@@ -133,35 +133,20 @@ const BELL = bell();
 
 /** Quants [rows, wordsPerRow]: uniform, the lowest value replaced by 0, and 0 beyond the column `inner`. */
 function quants(format: QuantFormat, inner: number, wordsPerRow: number): Shaper {
-  const balance = format === 'q4' ? balanceNibbles : balanceBytes;
-  const zeros = format === 'q4' ? 0x88888888 : 0;
-  const kept = keptBits(format === 'q4' ? 4 : 8, inner, wordsPerRow);
+  const [bits, below] = format === 'q4' ? [4, 0x77777777] : [8, 0x7f7f7f7f];
+  const kept = keptBits(bits, inner, wordsPerRow);
   return (words, first) => {
-    balance(words);
-    for (const [column, bits] of kept) {
+    balance(words, below);
+    for (const [column, inside] of kept) {
       const row = Math.max(0, Math.ceil((first - column) / wordsPerRow));
-      for (let i = row * wordsPerRow + column - first; i < words.length; i += wordsPerRow) {
-        words[i] = (words[i]! & bits) | (zeros & ~bits);
-      }
+      for (let i = row * wordsPerRow + column - first; i < words.length; i += wordsPerRow) words[i]! &= inside;
     }
   };
 }
 
-/** Stored as 0, -8 becomes 8: quant 0. */
-function balanceNibbles(words: Uint32Array): void {
-  for (let i = 0; i < words.length; i++) {
-    const word = words[i]!;
-    const nonzero = word | (word >>> 1) | (word >>> 2) | (word >>> 3);
-    words[i] = word | ((~nonzero & 0x11111111) << 3);
-  }
-}
-
-/** Stored as 0x80, -128 becomes 0: the high bit stays where one of the others is set. */
-function balanceBytes(words: Uint32Array): void {
-  for (let i = 0; i < words.length; i++) {
-    const low = words[i]! & 0x7f7f7f7f;
-    words[i] = words[i]! & (0x7f7f7f7f | (low + 0x7f7f7f7f));
-  }
+/** The lowest quant becomes 0: its sign bit stays only where one of the bits `below` it is set. */
+function balance(words: Uint32Array, below: number): void {
+  for (let i = 0; i < words.length; i++) words[i]! &= below | ((words[i]! & below) + below);
 }
 
 /** The words of a row that reach beyond its columns, and which of their bits belong to columns below `inner`. */

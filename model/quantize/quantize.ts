@@ -1,6 +1,6 @@
 import { isQuantized } from '../../kernels/index.ts';
 import { BYTES, type HostTensor, hostArray, UsageError } from '../../runtime/index.ts';
-import { DEFAULT_FORMATS, loadConfig, type StoredFormats } from '../checkpoint/config.ts';
+import { DEFAULT_FORMATS, loadConfig, QUANTIZATION, type StoredFormats } from '../checkpoint/config.ts';
 import { type ReadBytes, readRows } from '../checkpoint/matrix_layout.ts';
 import { Checkpoint } from '../checkpoint/safetensors.ts';
 import { SafetensorsWriter } from '../checkpoint/safetensors_writer.ts';
@@ -22,7 +22,7 @@ export interface QuantizeOptions {
 
 const SHARD_BYTES = 2 ** 31;
 const BLOCK_BYTES = 64 * 2 ** 20;
-const METADATA = { format: 'daybreak_quantization', version: '1' };
+const METADATA = { format: QUANTIZATION.key, version: `${QUANTIZATION.version}` };
 
 /**
  * Writes the checkpoint in `model` to the folder `out` with its matrices quantised, by blocks of rows of at most 64 MiB.

@@ -64,7 +64,7 @@ function quantizedError(values: Float32Array, { quants, scales }: QuantizedWeigh
   const bits = how.format === 'q4' ? 4 : 8;
   const shifts = Array.from({ length: 32 / bits }, (_, i) => placeOf(i, bits)[1]);
   const mask = 2 ** bits - 1;
-  const [flip, bias] = bits === 4 ? [0, 8] : [0x80, 0x80];
+  const sign = 2 ** (bits - 1);
   const words = (quants.length * inner) / values.length;
   const groups = (scales.length * inner) / values.length;
   let [squaredError, squaredNorm] = [0, 0];
@@ -75,7 +75,7 @@ function quantizedError(values: Float32Array, { quants, scales }: QuantizedWeigh
     const count = Math.min(shifts.length, inner - column);
     for (let k = 0; k < count; k++, i++) {
       const value = values[i]!;
-      const stored = ((((word >>> shifts[k]!) & mask) ^ flip) - bias) * scale;
+      const stored = ((((word >>> shifts[k]!) & mask) ^ sign) - sign) * scale;
       squaredError += (stored - value) * (stored - value);
       squaredNorm += value * value;
     }

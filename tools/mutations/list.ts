@@ -99,15 +99,21 @@ const KERNELS: Mutation[] = [
     ['attention_merge: the newest key hidden', 'place.x + 1u, CAUSAL', 'place.x, CAUSAL', 'kernels/attention'],
     [
       'attention_merge: weights of blocks not scaled',
-      'weight += scale * stats[at].y',
-      'weight += stats[at].y',
+      'dot(scale, vec2f(a.stats.y, b.stats.y))',
+      'a.stats.y + b.stats.y',
       'kernels/attention',
     ],
   ),
-  of('kernels/lib/attention_decode.wgsl', [
-    'attention_decode: a slice of the values left out',
-    'for (var s = 1u; s < SLICES; s++)',
-    'for (var s = 2u; s < SLICES; s++)',
+  of('kernels/attention/attention_decode_subgroup.wgsl', [
+    'attention_decode_subgroup: a slice of the values left out',
+    'for (; key < whole; key += SLICES * KEYS)',
+    'for (; key + SLICES < whole; key += SLICES * KEYS)',
+    'kernels/attention',
+  ]),
+  of('kernels/attention/attention_decode_shuffle.wgsl', [
+    'attention_decode_shuffle: keys behind the last one counted',
+    'select(0.0, p, base + lane < count)',
+    'p',
     'kernels/attention',
   ]),
   of(
@@ -172,20 +178,20 @@ const KERNELS: Mutation[] = [
   ),
   of(
     'kernels/lib/widen.wgsl',
-    ['widen: nibbles off by one', '- 8.0 * scale', '- 7.0 * scale', 'kernels/matmul'],
+    ['widen: nibbles off by one', 'extractBits(word, at + 8u, 4u)', 'extractBits(word, at + 7u, 4u)', 'kernels/matmul'],
     ['widen: bf16 halves swapped', 'v.x << 16u, v.x & UPPER', 'v.x & UPPER, v.x << 16u', 'kernels/matmul'],
     ['widen: the padding of x read', 'at < params.quads)', 'true)', 'kernels/matmul'],
   ),
   of('kernels/lib/dot.wgsl', [
-    'dot: the offset of nibbles left out',
-    'select(0.0, 8.0, FORMAT == Q4)',
-    '0.0',
+    'dot: the factor of upper nibbles left out',
+    'select(1.0, 0.0625, FORMAT == Q4)',
+    '1.0',
     'kernels/matmul',
   ]),
   of('kernels/lib/quants.wgsl', [
     'quants: nibbles off by one',
-    'word & 0x0f0f0f0fu)) - 8.0',
-    'word & 0x0f0f0f0fu)) - 7.0',
+    '(word << 4u) & 0xf0f0f0f0u',
+    '(word << 4u) & 0xe0f0f0f0u',
     'kernels/embed',
   ]),
   of('kernels/matmul/matmul_tile.wgsl', [
@@ -194,11 +200,27 @@ const KERNELS: Mutation[] = [
     ', true)',
     'kernels/matmul',
   ]),
-  of('kernels/matmul/gemv.wgsl', ['gemv: words read twice', 'k += LANES', 'k += LANES - 1u', 'kernels/matmul']),
+  of('kernels/lib/gemv.wgsl', [
+    'gemv: the last units of a row left out',
+    'for (; lane + skip < units;',
+    'for (; lane + skip + LANES < units;',
+    'kernels/matmul',
+  ]),
+  of('kernels/matmul/gemv_shuffle.wgsl', [
+    'gemv_shuffle: the 8s are taken off one column too many',
+    'select(-8.0, 0.0, odd)',
+    '-8.0',
+    'kernels/matmul',
+  ]),
   of(
     'kernels/quantize_rows/quantize_rows.wgsl',
     ['quantize_rows: 128 does not fit int8', '127.0 / top', '128.0 / top', 'kernels/quantize_rows'],
-    ['quantize_rows: the sum of the last quad only', 'sums += quant', 'sums = quant', 'kernels/quantize_rows'],
+    [
+      'quantize_rows: the halves of a block stand side by side',
+      'quants[near + params.blocks]',
+      'quants[near + 1u]',
+      'kernels/quantize_rows',
+    ],
   ),
   of('kernels/sample/uniform.wgsl', [
     'sample: a round of Philox missing',

@@ -1,0 +1,56 @@
+// tier: null
+// What RDNA3's compiler makes of the kernels that decode, without a card: instructions of their main loops, and registers.
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { specs } from '../kernels/specs.ts';
+import { CapabilityError } from '../runtime/index.ts';
+import { chooseTarget, compileIsa } from '../tools/isa/compile.ts';
+import type { Counts } from '../tools/isa/count.ts';
+import { parseCase } from '../tools/op/case_text.ts';
+
+const MATMUL = 'rows=1,inner=5120,outs=7680,group=64,activation=none,bias=false,residual=false,split=0,as=f32';
+const ATTENTION =
+  'tokens=1,keys=4096,sequences=1,mixed=false,causal=true,heads=40,kvHeads=10,headDim=128,as=f16,kv=f16';
+const vectors = ({ vector, fma, dot }: Counts) => vector + fma + dot;
+const all = (counts: Counts) => vectors(counts) + counts.memory + counts.workgroup;
+
+/** A kernel's busiest loops, the busiest first: what they come to per weight or element, at most; registers at most. */
+const BOUNDS = [
+  ['matmul/gemv_dot_subgroup', `${MATMUL},weights=q4,from=i8`, [(c: Counts) => vectors(c) / (4 * c.dot)], [0.85], 128],
+  ['matmul/gemv_dot_subgroup', `${MATMUL},weights=q8,from=i8`, [(c: Counts) => vectors(c) / (4 * c.dot)], [1.2], 128],
+  ['matmul/gemv_half', `${MATMUL},weights=q4,from=f16`, [(c: Counts) => vectors(c) / 256], [3.2], 128],
+  [
+    'attention/attention_decode_subgroup',
+    `${ATTENTION},scale=1`,
+    [(c: Counts) => all(c) / 128, (c: Counts) => all(c) / 32],
+    [5.5, 5.5],
+    96,
+  ],
+] as const;
+
+const jobs = BOUNDS.map(([variant, text]) => {
+  const spec = specs.find(({ name }) => name === variant.split('/')[0])!;
+  return { op: spec.name, case: parseCase(spec, text), variant };
+});
+const results = await chooseTarget('navi31')
+  .then((target) => compileIsa(jobs, target))
+  .catch((error) => {
+    if (!(error instanceof CapabilityError)) throw error;
+    console.log(`SKIP ${error.message}`);
+  });
+for (const [i, [variant, text, measures, most, registers]] of BOUNDS.entries()) {
+  if (!results) break;
+  test(`${variant} ${text}: at most ${most.join(' and ')} instructions, ${registers} registers`, () => {
+    const { isa } = results[i]!.find(({ kernel }) => kernel === variant)!;
+    const busiest = isa.loops.map(({ counts }) => counts).sort((a, b) => vectors(b) - vectors(a));
+    for (const [n, measure] of measures.entries()) {
+      const got = measure(busiest[n]!);
+      assert.ok(got > 0 && got <= most[n]!, `got ${got}: ${JSON.stringify(busiest[n])}`);
+    }
+    assert.ok(isa.registers.vector <= registers && isa.subgroupsPerSimd >= 12, JSON.stringify(isa.registers));
+    assert.equal([isa.spilled.vector, isa.scratchBytes], [0, 0]);
+    if (variant.startsWith('matmul')) assert.is(isa.workgroupBytes, 0);
+  });
+}
+
+test.run();
