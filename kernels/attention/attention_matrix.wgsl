@@ -170,6 +170,9 @@ fn main(
     workgroupBarrier();
   }
   var sums: array<Sum, DIMS / N>;
+  for (var d = 0u; d < DIMS / N; d++) {
+    sums[d] = Sum();
+  }
   var top = LOWEST;
   var weight = 0.0;
   var block = 0u;
