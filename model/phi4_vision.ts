@@ -341,7 +341,9 @@ export class Phi4Vision {
     const { engine } = this;
     const plans = [engine.chunk, () => engine.decodePlans(false), () => engine.decodePlans(true), this.#encoding];
     let done = 0;
-    await Promise.all(plans.map((make) => (make() as Promise<unknown>).then(() => progress(++done, plans.length))));
+    const made = plans.map((make) => (make() as Promise<unknown>).then(() => progress(++done, plans.length)));
+    await Promise.allSettled(made); // where one fails the others are not left behind
+    await Promise.all(made);
   }
 
   /** What all sequences run through; throws CapabilityError or OutOfMemoryError where the pages do not fit. */

@@ -62,6 +62,9 @@ const ENABLED = ['allow_unsafe_apis', 'vulkan_enable_f16_on_nvidia'];
 /** What takes Dawn's guards out of kernels. */
 const UNGUARDED = ['disable_robustness', 'disable_workgroup_init', 'disable_polyfills_on_integer_div_and_mod'];
 
+/** What a kernel for matrix units may use. */
+const MATRIX_WORKGROUP_BYTES = 32768;
+
 const { GPUBufferUsage, GPUMapMode, GPUOutOfMemoryError } = globals as unknown as {
   GPUBufferUsage: Record<'STORAGE' | 'UNIFORM' | 'COPY_SRC' | 'COPY_DST' | 'MAP_READ' | 'QUERY_RESOLVE', number>;
   GPUMapMode: { READ: number };
@@ -117,7 +120,8 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   const choice = wanted === 'null' ? NULL : await choose(wanted);
   const robustness = wantsRobustness(choice, options.robustness);
   const adapter = await requestAdapter(choice, robustness);
-  const listed = choice.backend === 'null' ? [] : matrixUnits(adapter.info);
+  const enough = adapter.limits.maxComputeWorkgroupStorageSize >= MATRIX_WORKGROUP_BYTES;
+  const listed = choice.backend !== 'null' && enough ? matrixUnits(adapter.info) : [];
   const checked = await checkUnits(choice, adapter.info.description, listed);
   return open(adapter, choice, { ...options, ...checked, robustness });
 }

@@ -1,10 +1,34 @@
-// y = act(x w^T)
+// y[r, n] = act(sum_k x[r, k] w[n, k] + bias[n]) + residual[r, n]; see lib/matmul.wgsl for act
+// x [rows, inner] f16 in 16-byte words read; w [outs, inner] bf16, f16, q4 or q8 in 16-byte words read; bias [all outs]
+// f32 read; residual [rows, width] f32 read; scales [outs, groups] f16 in pairs read, of quantised w; y [rows, width]
+// out_elem written from column `first` on
+// Grid: x over tiles of 2 DOWN M rows (neighbours share the weights in cache), y over tiles of 2 ACROSS N columns.
+// Workgroup memory: 2 (DOWN M + ACROSS N) rows of 5 * 16 bytes: 20480 with units of 16 x 16, 10240 of 8 x 8 or DOWN and
+// ACROSS 2.
+// For matrix units of any size: f16 products, f32 sums. 2 x ACROSS subgroups, each DOWN x 2 matrices of M x N, step 32
+// along inner. While a step is multiplied its successor is on the way to registers: widened only when it is stored. A row
+// of a tile takes 5 words (4 of f16 and one that skews it); offsets and strides of matrices count words. A subgroup
+// passes its sums on to `finish` through the tile, two matrices at a time.
+// Precision: bf16 weights become f16, exact from 2^-17 to 65280 in magnitude; smaller ones are rounded to multiples of
+// 2^-24, larger ones must not come here (Matrix.fitsF16). quant * scale is rounded to f16. x in f32 is not taken: who
+// asks for f32 would lose 13 bits of it.
+// Source: own; tile, skew and the loads between the barriers follow what cooperative matrix samples do.
+// Versions: vector and memory instructions of the main loop for a product of 16 x 16 x 16 by RDNA3's compiler (Mesa 25.0),
+// without robustness checks; f16, bf16, q4, q8 weights
+//   64 x 64, copy loops that are not unrolled, widened before the barrier, sums in an array  q4 40, and two inner loops
+//   128 x 128, as here, the end of a row looked at in every step  4.7, 6.2, 7.4, 7.9
+//   128 x 128, looked at only where PADDED says so (kept)  4.25, 5.75, 7.0, 7.4; 168 registers, 9 subgroups per SIMD
+//   64 x 64 (DOWN and ACROSS 2), for few rows  7.25, 10.5, 12.5, 12.9; 120 registers, 12 subgroups per SIMD
+//   finish with four neighbours stored at once: 1 store in place of 4 for 4 sums
+//   lavapipe (Mesa 26.1, 8 x 8 x 8) 256 x 1024 x 1024: 4 GMAC/s per 2 cores, matmul_subgroup 19; not yet timed on a GPU
 enable f16;
 enable subgroups;
 enable subgroup_size_control;
 enable chromium_experimental_subgroup_matrix;
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 alias out_elem = f32;
+// FORMAT of w: 1 bf16, 2 f16, 3 q4, 4 q8. GROUP: columns that share a scale. PADDED: rows end inside a step. ACTIVATION:
+// 0 none, 1 gelu_tanh, 2 gelu_erf, 3 silu_gate. M, N, K and LANES are the unit's.
 const FORMAT: u32 = 1u;
 const GROUP: u32 = 32u;
 const PADDED: bool = false;
@@ -17,8 +41,8 @@ const K: u32 = 16u;
 const LANES: u32 = 32u;
 const DOWN: u32 = 4u;
 const ACROSS: u32 = 4u;
-const DEPTH = 32u;
-const WORDS = DEPTH / 8u;
+const DEPTH = 32u; // columns of a step
+const WORDS = DEPTH / 8u; // of f16 in a row of a tile
 const STRIDE = WORDS + 1u;
 const THREADS = 2u * ACROSS * LANES;
 const TILE_ROWS = 2u * DOWN * M;
