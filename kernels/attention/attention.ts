@@ -52,8 +52,8 @@ const file = (name: string, ...lib: string[]): Kernel => ({
   source: new URL(`./${name}.wgsl`, import.meta.url),
   lib: lib.map((shared) => new URL(`../lib/${shared}.wgsl`, import.meta.url)),
 });
-const STRIPS = file('attention', 'pages');
-const TILE = file('attention_tile', 'pages');
+const STRIPS = file('attention', 'pages', 'attention_runs');
+const TILE = file('attention_tile', 'pages', 'attention_runs');
 const SUBGROUP: Kernel = { ...file('attention_subgroup', 'pages', 'attention_runs'), needs: ['subgroups'] };
 const MATRIX: Kernel = {
   ...file('attention_matrix', 'pages', 'attention_runs'),
@@ -68,11 +68,15 @@ const DECODE_SUBGROUP: Kernel = {
 const MERGE = file('attention_merge');
 const WG = 64;
 const TILE_WG = 128;
+/** Rows of a workgroup of SUBGROUP, as its file has it. */
+const SUBGROUP_ROWS = 16;
+/** Subgroups of a workgroup of MATRIX, each with as many rows as a matrix. */
+const MATRIX_SUBGROUPS = 8;
 /** Keys that a workgroup of a decode kernel takes: a page. */
 const BLOCK_KEYS = PAGE;
 /** Rows up to which the decode kernels are better: they read the keys again for each. */
 export const DECODE_ROWS = 8;
-/** Largest headDim of TILE, whose lanes hold the sums of 4 rows in registers. */
+/** Largest headDim of TILE and MATRIX, which hold the sums of their rows in registers. */
 const TILE_DIM = 128;
 
 /** The variants of this op: the decode ones take each query row over blocks of keys, the others strips of query rows. */
@@ -108,63 +112,54 @@ export function attention(g: Graph, o: AttentionOptions): Tensor {
   }
   const { kernel, constants } = choose(g, 'attention', problemOf(o), variants, (each) => applies(each, o));
   const y = g.temp('attention', [tokens, heads * headDim], o.as ?? o.q.tensor.dtype, placesOf(o));
-  if (kernel === SUBGROUP) subgroup(g, kernel, constants, o, keys, y);
-  else if (kernel === MATRIX) matrix(g, kernel, constants, o, keys, y);
-  else if (kernel === STRIPS || kernel === TILE) prefill(g, kernel, constants, o, keys, y);
-  else decode(g, kernel, constants, o, keys, y);
+  if (kernel === DECODE || kernel === DECODE_SUBGROUP) decode(g, kernel, constants, o, keys, y);
+  else prefill(g, kernel, constants, o, keys, y);
   return y;
 }
 
 function prefill(g: Graph, kernel: Kernel, own: Constants, o: AttentionOptions, keys: number, y: Tensor): void {
-  const { heads } = o;
   const tokens = rowsOf(placesOf(o));
-  const quads = o.headDim / 4;
-  const [lanes, cols] = kernel === TILE ? [TILE_WG, 8] : [WG, quads > 24 ? 16 : 8];
+  const { rows, constants, params } = kernel === MATRIX ? matrixStrips(g, o) : strips(kernel, o);
   g.dispatch({
     kernel,
-    constants: { ...constantsOf(o), elem: y.dtype, COLS: cols, WG: lanes, ...own },
+    constants: { ...constants, elem: y.dtype, ...own },
     ...operands(o),
     write: { y },
-    params: { ...addresses(o), tokens, len: keys, quads, cols },
-    workgroups: (value) => [ceilDiv(value(tokens), (lanes / cols) * 4), heads],
-    cost: (value) => cost(o, y, value),
-  });
-}
-
-function subgroup(g: Graph, kernel: Kernel, own: Constants, o: AttentionOptions, keys: number, y: Tensor): void {
-  const tokens = rowsOf(placesOf(o));
-  const rows = 16;
-  g.dispatch({
-    kernel,
-    constants: { ...constantsOf(o), elem: y.dtype, ROWS: rows, ...own },
-    ...operands(o),
-    write: { y },
-    params: { ...addresses(o), tokens, len: keys, quads: o.headDim / 4 },
+    params: { ...addresses(o), tokens, len: keys, ...params },
     workgroups: (value) => [ceilDiv(value(tokens), rows), o.heads],
     cost: (value) => cost(o, y, value),
   });
 }
 
-function matrix(g: Graph, kernel: Kernel, own: Constants, o: AttentionOptions, keys: number, y: Tensor): void {
-  const tokens = rowsOf(placesOf(o));
-  const unit = matrixUnit(g.device, kernel.matrix!)!;
-  const { GROUP, QUADS, CAUSAL, SCALE } = constantsOf(o);
-  const all = { GROUP, QUADS, CAUSAL, SCALE, elem: y.dtype, ...unitConstants(unit), SUBGROUPS: 8, KEYS: 32, ...own };
-  g.dispatch({
-    kernel,
-    constants: { ...all, KEYS: Number(process.env.KEYS ?? (matrixBytes(all, o.headDim) > 32768 ? 16 : 32)) },
-    ...operands(o),
-    write: { y },
-    params: { ...addresses(o), tokens, len: keys },
-    workgroups: (value) => [ceilDiv(value(tokens), all.SUBGROUPS * unit.M), o.heads],
-    cost: (value) => cost(o, y, value),
-  });
+/** How many rows a workgroup takes, its constants, and loop bounds that are parameters. */
+interface Strips {
+  rows: number;
+  constants: Constants;
+  params: Record<string, number>;
 }
 
-/** Workgroup memory of MATRIX. */
-function matrixBytes(c: { M?: unknown; SUBGROUPS: number; KEYS: number }, headDim: number): number {
-  const dims = ceilDiv(headDim, 16) * 16;
-  return c.KEYS * (2 * dims + 16) + dims * (2 * c.KEYS + 16) + c.SUBGROUPS * Number(c.M) * (4 * c.KEYS + 16);
+function strips(kernel: Kernel, o: AttentionOptions): Strips {
+  const quads = o.headDim / 4;
+  if (kernel === SUBGROUP) return { rows: SUBGROUP_ROWS, constants: constantsOf(o), params: { quads } };
+  const [lanes, cols] = kernel === TILE ? [TILE_WG, 8] : [WG, quads > 24 ? 16 : 8];
+  return {
+    rows: (lanes / cols) * 4,
+    constants: { ...constantsOf(o), COLS: cols, WG: lanes },
+    params: { quads, cols },
+  };
+}
+
+/** Strips of the device's matrix unit: as many keys at a time as workgroup memory that any adapter has can hold. */
+function matrixStrips({ device }: Graph, o: AttentionOptions): Strips {
+  const unit = matrixUnit(device, MATRIX.matrix!)!;
+  const { GROUP, QUADS, CAUSAL, SCALE } = constantsOf(o);
+  const rows = MATRIX_SUBGROUPS * unit.M;
+  const step = Math.max(unit.N, unit.K);
+  const dims = ceilDiv(o.headDim, step) * step;
+  const bytes = (keys: number) => keys * (2 * dims + 16) + dims * (2 * keys + 16) + rows * (4 * keys + 16);
+  const keys = bytes(32) <= 32752 ? 32 : 16;
+  const constants = { GROUP, QUADS, CAUSAL, SCALE, ...unitConstants(unit), SUBGROUPS: MATRIX_SUBGROUPS, KEYS: keys };
+  return { rows, constants, params: {} };
 }
 
 function decode(g: Graph, kernel: Kernel, own: Constants, o: AttentionOptions, keys: number, y: Tensor): void {
@@ -209,9 +204,8 @@ function problemOf({ q, k, kv, headDim, heads, kvHeads }: AttentionOptions): str
 /** Whether a variant can compute a problem. */
 function applies({ kernel }: Variant, o: AttentionOptions): boolean {
   if (kernel === DECODE || kernel === DECODE_SUBGROUP) return placesOf(o).shape[0]! <= DECODE_ROWS && decodeFits(o);
-  if (kernel === MATRIX)
-    return o.headDim <= TILE_DIM && [o.q, o.k, o.v].every(({ tensor }) => tensor.dtype === 'f16');
-  return kernel !== TILE || o.headDim <= TILE_DIM;
+  if (kernel === MATRIX && [o.q, o.k, o.v].some(({ tensor }) => tensor.dtype !== 'f16')) return false;
+  return (kernel !== TILE && kernel !== MATRIX) || o.headDim <= TILE_DIM;
 }
 
 /** Whether the lanes of the decode kernels and 16 KiB of workgroup memory suffice. */

@@ -1,4 +1,15 @@
 // y[t, h, :] = sum_j p_j v[j, g, :], p = softmax over keys j of (q[t, h, :] . k[j, g, :] SCALE / log2(e)), g = floor(h / GROUP)
+// Keys, q, k, v, places, tables and y as in attention.wgsl.
+// Grid: x strips of ROWS rows, y heads. Workgroup memory: 4 * ROWS * (WG + KEYS) bytes (4.5 KiB).
+// For adapters that run on the CPU and pay for every lane of a load: WG lanes share ROWS rows. A lane has 4 KEY_QUADS keys of each
+// block, then every WG-th pair of the result; what all of them need of q and p each of four neighbouring lanes loads a part of,
+// and subgroups shuffle it. Four lanes are the smallest subgroup there is; in larger ones each four load the same.
+// Source: as attention.wgsl.
+// Versions, ms of CPU time (least of 7 to 9) on lavapipe (Mesa 25.0, 8 lanes), 256 x 16 heads x 72 bidirectional f32,
+// attention.wgsl 116; of it loads of keys and of values take a third each at 8 rows, arithmetic a fifth
+//   8 rows, elements loaded one by one 76; 16 rows 50; 24 rows 81; 32 rows 70, half as many keys 47
+//   quads of q and k, pairs of v: 8 rows 55; 16 rows 40 (kept); half as many keys 43; 32 rows 74, half as many keys 51
+//   f16 40 (attention.wgsl 95); causal 256 x 40 over 10 heads x 128 f32 96 (attention.wgsl 232)
 enable subgroups;
 alias q_elem = f32;
 alias k_elem = f32;
@@ -9,7 +20,7 @@ const QUADS: u32 = 32u;
 const CAUSAL: bool = true;
 const SCALE: f32 = 0.12751743f;
 const WG: u32 = 8u;
-const ROWS: u32 = 8u;
+const ROWS: u32 = 16u;
 const SHARED: u32 = ROWS / 4u;
 const KEY_QUADS: u32 = 2u;
 const KEYS: u32 = WG * 4u * KEY_QUADS;
@@ -43,14 +54,6 @@ struct Params {
 var<workgroup> tops: array<f32, ROWS * WG>;
 var<workgroup> probs: array<vec4f, ROWS * KEYS / 4u>;
 
-fn load_q(at: u32) -> vec4f {
-  return vec4f(q[at]);
-}
-
-fn load_k(at: u32) -> vec4f {
-  return vec4f(k[at]);
-}
-
 @compute @workgroup_size(WG)
 fn main(
   @builtin(workgroup_id) group: vec3u,
@@ -66,6 +69,10 @@ fn main(
   let q_head = params.q_offset + head * params.q_head;
   let k_head = params.k_offset + head / GROUP * params.k_head;
   let v_head = 2u * (params.v_offset + head / GROUP * params.v_head);
+  var q_at: array<u32, SHARED>;
+  for (var i = 0u; i < SHARED; i++) {
+    q_at[i] = q_head + min(first + i * 4u + lane % 4u, end - 1u) * params.q_row;
+  }
   var sum: array<array<vec2f, PAIRS>, ROWS>;
   var top: array<f32, ROWS>;
   var weight: array<f32, ROWS>;
@@ -78,25 +85,22 @@ fn main(
       let count = min(KEYS, run.len - base);
       let origin = origin_of(run, base);
       var score = array<array<vec4f, KEY_QUADS>, ROWS>();
-      var q_at: array<u32, SHARED>;
-      for (var i = 0u; i < SHARED; i++) {
-        q_at[i] = q_head + min(first + i * 4u + lane % 4u, end - 1u) * params.q_row;
-      }
-      var k_at: array<vec4u, KEY_QUADS>;
+      var k_at = array<vec4u, KEY_QUADS>();
       for (var m = 0u; m < KEY_QUADS; m++) {
         k_at[m] = k_head + origin.x + min((m * WG + lane) * 4u + steps, vec4u(count - 1u)) * params.k_row;
       }
       for (var d = 0u; d < params.quads; d++) {
         var mine = array<vec4f, SHARED>();
         for (var i = 0u; i < SHARED; i++) {
-          mine[i] = load_q(q_at[i] + d);
+          mine[i] = vec4f(q[q_at[i] + d]);
         }
         for (var m = 0u; m < KEY_QUADS; m++) {
           let at = k_at[m] + d;
-          let keys = transpose(mat4x4f(load_k(at.x), load_k(at.y), load_k(at.z), load_k(at.w)));
+          let keys = transpose(mat4x4f(vec4f(k[at.x]), vec4f(k[at.y]), vec4f(k[at.z]), vec4f(k[at.w])));
           for (var r = 0u; r < ROWS; r++) {
             let x = subgroupShuffle(mine[r / 4u], r % 4u);
-            score[r][m] = fma(vec4f(x.x), keys[0], fma(vec4f(x.y), keys[1], fma(vec4f(x.z), keys[2], fma(vec4f(x.w), keys[3], score[r][m]))));
+            let half = fma(vec4f(x.z), keys[2], fma(vec4f(x.w), keys[3], score[r][m]));
+            score[r][m] = fma(vec4f(x.x), keys[0], fma(vec4f(x.y), keys[1], half));
           }
         }
       }
@@ -107,7 +111,8 @@ fn main(
           seen = keys_seen(places[first + r]);
         }
         for (var m = 0u; m < KEY_QUADS; m++) {
-          let s = select(vec4f(HIDDEN), score[r][m] * SCALE, base + (m * WG + lane) * 4u + steps < vec4u(min(seen, run.len)));
+          let is_seen = base + (m * WG + lane) * 4u + steps < vec4u(min(seen, run.len));
+          let s = select(vec4f(HIDDEN), score[r][m] * SCALE, is_seen);
           score[r][m] = s;
           highest[r] = max(highest[r], max(max(s.x, s.y), max(s.z, s.w)));
         }
@@ -146,7 +151,8 @@ fn main(
           let d = vec2f(v[v_at.w + pair]);
           for (var r = 0u; r < ROWS; r++) {
             let p = subgroupShuffle(mine[r / 4u], r % 4u);
-            sum[r][i] = fma(vec2f(p.x), a, fma(vec2f(p.y), b, fma(vec2f(p.z), c, fma(vec2f(p.w), d, sum[r][i]))));
+            let half = fma(vec2f(p.z), c, fma(vec2f(p.w), d, sum[r][i]));
+            sum[r][i] = fma(vec2f(p.x), a, fma(vec2f(p.y), b, half));
           }
         }
       }

@@ -87,25 +87,16 @@ fn main(
   var top = vec4f(HIDDEN);
   var weight = vec4f(0.0);
   for (var start = group.x * ROWS; start < end;) {
-    let place = places[start];
-    var len = select(place.y - place.x, place.x + 1u, CAUSAL);
-    var stop = start + 1u;
-    for (; stop < end && select(places[stop].x == place.x, places[stop].y == place.y, CAUSAL); stop++) {
-      len = select(len, max(len, places[stop].x + 1u), CAUSAL);
-    }
-    len = min(len, params.len);
-    let own = (first + steps >= vec4u(start)) & (first + steps < vec4u(stop));
-    var seen = vec4u(len);
+    let run = run_from(start, end);
+    let own = (first + steps >= vec4u(start)) & (first + steps < vec4u(run.stop));
+    var seen = vec4u(run.len);
     if (CAUSAL) {
       seen = vec4u(places[row.x].x, places[row.y].x, places[row.z].x, places[row.w].x) + 1u;
     }
     seen = select(vec4u(0u), seen, own);
-    for (var base = 0u; base < len; base += KEYS) {
-      let count = min(KEYS, len - base);
-      var origin = (place.x + base) * vec2u(params.k_row, params.v_row);
-      if (CAUSAL) {
-        origin = page_of(place.y, base) * params.page + base % PAGE * vec2u(params.k_row, params.v_row);
-      }
+    for (var base = 0u; base < run.len; base += KEYS) {
+      let count = min(KEYS, run.len - base);
+      let origin = origin_of(run, base);
       var score = mat4x4f();
       for (var quad = 0u; quad < params.quads; quad += K_QUADS) {
         workgroupBarrier();
@@ -161,7 +152,7 @@ fn main(
         workgroupBarrier();
       }
     }
-    start = stop;
+    start = run.stop;
   }
   probs[lane] = weight;
   workgroupBarrier();
