@@ -70,8 +70,14 @@ const WG = 64;
 const TILE_WG = 128;
 /** Rows of a workgroup of SUBGROUP, as its file has it. */
 const SUBGROUP_ROWS = 16;
-/** Subgroups of a workgroup of MATRIX, each with as many rows as a matrix. */
-const MATRIX_SUBGROUPS = 8;
+/** Subgroups of MATRIX, each with as many rows as a matrix, and keys that they take at a time; the best first. */
+const MATRIX_SIZES = [
+  { SUBGROUPS: 8, KEYS: 32 },
+  { SUBGROUPS: 8, KEYS: 16 },
+  { SUBGROUPS: 4, KEYS: 16 },
+];
+/** Workgroup memory that it may take: with more, fewer workgroups share a processor. */
+const MATRIX_BYTES = 32768;
 /** Keys that a workgroup of a decode kernel takes: a page. */
 const BLOCK_KEYS = PAGE;
 /** Rows up to which the decode kernels are better: they read the keys again for each. */
@@ -149,17 +155,21 @@ function strips(kernel: Kernel, o: AttentionOptions): Strips {
   };
 }
 
-/** Strips of the device's matrix unit: as many keys at a time as workgroup memory that any adapter has can hold. */
+/** Strips of the device's matrix unit: the largest of MATRIX_SIZES whose tiles fit. */
 function matrixStrips({ device }: Graph, o: AttentionOptions): Strips {
   const unit = matrixUnit(device, MATRIX.matrix!)!;
   const { GROUP, QUADS, CAUSAL, SCALE } = constantsOf(o);
-  const rows = MATRIX_SUBGROUPS * unit.M;
   const step = Math.max(unit.N, unit.K);
   const dims = ceilDiv(o.headDim, step) * step;
-  const bytes = (keys: number) => keys * (2 * dims + 16) + dims * (2 * keys + 16) + rows * (4 * keys + 16);
-  const keys = bytes(32) <= 32752 ? 32 : 16;
-  const constants = { GROUP, QUADS, CAUSAL, SCALE, ...unitConstants(unit), SUBGROUPS: MATRIX_SUBGROUPS, KEYS: keys };
-  return { rows, constants, params: {} };
+  const room = Math.min(MATRIX_BYTES, device.limits.maxComputeWorkgroupStorageSize);
+  const fits = ({ SUBGROUPS, KEYS }: (typeof MATRIX_SIZES)[number]) =>
+    KEYS * (2 * dims + 16) + dims * (2 * KEYS + 16) + SUBGROUPS * unit.M * (4 * KEYS + 16) + 16 <= room;
+  const sizes = MATRIX_SIZES.find(fits) ?? MATRIX_SIZES.at(-1)!;
+  return {
+    rows: sizes.SUBGROUPS * unit.M,
+    constants: { GROUP, QUADS, CAUSAL, SCALE, ...unitConstants(unit), ...sizes },
+    params: {},
+  };
 }
 
 function decode(g: Graph, kernel: Kernel, own: Constants, o: AttentionOptions, keys: number, y: Tensor): void {
