@@ -22,7 +22,7 @@ export const DEFAULTS: Readonly<Record<'cpu' | 'gpu', Ranking>> = {
     ...NORMS,
     attention: [
       ...['attention_decode', 'attention_decode_subgroup'],
-      ...['attention_subgroup', 'attention', 'attention_tile', 'attention_matrix'],
+      ...['attention', 'attention_tile', 'attention_matrix'],
     ],
     'matmul 1': ['gemv_shuffle', 'gemv_register', 'gemv_subgroup', 'gemv'],
     'matmul 1 i8': ['gemv_dot:LANES=8', 'gemv_dot', 'gemv_dot_subgroup'],
@@ -35,7 +35,7 @@ export const DEFAULTS: Readonly<Record<'cpu' | 'gpu', Ranking>> = {
     ...NORMS,
     attention: [
       ...['attention_decode_subgroup', 'attention_decode'],
-      ...['attention_matrix', 'attention_tile', 'attention', 'attention_subgroup'],
+      ...['attention_matrix', 'attention_tile', 'attention'],
     ],
     'matmul 1': ['gemv_subgroup', 'gemv', 'gemv_register', 'gemv_shuffle'],
     'matmul 1 i8': ['gemv_dot_subgroup', 'gemv_dot', 'gemv_dot:LANES=8'],

@@ -36,8 +36,8 @@ const TAKEN: [op: string, fields: Case, cpu: string, gpu: string, bare: string][
   ['matmul', { rows: 65, weights: 'q4', from: 'f16' }, 'matmul_subgroup', 'matmul_tile', 'matmul_tile'],
   ['attention', { tokens: 1, causal: true }, 'attention_decode', 'attention_decode_subgroup', 'attention_decode'],
   ['attention', { tokens: 8, causal: true }, 'attention_decode', 'attention_decode_subgroup', 'attention_decode'],
-  ['attention', { tokens: 9, causal: true }, 'attention_subgroup', 'attention_tile', 'attention_tile'],
-  ['attention', { tokens: 101, causal: false }, 'attention_subgroup', 'attention_tile', 'attention_tile'],
+  ['attention', { tokens: 9, causal: true }, 'attention', 'attention_tile', 'attention_tile'],
+  ['attention', { tokens: 101, causal: false }, 'attention', 'attention_tile', 'attention_tile'],
   ['rms_norm', { rows: 1, cols: 5120 }, 'rms_norm_subgroup:WG=256', 'rms_norm_subgroup:WG=256', 'rms_norm'],
   ['rms_norm', { rows: 63, cols: 1028 }, 'rms_norm_subgroup:WG=256', 'rms_norm_subgroup:WG=256', 'rms_norm'],
   ['rms_norm', { rows: 64, cols: 1028 }, 'rms_norm_subgroup', 'rms_norm_subgroup', 'rms_norm'],
@@ -75,7 +75,7 @@ test('attention in f16 goes to matrix units where a GPU has them, in f32 never',
     assert.is(taken(adapter(false, all), 'attention', { ...halves, as: 'f32', kv: 'f32' }), 'attention_tile');
     assert.is(taken(adapter(false, all), 'attention', halves), 'attention_matrix');
     assert.is(taken(adapter(false, all, [] as never), 'attention', halves), 'attention_tile', 'a GPU that has none');
-    assert.is(taken(adapter(true, all), 'attention', halves), 'attention_subgroup');
+    assert.is(taken(adapter(true, all), 'attention', halves), 'attention');
   }
 });
 

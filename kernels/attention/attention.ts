@@ -52,9 +52,8 @@ const file = (name: string, ...lib: string[]): Kernel => ({
   source: new URL(`./${name}.wgsl`, import.meta.url),
   lib: lib.map((shared) => new URL(`../lib/${shared}.wgsl`, import.meta.url)),
 });
-const STRIPS = file('attention', 'pages', 'attention_runs');
 const TILE = file('attention_tile', 'pages', 'attention_runs');
-const SUBGROUP: Kernel = { ...file('attention_subgroup', 'pages', 'attention_runs'), needs: ['subgroups'] };
+const SHARED: Kernel = { ...file('attention', 'pages', 'attention_runs'), needs: ['subgroups'] };
 const MATRIX: Kernel = {
   ...file('attention_matrix', 'pages', 'attention_runs'),
   needs: ['shader-f16', 'subgroups', 'subgroup-size-control', 'chromium-experimental-subgroup-matrix'],
@@ -67,9 +66,8 @@ const DECODE_SUBGROUP: Kernel = {
 };
 const MERGE = file('attention_merge');
 const WG = 64;
-const TILE_WG = 128;
-/** Rows of a workgroup of SUBGROUP, as its file has it. */
-const SUBGROUP_ROWS = 16;
+/** Rows of a workgroup of SHARED, as its file has it. */
+const SHARED_ROWS = 16;
 /** Subgroups of MATRIX, each with as many rows as a matrix, and keys that they take at a time; the best first. */
 const MATRIX_SIZES = [
   { SUBGROUPS: 8, KEYS: 32 },
@@ -82,11 +80,11 @@ const MATRIX_BYTES = 32768;
 const BLOCK_KEYS = PAGE;
 /** Rows up to which the decode kernels are better: they read the keys again for each. */
 export const DECODE_ROWS = 8;
-/** Largest headDim of TILE and MATRIX, which hold the sums of their rows in registers. */
-const TILE_DIM = 128;
+/** Largest headDim of TILE, whose tile takes four keys, and of MATRIX, which holds the sums of its rows in registers. */
+const [TILE_DIM, MATRIX_DIM] = [512, 128];
 
 /** The variants of this op: the decode ones take each query row over blocks of keys, the others strips of query rows. */
-export const variants = [DECODE_SUBGROUP, DECODE, MATRIX, TILE, SUBGROUP, STRIPS].map((kernel) => variant(kernel));
+export const variants = [DECODE_SUBGROUP, DECODE, MATRIX, TILE, SHARED].map((kernel) => variant(kernel));
 
 /**
  * y[t, h] = sum_j p[j] v[j, g] with p = softmax_j(q[t, h] . k[j, g] / sqrt(headDim)) and g = floor(h kvHeads / heads), in f32
@@ -146,13 +144,9 @@ interface Strips {
 
 function strips(kernel: Kernel, o: AttentionOptions): Strips {
   const quads = o.headDim / 4;
-  if (kernel === SUBGROUP) return { rows: SUBGROUP_ROWS, constants: constantsOf(o), params: { quads } };
-  const [lanes, cols] = kernel === TILE ? [TILE_WG, 8] : [WG, quads > 24 ? 16 : 8];
-  return {
-    rows: (lanes / cols) * 4,
-    constants: { ...constantsOf(o), COLS: cols, WG: lanes },
-    params: { quads, cols },
-  };
+  if (kernel === SHARED) return { rows: SHARED_ROWS, constants: constantsOf(o), params: { quads } };
+  const [WG, COLS] = [128, 8];
+  return { rows: (WG / COLS) * 4, constants: { ...constantsOf(o), COLS, WG }, params: { quads, cols: COLS } };
 }
 
 /** Strips of the device's matrix unit: the largest of MATRIX_SIZES whose tiles fit. */
@@ -214,8 +208,9 @@ function problemOf({ q, k, kv, headDim, heads, kvHeads }: AttentionOptions): str
 /** Whether a variant can compute a problem. */
 function applies({ kernel }: Variant, o: AttentionOptions): boolean {
   if (kernel === DECODE || kernel === DECODE_SUBGROUP) return placesOf(o).shape[0]! <= DECODE_ROWS && decodeFits(o);
-  if (kernel === MATRIX && [o.q, o.k, o.v].some(({ tensor }) => tensor.dtype !== 'f16')) return false;
-  return (kernel !== TILE && kernel !== MATRIX) || o.headDim <= TILE_DIM;
+  if (kernel === MATRIX)
+    return o.headDim <= MATRIX_DIM && [o.q, o.k, o.v].every(({ tensor }) => tensor.dtype === 'f16');
+  return kernel !== TILE || o.headDim <= TILE_DIM;
 }
 
 /** Whether the lanes of the decode kernels and 16 KiB of workgroup memory suffice. */

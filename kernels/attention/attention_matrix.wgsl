@@ -19,7 +19,7 @@
 //   loads that stay before the products, masks only where a block is seen in part, scale and shift in one fma: 240, 14.5 | 256, 4 spilled
 //   sums zeroed one by one (this one): 192 (8 subgroups per SIMD), 14.5 | 240 (6; 192 without the scheduler), 13; no spills
 //   v read behind the products instead: 192 | 240; k and v: 240 | 256
-// Lavapipe (Mesa 26.1, units of 8 x 8 x 8): 2.5 times the CPU time of attention_subgroup.wgsl. Not measured on a GPU.
+// Lavapipe (Mesa 26.1, units of 8 x 8 x 8): 2.5 times the CPU time of attention.wgsl. Not measured on a GPU.
 enable f16;
 enable subgroups;
 enable subgroup_size_control;
