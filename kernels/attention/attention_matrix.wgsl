@@ -9,7 +9,7 @@
 // Result fragments have no elements to scale, so the maximum that p refers to may be stale (lazy rescaling): p begins at
 // 2^ROOM at most, and when a row would pass 2^GROWTH, the sums go through workgroup memory once and are scaled. All subgroups
 // go along, since that needs barriers; `stale` holds the step that asked for it, the same for all between two barriers, which
-// the analysis of uniformity cannot see. Surplus lanes repeat the last row.
+// the analysis of uniformity cannot see. Where a step has fewer parts of rows than there are lanes, the others wait.
 // Precision: p is rounded to f16, and weights are summed as rounded; everything else is f32.
 // Source: as attention.wgsl.
 // Fragments in arrays are given their zero one by one: Mesa 25.0 leaves a null array of them undefined.
@@ -165,6 +165,7 @@ fn main(
   let k_head = params.k_offset + head / GROUP * params.k_head;
   let v_head = params.v_offset + head / GROUP * params.v_head;
   let strip = subgroup * M * S_STRIDE;
+  let is_used = LANES == M * PER_ROW || place < M * PER_ROW;
   let line = min(place / PER_ROW, M - 1u);
   let part = place % PER_ROW;
   let row = first + subgroup * M + line;
@@ -236,7 +237,7 @@ fn main(
       store_v(v_next, lane);
       var shrink = 1.0;
       var packed = array<vec4u, PART / 2u>();
-      if (is_seen) {
+      if (is_seen && is_used) {
         var s = array<vec4f, PART>();
         for (var i = 0u; i < PART; i++) {
           s[i] = bitcast<vec4f>(scores[own + i]);
@@ -280,8 +281,10 @@ fn main(
             }
           }
           workgroupBarrier();
-          for (var i = 0u; i < PART; i++) {
-            scores[own + i] = bitcast<vec4u>(bitcast<vec4f>(scores[own + i]) * shrink);
+          if (is_used) {
+            for (var i = 0u; i < PART; i++) {
+              scores[own + i] = bitcast<vec4u>(bitcast<vec4f>(scores[own + i]) * shrink);
+            }
           }
           workgroupBarrier();
           for (var t = 0u; t < KEYS / N; t++) {
@@ -292,8 +295,10 @@ fn main(
           }
           workgroupBarrier();
         }
-        for (var i = 0u; i < PART / 2u; i++) {
-          scores[own + i] = packed[i];
+        if (is_used) {
+          for (var i = 0u; i < PART / 2u; i++) {
+            scores[own + i] = packed[i];
+          }
         }
         workgroupBarrier();
       }
@@ -324,7 +329,7 @@ fn main(
     workgroupBarrier();
     for (var i = 0u; i < PART; i++) {
       let quad = p * KEY_QUADS + part * PART + i;
-      if (row < end && quad < QUADS) {
+      if (is_used && row < end && quad < QUADS) {
         y[(row * groups.y + head) * QUADS + quad] = vec4<elem>(bitcast<vec4f>(scores[own + i]) / weight);
       }
     }
