@@ -21,11 +21,8 @@ export const DEFAULTS: Readonly<Record<'cpu' | 'gpu', Ranking>> = {
   cpu: {
     ...NORMS,
     attention: [
-      'attention_decode_shuffle',
-      'attention_decode_subgroup',
-      'attention_subgroup',
-      'attention',
-      'attention_tile',
+      ...['attention_decode_shuffle', 'attention_decode_subgroup'],
+      ...['attention', 'attention_tile', 'attention_matrix'],
     ],
     'matmul 1': ['gemv_shuffle', 'gemv_register', 'gemv_subgroup', 'gemv_dot_subgroup', 'gemv_half'],
     'matmul 2-8': ['gemv_shuffle', 'gemv_dot_subgroup'],
@@ -37,11 +34,8 @@ export const DEFAULTS: Readonly<Record<'cpu' | 'gpu', Ranking>> = {
   gpu: {
     ...NORMS,
     attention: [
-      'attention_decode_subgroup',
-      'attention_decode_shuffle',
-      'attention_matrix',
-      'attention_tile',
-      'attention',
+      ...['attention_decode_subgroup', 'attention_decode_shuffle'],
+      ...['attention_matrix', 'attention_tile', 'attention'],
     ],
     'matmul 1': ['gemv_dot_subgroup', 'gemv_half', 'gemv_subgroup', 'gemv_register', 'gemv_shuffle'],
     'matmul 2-8': ['gemv_dot_subgroup', 'gemv_half', 'gemv_subgroup'],

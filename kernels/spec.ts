@@ -43,7 +43,8 @@ export interface OpSpec<C extends Case = Case> {
   record(g: Graph, tensors: Record<string, Tensor>, c: C): Tensor;
   /** The result in float64, from the same inputs as the variant of this name takes them; without one exactly as they are. */
   reference(inputs: Record<string, HostTensor>, c: C, variant?: string): Float64Array;
-  tolerance(c: C): Tolerance;
+  /** The error allowed, to the variant of this name where it rounds more than others do. */
+  tolerance(c: C, variant?: string): Tolerance;
 }
 
 /** A case as the text `k=v,...` that names it in reports. */

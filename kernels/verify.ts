@@ -151,7 +151,7 @@ export async function verifyCase(
   const damaged = await plan.damage();
   plan.dispose();
   const values = got.dtype === 'u32' ? got.data : widen(got.dtype, got.data);
-  const difference = compare(values, spec.reference(inputs, c, variant), spec.tolerance(c));
+  const difference = compare(values, spec.reference(inputs, c, variant), spec.tolerance(c, variant));
   const problem = damaged.length ? `wrote behind ${damaged.join(', ')}` : difference.problem;
   return { op: spec.name, variant, case: showCase(c), ok: problem === '', ...difference, problem };
 }

@@ -72,6 +72,17 @@ test('rows of f16 go to matrix units where a GPU has them, never to those of a C
   }
 });
 
+test('attention in f16 goes to matrix units where a GPU has them, in f32 never', () => {
+  const all: Feature[] = [...SUBGROUPS, 'subgroup-size-control', 'chromium-experimental-subgroup-matrix'];
+  for (const causal of [true, false]) {
+    const halves = { tokens: 64, causal, as: 'f16', kv: 'f16' };
+    assert.is(taken(adapter(false, all), 'attention', { ...halves, as: 'f32', kv: 'f32' }), 'attention_tile');
+    assert.is(taken(adapter(false, all), 'attention', halves), 'attention_matrix');
+    assert.is(taken(adapter(false, all, [] as never), 'attention', halves), 'attention_tile', 'a GPU that has none');
+    assert.is(taken(adapter(true, all), 'attention', halves), 'attention');
+  }
+});
+
 test('the defaults name every variant of every op that has a choice, and nothing else', () => {
   for (const ranking of Object.values(DEFAULTS)) {
     for (const [op, variants] of Object.entries(VARIANTS)) {

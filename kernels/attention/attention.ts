@@ -53,9 +53,8 @@ const file = (name: string, ...lib: string[]): Kernel => ({
   source: new URL(`./${name}.wgsl`, import.meta.url),
   lib: lib.map((shared) => new URL(`../lib/${shared}.wgsl`, import.meta.url)),
 });
-const STRIPS = file('attention', 'pages');
-const TILE = file('attention_tile', 'pages');
-const SUBGROUP: Kernel = { ...file('attention_subgroup', 'pages', 'attention_runs'), needs: ['subgroups'] };
+const TILE = file('attention_tile', 'pages', 'attention_runs');
+const SHARED: Kernel = { ...file('attention', 'pages', 'attention_runs'), needs: ['subgroups'] };
 const MATRIX: Kernel = {
   ...file('attention_matrix', 'pages', 'attention_runs'),
   needs: ['shader-f16', 'subgroups', 'subgroup-size-control', 'chromium-experimental-subgroup-matrix'],
@@ -71,18 +70,25 @@ const DECODE_SHUFFLE: Kernel = {
 };
 const MERGE = file('attention_merge');
 const WG = 64;
-const TILE_WG = 128;
+/** Rows of a workgroup of SHARED, as its file has it. */
+const SHARED_ROWS = 16;
+/** Subgroups of MATRIX, each with as many rows as a matrix, and keys that they take at a time; the best first. */
+const MATRIX_SIZES = [
+  { SUBGROUPS: 8, KEYS: 32 },
+  { SUBGROUPS: 8, KEYS: 16 },
+  { SUBGROUPS: 4, KEYS: 16 },
+];
+/** Workgroup memory that it may take: with more, fewer workgroups share a processor. */
+const MATRIX_BYTES = 32768;
 /** Keys that a workgroup of a decode kernel takes: a page. */
 const BLOCK_KEYS = PAGE;
 /** Rows up to which the decode kernels are better: they read the keys again for each. */
 export const DECODE_ROWS = 8;
-/** Largest headDim of TILE, whose lanes hold the sums of 4 rows in registers. */
-const TILE_DIM = 128;
+/** Largest headDim of TILE, whose tile takes four keys, and of MATRIX, which holds the sums of its rows in registers. */
+const [TILE_DIM, MATRIX_DIM] = [512, 128];
 
 /** The variants of this op: the decode ones take each query row over blocks of keys, the others strips of query rows. */
-export const variants = [DECODE_SUBGROUP, DECODE_SHUFFLE, MATRIX, TILE, SUBGROUP, STRIPS].map((kernel) =>
-  variant(kernel),
-);
+export const variants = [DECODE_SUBGROUP, DECODE_SHUFFLE, MATRIX, TILE, SHARED].map((kernel) => variant(kernel));
 
 /**
  * y[t, h] = sum_j p[j] v[j, g] with p = softmax_j(q[t, h] . k[j, g] / sqrt(headDim)) and g = floor(h kvHeads / heads), in f32
@@ -114,63 +120,54 @@ export function attention(g: Graph, o: AttentionOptions): Tensor {
   }
   const { kernel, constants } = choose(g, 'attention', problemOf(o), variants, (each) => applies(each, o));
   const y = g.temp('attention', [tokens, heads * headDim], o.as ?? o.q.tensor.dtype, placesOf(o));
-  if (kernel === SUBGROUP) subgroup(g, kernel, constants, o, keys, y);
-  else if (kernel === MATRIX) matrix(g, kernel, constants, o, keys, y);
-  else if (kernel === STRIPS || kernel === TILE) prefill(g, kernel, constants, o, keys, y);
-  else decode(g, kernel, constants, o, keys, y);
+  if (kernel === DECODE || kernel === DECODE_SUBGROUP) decode(g, kernel, constants, o, keys, y);
+  else prefill(g, kernel, constants, o, keys, y);
   return y;
 }
 
 function prefill(g: Graph, kernel: Kernel, own: Constants, o: AttentionOptions, keys: number, y: Tensor): void {
-  const { heads } = o;
   const tokens = rowsOf(placesOf(o));
-  const quads = o.headDim / 4;
-  const [lanes, cols] = kernel === TILE ? [TILE_WG, 8] : [WG, quads > 24 ? 16 : 8];
+  const { rows, constants, params } = kernel === MATRIX ? matrixStrips(g, o) : strips(kernel, o);
   g.dispatch({
     kernel,
-    constants: { ...constantsOf(o), elem: y.dtype, COLS: cols, WG: lanes, ...own },
+    constants: { ...constants, elem: y.dtype, ...own },
     ...operands(o),
     write: { y },
-    params: { ...addresses(o), tokens, len: keys, quads, cols },
-    workgroups: (value) => [ceilDiv(value(tokens), (lanes / cols) * 4), heads],
-    cost: (value) => cost(o, y, value),
-  });
-}
-
-function subgroup(g: Graph, kernel: Kernel, own: Constants, o: AttentionOptions, keys: number, y: Tensor): void {
-  const tokens = rowsOf(placesOf(o));
-  const rows = 16;
-  g.dispatch({
-    kernel,
-    constants: { ...constantsOf(o), elem: y.dtype, ROWS: rows, ...own },
-    ...operands(o),
-    write: { y },
-    params: { ...addresses(o), tokens, len: keys, quads: o.headDim / 4 },
+    params: { ...addresses(o), tokens, len: keys, ...params },
     workgroups: (value) => [ceilDiv(value(tokens), rows), o.heads],
     cost: (value) => cost(o, y, value),
   });
 }
 
-function matrix(g: Graph, kernel: Kernel, own: Constants, o: AttentionOptions, keys: number, y: Tensor): void {
-  const tokens = rowsOf(placesOf(o));
-  const unit = matrixUnit(g.device, kernel.matrix!)!;
-  const { GROUP, QUADS, CAUSAL, SCALE } = constantsOf(o);
-  const all = { GROUP, QUADS, CAUSAL, SCALE, elem: y.dtype, ...unitConstants(unit), SUBGROUPS: 8, KEYS: 32, ...own };
-  g.dispatch({
-    kernel,
-    constants: { ...all, KEYS: Number(process.env.KEYS ?? (matrixBytes(all, o.headDim) > 32768 ? 16 : 32)) },
-    ...operands(o),
-    write: { y },
-    params: { ...addresses(o), tokens, len: keys },
-    workgroups: (value) => [ceilDiv(value(tokens), all.SUBGROUPS * unit.M), o.heads],
-    cost: (value) => cost(o, y, value),
-  });
+/** How many rows a workgroup takes, its constants, and loop bounds that are parameters. */
+interface Strips {
+  rows: number;
+  constants: Constants;
+  params: Record<string, number>;
 }
 
-/** Workgroup memory of MATRIX. */
-function matrixBytes(c: { M?: unknown; SUBGROUPS: number; KEYS: number }, headDim: number): number {
-  const dims = ceilDiv(headDim, 16) * 16;
-  return c.KEYS * (2 * dims + 16) + dims * (2 * c.KEYS + 16) + c.SUBGROUPS * Number(c.M) * (4 * c.KEYS + 16);
+function strips(kernel: Kernel, o: AttentionOptions): Strips {
+  const quads = o.headDim / 4;
+  if (kernel === SHARED) return { rows: SHARED_ROWS, constants: constantsOf(o), params: { quads } };
+  const [WG, COLS] = [128, 8];
+  return { rows: (WG / COLS) * 4, constants: { ...constantsOf(o), COLS, WG }, params: { quads, cols: COLS } };
+}
+
+/** Strips of the device's matrix unit: the largest of MATRIX_SIZES whose tiles fit. */
+function matrixStrips({ device }: Graph, o: AttentionOptions): Strips {
+  const unit = matrixUnit(device, MATRIX.matrix!)!;
+  const { GROUP, QUADS, CAUSAL, SCALE } = constantsOf(o);
+  const step = Math.max(unit.N, unit.K);
+  const dims = ceilDiv(o.headDim, step) * step;
+  const room = Math.min(MATRIX_BYTES, device.limits.maxComputeWorkgroupStorageSize);
+  const fits = ({ SUBGROUPS, KEYS }: (typeof MATRIX_SIZES)[number]) =>
+    KEYS * (2 * dims + 16) + dims * (2 * KEYS + 16) + SUBGROUPS * unit.M * (4 * KEYS + 16) + 16 <= room;
+  const sizes = MATRIX_SIZES.find(fits) ?? MATRIX_SIZES.at(-1)!;
+  return {
+    rows: sizes.SUBGROUPS * unit.M,
+    constants: { GROUP, QUADS, CAUSAL, SCALE, ...unitConstants(unit), ...sizes },
+    params: {},
+  };
 }
 
 function decode(g: Graph, kernel: Kernel, own: Constants, o: AttentionOptions, keys: number, y: Tensor): void {
@@ -218,7 +215,8 @@ function problemOf({ q, k, kv, headDim, heads, kvHeads }: AttentionOptions): str
 function applies({ kernel }: Variant, o: AttentionOptions): boolean {
   if (kernel === DECODE_SUBGROUP || kernel === DECODE_SHUFFLE)
     return placesOf(o).shape[0]! <= DECODE_ROWS && decodeFits(o);
-  if (kernel === MATRIX) return o.headDim <= TILE_DIM && [o.q, o.k, o.v].every(({ tensor }) => tensor.dtype === 'f16');
+  if (kernel === MATRIX)
+    return o.headDim <= MATRIX_DIM && [o.q, o.k, o.v].every(({ tensor }) => tensor.dtype === 'f16');
   return kernel !== TILE || o.headDim <= TILE_DIM;
 }
 

@@ -4,22 +4,22 @@
 // q [tokens] rows q_elem read; k, v rows k_elem, v_elem read; places [tokens] 2 u32 read; where CAUSAL tables [sequences, pages]
 // u32 read: which page of k and v holds each PAGE keys of a sequence.
 // y [tokens, heads, QUADS * 4] elem written. Element [h, row, quad] of q, k and v, in vec4s: offset + h * head + row * row, in a page
-// behind page * number. A workgroup goes through its rows in runs of one sequence, or of the same keys; rows of other runs are masked.
-// Grid: x strips of ROWS rows, y heads. Workgroup memory: 16 * WG + 4 * ROWS * KEYS bytes (9 KiB at WG 64).
-// COLS lanes stand side by side and share 4 rows. A lane has 4 KEY_MATS neighbouring keys of each block of KEYS, then every
-// COLS-th quad of the result; all products are of 4x4 matrices, whose columns are rows of q, k, v or p.
+// behind page * number; v is read in halves of them. A workgroup goes through its rows in runs of one sequence, or of the same
+// keys; rows of other runs are masked.
+// Grid: x strips of ROWS rows, y heads. Workgroup memory: 4 * ROWS * (WG + KEYS) bytes (4.5 KiB).
+// For adapters that run on the CPU and pay for every lane of a load: WG lanes share ROWS rows. A lane has 4 KEY_QUADS keys of each
+// block, then every WG-th pair of the result; what all of them need of q and p each of four neighbouring lanes loads a part of,
+// and subgroups shuffle it. Four lanes are the smallest subgroup there is; in larger ones each four load the same.
 // Loop bounds that could be constants are parameters, since compilers unroll constant ones: up to four times the compile time.
-// `score` is zeroed in words: Dawn zeroes a `var` of a loop body without initialiser only once.
 // Source: Dao et al. 2022, arXiv 2205.14135; Milakov and Gimelshein 2018, arXiv 1805.02867 (online softmax).
-// Versions, GFLOP per CPU second and first run on lavapipe (Mesa 25.0, 8 lanes, 2 busy cores), tokens x heads x headDim:
-//   bidirectional 900 x 4 x 24 | bidirectional 300 x 16 x 72 | causal 128 x 4 x 128 at position 512
-//   one lane per row, q and sum in registers, all lanes read the same key: 0.6 | 0.9 | 0.7 GFLOP per second, 8 to 40 s to
-//     compile; not faster where compilers see that a load is uniform only outside of loops
-//   4x4 tiles, 4 keys per lane, 8 columns, constant loop bounds: 1.8 | 3.0 | 4.1, 3 to 6 s
-//   loop bounds as parameters: 2.4 | 2.8 | 4.1, 1 to 3 s; with 16 columns: 1.5 | 2.6 | 4.5, 1 to 2 s
-//   8 keys per lane, 16 columns at headDim above 96: 2.9 | 3.4 | 4.3, 1 to 3 s
-//   runs of rows, keys through page tables (this one), CPU time over that of the version before, medians of 9 in turns:
-//     bidirectional 3600 x 1 x 24: 0.93; 1200 x 4 x 72: 1.02; causal 512 x 4 x 128 at position 3000: 1.00
+// Versions, ms of CPU time (least of 7 to 9) on lavapipe (Mesa 25.0, 8 lanes), 256 x 16 heads x 72 bidirectional f32
+//   no subgroups, 4 rows shared by 8 to 16 lanes, products of 4x4 matrices: 116; f16 95; causal 256 x 40 over 10 heads x 128 f32 232;
+//     SwiftShader 128 x 2 x 72 22 ms
+//   8 rows, elements loaded one by one 76, of it keys and values a third each, arithmetic a fifth; 16 rows 50; 24 rows 81; 32 rows 70
+//   quads of q and k, pairs of v: 8 rows 55; 16 rows 40 (kept); half as many keys 43; 32 rows 74, half as many keys 51
+//     f16 40; causal 96; GFLOP per CPU second at 256 x 4 heads x 72 5.5, at 3600 5.2;
+//     SwiftShader 15.5; 4 s of CPU time to compile, 8 at headDim 128
+enable subgroups;
 alias q_elem = f32;
 alias k_elem = f32;
 alias v_elem = f32;
@@ -28,12 +28,12 @@ const GROUP: u32 = 1u;
 const QUADS: u32 = 32u;
 const CAUSAL: bool = true;
 const SCALE: f32 = 0.12751743f;
-const COLS: u32 = 16u;
-const WG: u32 = 64u;
-const KEY_MATS: u32 = 2u;
-const KEYS: u32 = COLS * 4u * KEY_MATS;
-const ROWS: u32 = WG / COLS * 4u;
-const DIM_MATS: u32 = (QUADS + COLS - 1u) / COLS;
+const WG: u32 = 8u;
+const ROWS: u32 = 16u;
+const SHARED: u32 = ROWS / 4u;
+const KEY_QUADS: u32 = 2u;
+const KEYS: u32 = WG * 4u * KEY_QUADS;
+const PAIRS: u32 = (QUADS * 2u + WG - 1u) / WG;
 const PAGE: u32 = 128u;
 const HIDDEN: f32 = -1e30f;
 const_assert PAGE % KEYS == 0u;
@@ -41,7 +41,6 @@ struct Params {
   tokens: u32,
   len: u32,
   quads: u32,
-  cols: u32,
   q_offset: u32,
   q_head: u32,
   q_row: u32,
@@ -56,125 +55,132 @@ struct Params {
 }
 @group(0) @binding(0) var<storage, read> q: array<vec4<q_elem>>;
 @group(0) @binding(1) var<storage, read> k: array<vec4<k_elem>>;
-@group(0) @binding(2) var<storage, read> v: array<vec4<v_elem>>;
+@group(0) @binding(2) var<storage, read> v: array<vec2<v_elem>>;
 @group(0) @binding(3) var<storage, read> places: array<vec2<u32>>;
 @group(0) @binding(4) var<storage, read> tables: array<u32>;
-@group(0) @binding(5) var<storage, read_write> y: array<vec4<elem>>;
+@group(0) @binding(5) var<storage, read_write> y: array<vec2<elem>>;
 @group(0) @binding(31) var<uniform> params: Params;
-var<workgroup> exchange: array<vec4f, WG>;
+var<workgroup> tops: array<f32, ROWS * WG>;
 var<workgroup> probs: array<vec4f, ROWS * KEYS / 4u>;
-
-fn load_q(at: vec4u) -> mat4x4f {
-  return mat4x4f(vec4f(q[at.x]), vec4f(q[at.y]), vec4f(q[at.z]), vec4f(q[at.w]));
-}
-
-fn load_k(at: vec4u) -> mat4x4f {
-  return mat4x4f(vec4f(k[at.x]), vec4f(k[at.y]), vec4f(k[at.z]), vec4f(k[at.w]));
-}
-
-fn load_v(at: vec4u) -> mat4x4f {
-  return mat4x4f(vec4f(v[at.x]), vec4f(v[at.y]), vec4f(v[at.z]), vec4f(v[at.w]));
-}
 
 @compute @workgroup_size(WG)
 fn main(
   @builtin(workgroup_id) group: vec3u,
   @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) lane: u32,
+  @builtin(subgroup_id) subgroup: u32,
+  @builtin(num_subgroups) subgroups: u32,
 ) {
   let steps = vec4u(0u, 1u, 2u, 3u);
   let head = group.y;
-  let col = lane % COLS;
-  let strip = lane / COLS;
-  let first = group.x * ROWS + strip * 4u;
-  let row = min(first + steps, vec4u(params.tokens - 1u));
-  let end = min((group.x + 1u) * ROWS, params.tokens);
-  let q_at = params.q_offset + head * params.q_head + row * params.q_row;
+  let first = group.x * ROWS;
+  let end = min(first + ROWS, params.tokens);
+  let q_head = params.q_offset + head * params.q_head;
   let k_head = params.k_offset + head / GROUP * params.k_head;
-  let v_head = params.v_offset + head / GROUP * params.v_head;
-  var sum: array<mat4x4f, DIM_MATS>;
-  var top = vec4f(HIDDEN);
-  var weight = vec4f(0.0);
-  for (var start = group.x * ROWS; start < end;) {
-    let place = places[start];
-    var len = select(place.y - place.x, place.x + 1u, CAUSAL);
-    var stop = start + 1u;
-    for (; stop < end && select(places[stop].x == place.x, places[stop].y == place.y, CAUSAL); stop++) {
-      len = select(len, max(len, places[stop].x + 1u), CAUSAL);
-    }
-    len = min(len, params.len);
-    let own = (first + steps >= vec4u(start)) & (first + steps < vec4u(stop));
-    var seen = vec4u(len);
-    if (CAUSAL) {
-      seen = vec4u(places[row.x].x, places[row.y].x, places[row.z].x, places[row.w].x) + 1u;
-    }
-    seen = select(vec4u(0u), seen, own);
-    for (var base = 0u; base < len; base += KEYS) {
-      let count = min(KEYS, len - base);
-      var origin = (place.x + base) * vec2u(params.k_row, params.v_row);
-      if (CAUSAL) {
-        origin = page_of(place.y, base) * params.page + base % PAGE * vec2u(params.k_row, params.v_row);
+  let v_head = 2u * (params.v_offset + head / GROUP * params.v_head);
+  var q_at: array<u32, SHARED>;
+  for (var i = 0u; i < SHARED; i++) {
+    q_at[i] = q_head + min(first + i * 4u + lane % 4u, end - 1u) * params.q_row;
+  }
+  var sum: array<array<vec2f, PAIRS>, ROWS>;
+  var top: array<f32, ROWS>;
+  var weight: array<f32, ROWS>;
+  for (var r = 0u; r < ROWS; r++) {
+    top[r] = HIDDEN;
+  }
+  for (var start = first; start < end;) {
+    let run = run_from(start, end);
+    for (var base = 0u; base < run.len; base += KEYS) {
+      let count = min(KEYS, run.len - base);
+      let origin = origin_of(run, base);
+      var score = array<array<vec4f, KEY_QUADS>, ROWS>();
+      var k_at = array<vec4u, KEY_QUADS>();
+      for (var m = 0u; m < KEY_QUADS; m++) {
+        k_at[m] = k_head + origin.x + min((m * WG + lane) * 4u + steps, vec4u(count - 1u)) * params.k_row;
       }
-      let key = col * 4u * KEY_MATS + steps;
-      var score = array<mat4x4f, KEY_MATS>();
       for (var d = 0u; d < params.quads; d++) {
-        let rows = load_q(q_at + d);
-        for (var m = 0u; m < KEY_MATS; m++) {
-          let k_at = k_head + origin.x + min(key + 4u * m, vec4u(count - 1u)) * params.k_row;
-          score[m] += transpose(load_k(k_at + d)) * rows;
+        var mine = array<vec4f, SHARED>();
+        for (var i = 0u; i < SHARED; i++) {
+          mine[i] = vec4f(q[q_at[i] + d]);
+        }
+        for (var m = 0u; m < KEY_QUADS; m++) {
+          let at = k_at[m] + d;
+          let keys = transpose(mat4x4f(vec4f(k[at.x]), vec4f(k[at.y]), vec4f(k[at.z]), vec4f(k[at.w])));
+          for (var r = 0u; r < ROWS; r++) {
+            let x = subgroupShuffle(mine[r / 4u], r % 4u);
+            let half = fma(vec4f(x.z), keys[2], fma(vec4f(x.w), keys[3], score[r][m]));
+            score[r][m] = fma(vec4f(x.x), keys[0], fma(vec4f(x.y), keys[1], half));
+          }
         }
       }
-      var new_top = top;
-      for (var m = 0u; m < KEY_MATS; m++) {
-        for (var r = 0u; r < 4u; r++) {
-          let s = select(vec4f(HIDDEN), score[m][r] * SCALE, base + key + 4u * m < vec4u(seen[r]));
-          score[m][r] = s;
-          new_top[r] = max(new_top[r], max(max(s.x, s.y), max(s.z, s.w)));
+      var highest = top;
+      for (var r = 0u; r < ROWS; r++) {
+        var seen = 0u;
+        if (first + r >= start && first + r < run.stop) {
+          seen = keys_seen(places[first + r]);
         }
+        for (var m = 0u; m < KEY_QUADS; m++) {
+          let is_seen = base + (m * WG + lane) * 4u + steps < vec4u(min(seen, run.len));
+          let s = select(vec4f(HIDDEN), score[r][m] * SCALE, is_seen);
+          score[r][m] = s;
+          highest[r] = max(highest[r], max(max(s.x, s.y), max(s.z, s.w)));
+        }
+        highest[r] = subgroupMax(highest[r]);
+        tops[r * WG + subgroup] = highest[r];
       }
-      exchange[lane] = new_top;
       workgroupBarrier();
-      for (var c = 0u; c < params.cols; c++) {
-        new_top = max(new_top, exchange[strip * COLS + c]);
-      }
-      let scale = exp2(top - new_top);
-      top = new_top;
-      weight *= scale;
-      for (var m = 0u; m < KEY_MATS; m++) {
-        for (var r = 0u; r < 4u; r++) {
-          let p = select(vec4f(0.0), exp2(score[m][r] - top[r]), seen[r] > 0u);
+      for (var r = 0u; r < ROWS; r++) {
+        for (var s = 0u; s < subgroups; s++) {
+          highest[r] = max(highest[r], tops[r * WG + s]);
+        }
+        let scale = exp2(top[r] - highest[r]);
+        top[r] = highest[r];
+        weight[r] *= scale;
+        for (var i = 0u; i < PAIRS; i++) {
+          sum[r][i] *= scale;
+        }
+        for (var m = 0u; m < KEY_QUADS; m++) {
+          let p = select(vec4f(0.0), exp2(score[r][m] - top[r]), score[r][m] > vec4f(HIDDEN));
           weight[r] += dot(p, vec4f(1.0));
-          probs[(strip * 4u + r) * (KEYS / 4u) + col * KEY_MATS + m] = p;
+          probs[r * (KEYS / 4u) + m * WG + lane] = p;
         }
       }
       workgroupBarrier();
-      for (var i = 0u; i < DIM_MATS; i++) {
-        for (var r = 0u; r < 4u; r++) {
-          sum[i][r] *= scale[r];
-        }
-      }
       for (var j = 0u; j < count; j += 4u) {
-        let at = strip * KEYS + j / 4u + steps * (KEYS / 4u);
-        let p = mat4x4f(probs[at.x], probs[at.y], probs[at.z], probs[at.w]);
-        let v_at = v_head + origin.y + min(j + steps, vec4u(count - 1u)) * params.v_row;
-        for (var i = 0u; i < DIM_MATS; i++) {
-          sum[i] += load_v(v_at + min(col + i * COLS, QUADS - 1u)) * p;
+        var mine = array<vec4f, SHARED>();
+        for (var i = 0u; i < SHARED; i++) {
+          mine[i] = probs[(i * 4u + lane % 4u) * (KEYS / 4u) + j / 4u];
+        }
+        let v_at = v_head + 2u * (origin.y + min(j + steps, vec4u(count - 1u)) * params.v_row);
+        for (var i = 0u; i < PAIRS; i++) {
+          let pair = min(i * WG + lane, QUADS * 2u - 1u);
+          let a = vec2f(v[v_at.x + pair]);
+          let b = vec2f(v[v_at.y + pair]);
+          let c = vec2f(v[v_at.z + pair]);
+          let d = vec2f(v[v_at.w + pair]);
+          for (var r = 0u; r < ROWS; r++) {
+            let p = subgroupShuffle(mine[r / 4u], r % 4u);
+            let half = fma(vec2f(p.z), c, fma(vec2f(p.w), d, sum[r][i]));
+            sum[r][i] = fma(vec2f(p.x), a, fma(vec2f(p.y), b, half));
+          }
         }
       }
     }
-    start = stop;
+    start = run.stop;
   }
-  exchange[lane] = weight;
+  for (var r = 0u; r < ROWS; r++) {
+    tops[r * WG + lane] = weight[r];
+  }
   workgroupBarrier();
-  var total = vec4f(0.0);
-  for (var c = 0u; c < params.cols; c++) {
-    total += exchange[strip * COLS + c];
-  }
-  for (var r = 0u; r < 4u; r++) {
-    for (var i = 0u; i < DIM_MATS; i++) {
-      let quad = col + i * COLS;
-      if (first + r < params.tokens && quad < QUADS) {
-        y[((first + r) * groups.y + head) * QUADS + quad] = vec4<elem>(sum[i][r] / total[r]);
+  for (var r = 0u; r < ROWS; r++) {
+    var total = 0.0;
+    for (var s = 0u; s < WG; s++) {
+      total += tops[r * WG + s];
+    }
+    for (var i = 0u; i < PAIRS; i++) {
+      let pair = i * WG + lane;
+      if (first + r < end && pair < QUADS * 2u) {
+        y[((first + r) * groups.y + head) * QUADS * 2u + pair] = vec2<elem>(sum[r][i] / total);
       }
     }
   }

@@ -1,4 +1,25 @@
 // y[t, h, :] = sum_j p_j v[j, g, :], p = softmax over keys j of (q[t, h, :] . k[j, g, :] SCALE / log2(e)), g = floor(h / GROUP)
+// Keys, places, tables and y as in attention.wgsl; q, k and v f16, QUADS at most 32.
+// Grid: x strips of SUBGROUPS * M rows, y heads. Workgroup memory: 30 KiB at 18 quads and 32 KEYS on units of 16 x 16 x 16, 20.5
+// at 32 quads and 16 KEYS; on units of 8 x 8 x 8 20 and 27.5 KiB.
+// A subgroup has M rows: their q in fragments of its registers, and their sums. Its step of KEYS keys: S = q k^T to workgroup
+// memory in f32, a lane or PER_ROW of them take each row through the softmax and put p in f16 where their part of S stood, then
+// sums += p v. Tiles of k [key][dim] and of v [dim][key], 16 bytes of skew a row, are filled by all lanes, and what comes next is
+// read before the products. Two barriers a step. Strips that see none of a step's keys leave it out; dims are padded in the tiles.
+// Result fragments have no elements to scale, so the maximum that p refers to may be stale (lazy rescaling): p begins at
+// 2^ROOM at most, and when a row would pass 2^GROWTH, the sums go through workgroup memory once and are scaled. All subgroups
+// go along, since that needs barriers; `stale` holds the step that asked for it, the same for all between two barriers, which
+// the analysis of uniformity cannot see. Where a step has fewer parts of rows than there are lanes, the others wait.
+// Precision: p is rounded to f16, and weights are summed as rounded; everything else is f32.
+// Source: as attention.wgsl.
+// Fragments in arrays are given their zero one by one: Mesa 25.0 leaves a null array of them undefined.
+// Versions, RDNA3's compiler (Mesa 25.0, guards off): registers, vector and memory instructions of a step (which rescales
+// nothing and has whole blocks) per product at 18 quads | at 32
+//   tiles filled under conditions, which moved the loads behind the products: 192, 15 | 256, 17, no spills
+//   loads that stay before the products, masks only where a block is seen in part, scale and shift in one fma: 240, 14.5 | 256, 4 spilled
+//   sums zeroed one by one (this one): 192 (8 subgroups per SIMD), 14.5 | 240 (6; 192 without the scheduler), 13; no spills
+//   v read behind the products instead: 192 | 240; k and v: 240 | 256
+// Lavapipe (Mesa 26.1, units of 8 x 8 x 8): 2.5 times the CPU time of attention.wgsl. Not measured on a GPU.
 enable f16;
 enable subgroups;
 enable subgroup_size_control;
@@ -17,8 +38,10 @@ const LANES: u32 = 32u;
 const SUBGROUPS: u32 = 8u;
 const KEYS: u32 = 16u;
 const PAGE: u32 = 128u;
+// Scores of keys that a row does not see, and its maximum before it has seen one: far above them, so that they weigh 0.
 const HIDDEN: f32 = -1e30f;
 const LOWEST: f32 = -5e29f;
+// p is at most 2^ROOM of a new maximum, and 2^GROWTH of one that came since.
 const ROOM = 4.0;
 const GROWTH = 12.0;
 const ROWS = SUBGROUPS * M;
@@ -68,14 +91,17 @@ alias Left = subgroup_matrix_left<f16, K, M>;
 alias Right = subgroup_matrix_right<f16, N, K>;
 alias Sum = subgroup_matrix_result<f32, N, M>;
 
+/// Two quads as a word of 16 bytes.
 fn octet(a: vec4<f16>, b: vec4<f16>) -> vec4u {
   return vec4u(bitcast<vec2u>(a), bitcast<vec2u>(b));
 }
 
+/// A quad of a row of q; behind its last 0.
 fn load_q(at: u32, quad: u32) -> vec4<f16> {
   return select(vec4<f16>(), q[at + min(quad, QUADS - 1u)], quad < QUADS);
 }
 
+/// This lane's share of KEYS keys from `base` on; rows behind that at `last` repeat it.
 fn fetch_k(base: u32, last: u32, lane: u32) -> array<vec4<f16>, K_LOADS> {
   var next = array<vec4<f16>, K_LOADS>();
   for (var i = 0u; i < K_LOADS; i++) {
@@ -96,6 +122,7 @@ fn store_k(next: array<vec4<f16>, K_LOADS>, lane: u32) {
   }
 }
 
+/// This lane's share of KEYS values, in blocks of four rows of a quad, as fetch_k.
 fn fetch_v(base: u32, last: u32, lane: u32) -> array<array<vec4<f16>, 4>, V_LOADS> {
   var next = array<array<vec4<f16>, 4>, V_LOADS>();
   for (var i = 0u; i < V_LOADS; i++) {
@@ -109,6 +136,7 @@ fn fetch_v(base: u32, last: u32, lane: u32) -> array<array<vec4<f16>, 4>, V_LOAD
   return next;
 }
 
+/// Turns the blocks, so that neighbouring keys of a dim lie side by side.
 fn store_v(next: array<array<vec4<f16>, 4>, V_LOADS>, lane: u32) {
   for (var i = 0u; i < V_LOADS; i++) {
     let at = lane + i * THREADS;
@@ -137,6 +165,7 @@ fn main(
   let k_head = params.k_offset + head / GROUP * params.k_head;
   let v_head = params.v_offset + head / GROUP * params.v_head;
   let strip = subgroup * M * S_STRIDE;
+  let is_used = LANES == M * PER_ROW || place < M * PER_ROW;
   let line = min(place / PER_ROW, M - 1u);
   let part = place % PER_ROW;
   let row = first + subgroup * M + line;
@@ -170,6 +199,9 @@ fn main(
     workgroupBarrier();
   }
   var sums: array<Sum, DIMS / N>;
+  for (var d = 0u; d < DIMS / N; d++) {
+    sums[d] = Sum();
+  }
   var top = LOWEST;
   var weight = 0.0;
   var block = 0u;
@@ -205,7 +237,7 @@ fn main(
       store_v(v_next, lane);
       var shrink = 1.0;
       var packed = array<vec4u, PART / 2u>();
-      if (is_seen) {
+      if (is_seen && is_used) {
         var s = array<vec4f, PART>();
         for (var i = 0u; i < PART; i++) {
           s[i] = bitcast<vec4f>(scores[own + i]);
@@ -249,8 +281,10 @@ fn main(
             }
           }
           workgroupBarrier();
-          for (var i = 0u; i < PART; i++) {
-            scores[own + i] = bitcast<vec4u>(bitcast<vec4f>(scores[own + i]) * shrink);
+          if (is_used) {
+            for (var i = 0u; i < PART; i++) {
+              scores[own + i] = bitcast<vec4u>(bitcast<vec4f>(scores[own + i]) * shrink);
+            }
           }
           workgroupBarrier();
           for (var t = 0u; t < KEYS / N; t++) {
@@ -261,8 +295,10 @@ fn main(
           }
           workgroupBarrier();
         }
-        for (var i = 0u; i < PART / 2u; i++) {
-          scores[own + i] = packed[i];
+        if (is_used) {
+          for (var i = 0u; i < PART / 2u; i++) {
+            scores[own + i] = packed[i];
+          }
         }
         workgroupBarrier();
       }
@@ -293,7 +329,7 @@ fn main(
     workgroupBarrier();
     for (var i = 0u; i < PART; i++) {
       let quad = p * KEY_QUADS + part * PART + i;
-      if (row < end && quad < QUADS) {
+      if (is_used && row < end && quad < QUADS) {
         y[(row * groups.y + head) * QUADS + quad] = vec4<elem>(bitcast<vec4f>(scores[own + i]) / weight);
       }
     }

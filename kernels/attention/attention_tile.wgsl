@@ -1,6 +1,6 @@
 // y[t, h, :] = sum_j p_j v[j, g, :], p = softmax over keys j of (q[t, h, :] . k[j, g, :] SCALE / log2(e)), g = floor(h / GROUP)
-// Keys, q, k, v, places, tables and y as in attention.wgsl, which reads each key and value row once per 4 query rows; this one reads
-// them once per ROWS of them, neighbouring lanes neighbouring elements, into a tile of workgroup memory.
+// Keys, q, k, v, places, tables and y as in attention.wgsl; needs no subgroups. Each key and value row is read once per ROWS rows of
+// queries, neighbouring lanes neighbouring elements, into a tile of workgroup memory.
 // Grid: x strips of ROWS rows, y heads. Workgroup memory: 16 * TILE + 4 * ROWS * KEYS bytes (16 KiB).
 // COLS lanes stand side by side and share 4 rows. A lane has 4 neighbouring keys of each block of KEYS, then every COLS-th quad
 // of the result; all products are of 4x4 matrices, whose columns are rows of q, k, v or p.
@@ -8,10 +8,8 @@
 // K_QUADS quads of the keys, then V_KEYS rows of the values stand in the tile at a time, as f32: widened once, whatever they are.
 // Loop bounds that could be constants are parameters, as in attention.wgsl. QUADS is at most TILE / 4; 32 fit in registers.
 // Source: as attention.wgsl.
-// CPU time over that of attention.wgsl, lavapipe (Mesa 25.0, 8 lanes): 3600 x 24 bidirectional 1.15 to 1.2; 1200 x 4 x 72
-// 1.1 to 1.2; causal 512 x 4 x 128 at position 3000, f16 keys 1.0 to 1.1. SwiftShader: 300 x 2 x 72 1.1, causal 128 x 4 x 128
-// 0.9, but compiles in 4 s instead of 2.5 s. Meant for GPUs: there attention.wgsl reads 16 key rows apart per load and each row
-// 2 to 4 times as often; not measured on one.
+// Meant for GPUs without matrix units; not measured on one. RDNA3's compiler (Mesa 25.0): 120 registers at 18 quads, no spills.
+// CPU time over that of attention.wgsl on lavapipe (Mesa 25.0, 8 lanes): 3 at 256 x 16 x 72.
 alias q_elem = f32;
 alias k_elem = f32;
 alias v_elem = f32;
@@ -87,25 +85,16 @@ fn main(
   var top = vec4f(HIDDEN);
   var weight = vec4f(0.0);
   for (var start = group.x * ROWS; start < end;) {
-    let place = places[start];
-    var len = select(place.y - place.x, place.x + 1u, CAUSAL);
-    var stop = start + 1u;
-    for (; stop < end && select(places[stop].x == place.x, places[stop].y == place.y, CAUSAL); stop++) {
-      len = select(len, max(len, places[stop].x + 1u), CAUSAL);
-    }
-    len = min(len, params.len);
-    let own = (first + steps >= vec4u(start)) & (first + steps < vec4u(stop));
-    var seen = vec4u(len);
+    let run = run_from(start, end);
+    let own = (first + steps >= vec4u(start)) & (first + steps < vec4u(run.stop));
+    var seen = vec4u(run.len);
     if (CAUSAL) {
       seen = vec4u(places[row.x].x, places[row.y].x, places[row.z].x, places[row.w].x) + 1u;
     }
     seen = select(vec4u(0u), seen, own);
-    for (var base = 0u; base < len; base += KEYS) {
-      let count = min(KEYS, len - base);
-      var origin = (place.x + base) * vec2u(params.k_row, params.v_row);
-      if (CAUSAL) {
-        origin = page_of(place.y, base) * params.page + base % PAGE * vec2u(params.k_row, params.v_row);
-      }
+    for (var base = 0u; base < run.len; base += KEYS) {
+      let count = min(KEYS, run.len - base);
+      let origin = origin_of(run, base);
       var score = mat4x4f();
       for (var quad = 0u; quad < params.quads; quad += K_QUADS) {
         workgroupBarrier();
@@ -161,7 +150,7 @@ fn main(
         workgroupBarrier();
       }
     }
-    start = stop;
+    start = run.stop;
   }
   probs[lane] = weight;
   workgroupBarrier();

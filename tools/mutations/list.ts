@@ -75,12 +75,11 @@ const KERNELS: Mutation[] = [
     'kernels/attention/attention.wgsl',
     [
       'attention: the newest key hidden',
-      'base + key + 4u * m < vec4u(seen[r])',
-      'base + key + 4u * m + 1u < vec4u(seen[r])',
+      '+ steps < vec4u(min(seen, run.len))',
+      '+ steps + 1u < vec4u(min(seen, run.len))',
       'kernels/attention',
     ],
-    ['attention: a key of the future seen', 'places[row.w].x) + 1u;', 'places[row.w].x) + 2u;', 'kernels/attention'],
-    ['attention: earlier weights not scaled down', 'weight *= scale;', '', 'kernels/attention'],
+    ['attention: earlier weights not scaled down', 'weight[r] *= scale;', '', 'kernels/attention'],
     [
       'attention: keys of another head',
       'params.k_offset + head / GROUP * params.k_head',
@@ -88,6 +87,12 @@ const KERNELS: Mutation[] = [
       'kernels/attention',
     ],
   ),
+  of('kernels/lib/attention_runs.wgsl', [
+    'attention: a key of the future seen',
+    'place.x + 1u, CAUSAL',
+    'place.x + 2u, CAUSAL',
+    'kernels/attention',
+  ]),
   of('kernels/attention/attention_tile.wgsl', [
     'attention_tile: the newest key hidden',
     'base + col * 4u + steps < vec4u(seen[r])',
