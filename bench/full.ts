@@ -24,8 +24,7 @@ import {
   type SyntheticFormat,
   synthesizeCheckpoint,
 } from '../model/index.ts';
-import type { Device } from '../runtime/index.ts';
-import { cacheFolder } from './cache_folder.ts';
+import { cacheFolder, type Device } from '../runtime/index.ts';
 import { reportCeilings } from './ceilings.ts';
 import { TINY } from './e2e/prompts.ts';
 import { HostWeights } from './full/host_weights.ts';
@@ -37,6 +36,7 @@ import { rainbow } from './rainbow.ts';
 import { digits, environment, JsonLines, mebibytes, progressBar, Table } from './report.ts';
 import { showMemoryPlan } from './show_memory.ts';
 import { traced } from './trace.ts';
+import { tuneOnce } from './tune.ts';
 import { BOUNDS, type StageError } from './verify.ts';
 
 /** Options of `bench full`. */
@@ -48,6 +48,7 @@ export interface FullOptions {
   format: SyntheticFormat;
   seed: number;
   int8Activations?: boolean;
+  tune: boolean;
   adapter?: string;
   json?: string;
   trace?: string;
@@ -71,6 +72,7 @@ const READ_BYTES = 16 * 2 ** 20;
  */
 export async function full(options: FullOptions): Promise<number> {
   const device = await openAdapter(options.adapter);
+  await tuneOnce(device, options.tune);
   const json = new JsonLines(options.json);
   await reportCeilings(device, json);
   const dir = options.model ?? (await synthesized(options));

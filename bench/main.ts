@@ -28,6 +28,7 @@ const noVerify = () => new Option('--no-verify', 'do not compare quantised files
 const int8 = () => new Option('--int8-activations', 'feed quantised weights activations of 8 bits');
 const format = () =>
   new Option('--format <format>', 'weights of a synthetic model').choices(['int4', 'bf16']).default('int4');
+const noTune = () => new Option('--no-tune', 'do not measure what is fastest on an adapter that is not known yet');
 const seed = () => new Option('--seed <n>', 'seed of a synthetic model').argParser(Number).default(1);
 
 function groups(text: string): number[] {
@@ -87,6 +88,7 @@ await main(async () => {
     .addOption(adapter())
     .addOption(dtype())
     .addOption(variantOption())
+    .addOption(noTune())
     .addOption(repeats())
     .addOption(json())
     .addOption(html())
@@ -113,6 +115,7 @@ await main(async () => {
     .addOption(adapter())
     .addOption(dtype())
     .addOption(variantOption())
+    .addOption(noTune())
     .addOption(int8())
     .addOption(new Option('--repeats <n>', 'time everything so often').argParser(count).default(5))
     .addOption(json())
@@ -157,14 +160,17 @@ await main(async () => {
     .addOption(format())
     .addOption(seed())
     .addOption(int8())
+    .addOption(noTune())
     .addOption(adapter())
     .addOption(json())
     .addOption(trace())
     .action(run(full));
   program
     .command('doctor')
-    .description('what a model folder really holds: special tokens, configuration, tensors, activations')
-    .requiredOption('--model <dir>', 'model folder')
+    .description(
+      'which variants a device runs, and what a model folder really holds: special tokens, configuration, tensors, activations',
+    )
+    .option('--model <dir>', 'model folder')
     .addOption(adapter())
     .option('--no-run', 'do not load the model to look at its activations')
     .addOption(json())

@@ -1,5 +1,6 @@
 export { orAborted } from './abort.ts';
 export { type AdapterChoice, type AdapterEntry, chooseAdapter } from './adapter.ts';
+export { cacheFolder } from './cache_folder.ts';
 export type { Device, DeviceInfo, DeviceTensor } from './device.ts';
 export { type BufferInUse, DryRunDevice } from './dry_run.ts';
 export * from './dtype.ts';

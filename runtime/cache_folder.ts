@@ -1,7 +1,7 @@
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 
-/** Where the benches keep what is long to make: measured ceilings, synthetic checkpoints, peers. */
+/** The folder of the user where everything is kept that is long to make: what was measured, synthetic checkpoints, peers. */
 export function cacheFolder(): string {
   return join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'daybreak');
 }

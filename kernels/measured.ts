@@ -1,0 +1,160 @@
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { cacheFolder, type DeviceInfo, loadKernel, type Variant } from '../runtime/index.ts';
+import type { Ranking } from './defaults.ts';
+
+/** What was measured of an op on an adapter. */
+export interface MeasuredOp {
+  /** Of which kernels: a digest of their text. */
+  kernels: string;
+  /** By problem, as 'op problem', the variants that are right, the fastest first, without the op's name. */
+  best: Ranking;
+  /** Variants that are wrong there or do not compile, without the op's name, and why. */
+  wrong: Readonly<Record<string, string>>;
+}
+
+/** What was measured on an adapter, by op. */
+export interface MeasuredTable {
+  adapter: string;
+  driver: string;
+  ops: Readonly<Record<string, MeasuredOp>>;
+}
+
+/** A file that may hold a table for an adapter: without one where it is damaged or another adapter's. */
+export interface TableFile {
+  file: string;
+  /** Whether it came with this project; else it lies in the user's cache folder. */
+  committed: boolean;
+  table?: MeasuredTable;
+  problem?: 'damaged' | 'foreign';
+}
+
+const COMMITTED = fileURLToPath(new URL('./measured/', import.meta.url));
+const MAX_BYTES = 2 ** 20;
+
+type Adapter = Pick<DeviceInfo, 'name' | 'driver'>;
+
+const known = new Map<string, readonly TableFile[]>();
+const digests = new WeakMap<readonly Variant[], string>();
+
+/** The files with tables for an adapter, the user's own before one that came with this project; read once. */
+export function tablesOf(adapter: Adapter): readonly TableFile[] {
+  const key = keyOf(adapter);
+  const found = known.get(key) ?? [...userFile(adapter), ...committedFile(adapter)];
+  known.set(key, found);
+  return found;
+}
+
+/** What the tables of an adapter have on an op with these variants as they are now. */
+export function measuredOps(adapter: Adapter, op: string, variants: readonly Variant[]): MeasuredOp[] {
+  const measured = tablesOf(adapter).flatMap(({ table }) =>
+    table && Object.hasOwn(table.ops, op) ? table.ops[op]! : [],
+  );
+  return measured.filter(({ kernels }) => kernels === digestOf(variants));
+}
+
+/** A digest of the names of variants and of what their kernels compute, comments and spaces apart. */
+export function digestOf(variants: readonly Variant[]): string {
+  const known = digests.get(variants);
+  if (known) return known;
+  const texts = variants.map(({ name, kernel }) => [name, withoutComments(loadKernel(kernel).text)]);
+  const digest = createHash('sha256').update(JSON.stringify(texts)).digest('hex').slice(0, 16);
+  digests.set(variants, digest);
+  return digest;
+}
+
+/** Adds what was measured to the user's table of an adapter; returns its file, or undefined where it cannot be written. */
+export function keepMeasured(adapter: Adapter, ops: MeasuredTable['ops']): string | undefined {
+  const mine = tablesOf(adapter).find(({ committed }) => !committed)?.table;
+  const { name, driver } = adapter;
+  const table = { adapter: name, driver, ops: joined(mine?.ops ?? {}, ops) };
+  const file = fileOf(adapter);
+  known.set(keyOf(adapter), [{ file, committed: false, table }, ...committedFile(adapter)]);
+  try {
+    mkdirSync(cacheFolder(), { recursive: true, mode: 0o700 });
+    writeFileSync(`${file}.${process.pid}`, JSON.stringify(table));
+    renameSync(`${file}.${process.pid}`, file);
+    return file;
+  } catch {
+    return undefined;
+  }
+}
+
+/** What is known of ops, and now of some of them again: of the same kernels all that is not measured again stays. */
+function joined(before: MeasuredTable['ops'], now: MeasuredTable['ops']): MeasuredTable['ops'] {
+  const both = Object.entries(now).map(([op, { kernels, best, wrong }]) => {
+    const old = before[op]?.kernels === kernels ? before[op] : undefined;
+    return [op, { kernels, best: { ...old?.best, ...best }, wrong }] as const;
+  });
+  return { ...before, ...Object.fromEntries(both) };
+}
+
+/** The name that an adapter's table is committed under: without what changes from one release or machine to the next. */
+export function familyOf({ name, driver }: Adapter): { adapter: string; driver: string } {
+  return { adapter: name.replace(/ \(.*$/, ''), driver: /Mesa \d+/.exec(driver)?.[0] ?? driver };
+}
+
+function committedFile(adapter: Adapter): TableFile[] {
+  const family = familyOf(adapter);
+  const files = readdirSync(COMMITTED).map((name) => ({
+    file: `${COMMITTED}${name}`,
+    table: readTable(`${COMMITTED}${name}`),
+  }));
+  const found = files.find(({ table }) => table?.adapter === family.adapter && table.driver === family.driver);
+  return found ? [{ ...found, committed: true }] : [];
+}
+
+function userFile(adapter: Adapter): TableFile[] {
+  const file = fileOf(adapter);
+  if (!existsSync(file)) return [];
+  const table = readTable(file);
+  if (!table) return [{ file, committed: false, problem: 'damaged' }];
+  const mine = table.adapter === adapter.name && table.driver === adapter.driver;
+  return [mine ? { file, committed: false, table } : { file, committed: false, problem: 'foreign' }];
+}
+
+/** Where the user's table of an adapter is kept. */
+export function fileOf(adapter: Adapter): string {
+  const key = createHash('sha256').update(keyOf(adapter)).digest('hex').slice(0, 16);
+  return join(cacheFolder(), `variants-${key}.json`);
+}
+
+function keyOf({ name, driver }: Adapter): string {
+  return `${name}\n${driver}`;
+}
+
+function withoutComments(text: string): string {
+  return text.replace(/\/\/.*$/gm, '').replace(/\s+/g, ' ');
+}
+
+/** The table of a file; undefined where it holds none. */
+function readTable(file: string): MeasuredTable | undefined {
+  try {
+    if (statSync(file).size > MAX_BYTES) return undefined;
+    const value: unknown = JSON.parse(readFileSync(file, 'utf8'));
+    return isTable(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function isTable(value: unknown): value is MeasuredTable {
+  if (!isRecord(value) || !isText(value.adapter) || !isText(value.driver)) return false;
+  return isRecord(value.ops) && Object.values(value.ops).every(isMeasuredOp);
+}
+
+function isMeasuredOp(value: unknown): boolean {
+  if (!isRecord(value) || !isText(value.kernels) || !isRecord(value.best) || !isRecord(value.wrong)) return false;
+  const lists = Object.values(value.best);
+  return lists.every((list) => Array.isArray(list) && list.every(isText)) && Object.values(value.wrong).every(isText);
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === 'string';
+}
