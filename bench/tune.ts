@@ -24,7 +24,7 @@ import { progressBar } from './report.ts';
 import { listProblems, type Storage } from './tune/problems.ts';
 import { type Outcome, race } from './tune/race.ts';
 
-/** What to tune for, and for how many seconds: no further problem is begun after that. */
+/** What to tune for, and for how many seconds once all is checked: no further problem is begun after that. */
 export interface TuneOptions extends Storage {
   config: ModelConfig;
   seconds: number;
@@ -60,7 +60,6 @@ export async function tune(
   onProblem: (tuned: TunedProblem) => void = () => {},
 ): Promise<Tuned> {
   if (!device.matrices) throw new UsageError(`tune: expected an adapter that computes, got '${device.name}'`);
-  const end = performance.now() + 1000 * seconds;
   const able = dtypes.filter((dtype) => dtype === 'f32' || device.features.has('shader-f16'));
   const waiting = listProblems(config, device.onCpu, { formats, dtypes: able });
   const ops = [...new Set(waiting.map(({ op }) => op))].map(specOf);
@@ -77,6 +76,7 @@ export async function tune(
       const fault = await findFault(device, spec, variant);
       if (fault) wrong.set(variant, fault);
     }
+    const end = performance.now() + 1000 * seconds;
     for (const [done, { op, cases }] of waiting.entries()) {
       bar.update(checks.length + done, steps);
       const spec = specOf(op);

@@ -33,7 +33,6 @@ if (device) {
     assert.is(wrong.size, 0);
     assert.is(device.memory.current, before);
   });
-  device.dispose();
 
   const root = copySources();
   const cache = join(root, 'cache');
@@ -53,7 +52,10 @@ if (device) {
     const file = readdirSync(join(cache, 'daybreak')).find((name) => name.startsWith('variants-'))!;
     return JSON.parse(readFileSync(join(cache, 'daybreak', file), 'utf8'));
   };
-  test.after(() => rmSync(root, { recursive: true }));
+  test.after(() => {
+    device.dispose();
+    rmSync(root, { recursive: true });
+  });
 
   test('a variant with a fault, and one that does not compile, are named and never chosen', () => {
     // What this adapter takes for a step of decoding is wrong now, be it a CPU or a GPU.
@@ -69,7 +71,7 @@ if (device) {
     replaceIn(join(root, 'kernels/layer_norm/layer_norm_subgroup.wgsl'), '/ f32(COLS) + EPS)', '/ f32(COLS) + EPZ)');
 
     const json = join(root, 'tune.jsonl');
-    const args = ['--formats', 'bf16', '--dtypes', 'f32', '--seconds', '40', '--json', json];
+    const args = ['--formats', 'bf16', '--dtypes', 'f32', '--seconds', '4', '--json', json];
     const tuned = run('tools/tune.ts', ...args);
     assert.is(tuned.status, 1, tuned.stdout + tuned.stderr);
     const broken = ['matmul/gemv_register', 'matmul/gemv_subgroup', 'layer_norm/layer_norm_subgroup'];

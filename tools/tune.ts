@@ -89,7 +89,7 @@ await main(async () => {
     .option('--model <dir>', "folder with the config.json of the model (default: the 15B model's)")
     .addOption(new Option('--formats <a,b>', 'of weights (default: int4,bf16)').argParser(some(['int4', 'bf16'])))
     .addOption(new Option('--dtypes <a,b>', 'of activations (default: f32,f16)').argParser(some(['f32', 'f16'])))
-    .option('--seconds <n>', 'begin no further problem after so long (default: 45)', seconds)
+    .option('--seconds <n>', 'once all is checked, begin no further problem after so long (default: 45)', seconds)
     .option('--adapter <name>', 'part of the name of the adapter to use (also DAYBREAK_ADAPTER)')
     .option('--write <file>', 'write the table there, as kernels/measured/ has them, in place of keeping it')
     .option('--json <file>', 'write every sample and the environment as JSON lines')
