@@ -24,7 +24,8 @@ import {
   type SyntheticFormat,
   synthesizeCheckpoint,
 } from '../model/index.ts';
-import { cacheFolder, type Device } from '../runtime/index.ts';
+import { cacheFolder } from '../runtime/cache_folder.ts';
+import type { Device } from '../runtime/index.ts';
 import { reportCeilings } from './ceilings.ts';
 import { TINY } from './e2e/prompts.ts';
 import { HostWeights } from './full/host_weights.ts';

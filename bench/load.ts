@@ -44,6 +44,7 @@ export async function loadAndExplain(device: Device, options: ModelOptions): Pro
   const { result: model, millis } = await timed(() => loadModel(device, options));
   for (const key of model.config.unknownKeys) console.log(`warning: ${join(dir, 'config.json')}: unknown key ${key}`);
   for (const name of model.unknownTensors) console.log(`warning: ${dir}: unknown tensor ${name}`);
+  for (const note of model.notes) console.log(`warning: ${note}`);
   const bytes = `${mebibytes(device.memory.current)} MiB on the device`;
   console.log(
     `model: ${options.synthetic ? modelName(options) : dir}, ${dtype}, ${bytes}, loaded in ${digits(millis / 1000)} s`,

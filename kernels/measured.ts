@@ -1,8 +1,7 @@
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { cacheFolder, type DeviceInfo, loadKernel, type Variant } from '../runtime/index.ts';
+import { cacheFolder, type DeviceInfo, loadKernel, readCached, type Variant, writeCached } from '../runtime/index.ts';
 import type { Ranking } from './defaults.ts';
 
 /** What was measured of an op on an adapter. */
@@ -31,8 +30,8 @@ export interface TableFile {
   problem?: 'damaged' | 'foreign';
 }
 
-const COMMITTED = fileURLToPath(new URL('./measured/', import.meta.url));
-const MAX_BYTES = 2 ** 20;
+/** The tables that come with this project. */
+const COMMITTED: readonly MeasuredTable[] = [];
 
 type Adapter = Pick<DeviceInfo, 'name' | 'driver'>;
 
@@ -72,14 +71,8 @@ export function keepMeasured(adapter: Adapter, ops: MeasuredTable['ops']): strin
   const table = { adapter: name, driver, ops: joined(mine?.ops ?? {}, ops) };
   const file = fileOf(adapter);
   known.set(keyOf(adapter), [{ file, committed: false, table }, ...committedFile(adapter)]);
-  try {
-    mkdirSync(cacheFolder(), { recursive: true, mode: 0o700 });
-    writeFileSync(`${file}.${process.pid}`, JSON.stringify(table));
-    renameSync(`${file}.${process.pid}`, file);
-    return file;
-  } catch {
-    return undefined;
-  }
+  writeCached(nameOf(adapter), table);
+  return existsSync(file) ? file : undefined;
 }
 
 /** What is known of ops, and now of some of them again: of the same kernels all that is not measured again stays. */
@@ -98,27 +91,28 @@ export function familyOf({ name, driver }: Adapter): { adapter: string; driver: 
 
 function committedFile(adapter: Adapter): TableFile[] {
   const family = familyOf(adapter);
-  const files = readdirSync(COMMITTED).map((name) => ({
-    file: `${COMMITTED}${name}`,
-    table: readTable(`${COMMITTED}${name}`),
-  }));
-  const found = files.find(({ table }) => table?.adapter === family.adapter && table.driver === family.driver);
-  return found ? [{ ...found, committed: true }] : [];
+  const found = COMMITTED.find((table) => table.adapter === family.adapter && table.driver === family.driver);
+  return found
+    ? [{ file: `kernels/measured of ${found.adapter}, ${found.driver}`, committed: true, table: found }]
+    : [];
 }
 
 function userFile(adapter: Adapter): TableFile[] {
   const file = fileOf(adapter);
   if (!existsSync(file)) return [];
-  const table = readTable(file);
-  if (!table) return [{ file, committed: false, problem: 'damaged' }];
+  const table = readCached(nameOf(adapter));
+  if (!isTable(table)) return [{ file, committed: false, problem: 'damaged' }];
   const mine = table.adapter === adapter.name && table.driver === adapter.driver;
   return [mine ? { file, committed: false, table } : { file, committed: false, problem: 'foreign' }];
 }
 
 /** Where the user's table of an adapter is kept. */
 export function fileOf(adapter: Adapter): string {
-  const key = createHash('sha256').update(keyOf(adapter)).digest('hex').slice(0, 16);
-  return join(cacheFolder(), `variants-${key}.json`);
+  return join(cacheFolder(), `${nameOf(adapter)}.json`);
+}
+
+function nameOf(adapter: Adapter): string {
+  return `variants-${createHash('sha256').update(keyOf(adapter)).digest('hex').slice(0, 16)}`;
 }
 
 function keyOf({ name, driver }: Adapter): string {
@@ -127,17 +121,6 @@ function keyOf({ name, driver }: Adapter): string {
 
 function withoutComments(text: string): string {
   return text.replace(/\/\/.*$/gm, '').replace(/\s+/g, ' ');
-}
-
-/** The table of a file; undefined where it holds none. */
-function readTable(file: string): MeasuredTable | undefined {
-  try {
-    if (statSync(file).size > MAX_BYTES) return undefined;
-    const value: unknown = JSON.parse(readFileSync(file, 'utf8'));
-    return isTable(value) ? value : undefined;
-  } catch {
-    return undefined;
-  }
 }
 
 function isTable(value: unknown): value is MeasuredTable {

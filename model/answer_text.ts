@@ -1,5 +1,4 @@
-import type { Mode } from './text/chat.ts';
-import { END_OF_THINKING, THINK } from './text/chat.ts';
+import { decidedText, END_OF_THINKING, type Mode, splitAnswer, THINK } from './text/chat.ts';
 import type { Tokenizer, TokenStream } from './text/tokenizer.ts';
 
 /** What decides about a text as it comes. */
@@ -21,6 +20,9 @@ export class AnswerText {
   #onText: (text: string) => void;
   #held = '';
   #tokens = 0;
+  #ended = false;
+  /** Characters of what splitAnswer makes of the text that were taken. */
+  #taken = { reasoning: 0, answer: 0 };
 
   constructor(tokenizer: Tokenizer, mode: Mode, { stop = [], thinkingBudget, onText }: AnswerTextOptions) {
     this.#tokenizer = tokenizer;
@@ -64,6 +66,15 @@ export class AnswerText {
   end(): void {
     this.#held += this.#stream.end();
     this.#give(this.#held.length);
+    this.#ended = true;
+  }
+
+  /** What is certain of reasoning and answer and was not taken before; all of it once the text has ended. */
+  take(): { reasoning: string; text: string } {
+    const { reasoning, answer } = splitAnswer(this.#ended ? this.whole : decidedText(this.whole), this.#mode);
+    const part = { reasoning: reasoning.slice(this.#taken.reasoning), text: answer.slice(this.#taken.answer) };
+    this.#taken = { reasoning: reasoning.length, answer: answer.length };
+    return part;
   }
 
   /** How many of the last characters may be the beginning of a stop text. */

@@ -91,7 +91,7 @@ export class Engine {
   #ropeTable: DeviceTensor;
   #owned: Owned;
   /** The plan of a chunk of a prompt: scalars rows, last (rows - 1) and keys, inputs ids, places, tables; leaves its last row. */
-  readonly chunk = lazy(async () => this.#owned.keep(await this.#planChunk(this.chunkRows)));
+  readonly chunk = lazy(async () => this.#owned.keep(await Plan.create(this.recordChunk(this.chunkRows))));
   readonly logProbs = lazy(() => LogProbs.create(this.device, this.logits, this.#owned));
   #greedy = lazy(() => this.#planDecoding(false));
   #sampled = lazy(() => this.#planDecoding(true));
@@ -140,11 +140,7 @@ export class Engine {
 
   /** The plan of a chunk of so many rows, with copies of the stages that somebody wants; the caller disposes of it. */
   planTapped(taps: Taps, rows: number): Promise<Plan> {
-    return this.#planChunk(rows, taps);
-  }
-
-  #planChunk(most: number, taps?: Taps): Promise<Plan> {
-    return Plan.create(this.recordChunk(most, taps));
+    return Plan.create(this.recordChunk(rows, taps));
   }
 
   /** The graph of a chunk of at most so many rows. */

@@ -41,6 +41,13 @@ export interface GenerateOptions {
   onProgress?: (phase: 'pictures' | 'prompt', done: number, total: number) => void;
 }
 
+/** What an answer has got by one more token: text of the answer, and of the reasoning before it. */
+export interface AnswerPart {
+  text: string;
+  reasoning: string;
+  chosen: DecodedToken;
+}
+
 /** An answer, why it ended, and how long it took. */
 export interface Answer {
   /** The text as generated, special tokens left out. */
@@ -53,10 +60,14 @@ export interface Answer {
   promptTokens: number;
   imageTokens: number;
   newTokens: number;
+  /** The ids of these. */
+  tokenIds: readonly number[];
   /** Where they were asked for: each token of the answer with its log probability, then the likeliest with theirs. */
   logProbs?: readonly (readonly LogProb[])[];
   /** From the call to the first token; 0 where there is none. */
   ttftMillis: number;
+  /** From the call to the end. */
+  millis: number;
   /** After the first token; 0 where there is no second. */
   tokensPerSecond: number;
 }
@@ -78,39 +89,58 @@ export async function generate(
   prompt: Prompt,
   options: GenerateOptions = {},
 ): Promise<Answer> {
+  const parts = generateParts(model, processor, prompt, options);
+  for (;;) {
+    const { done, value } = await parts.next();
+    if (done) return value.answer;
+  }
+}
+
+/** Answers as generate() does, a part for each token as it comes; returns what the text's end has yet to give, and the answer. */
+export async function* generateParts(
+  model: Phi4Vision,
+  processor: Processor,
+  prompt: Prompt,
+  options: GenerateOptions = {},
+): AsyncGenerator<AnswerPart, { text: string; reasoning: string; answer: Answer }> {
   const start = performance.now();
   checkCount('maxTokens', options.maxTokens);
   checkCount('thinkingBudget', options.thinkingBudget);
   const text = new AnswerText(processor.tokenizer, prompt.mode, options);
   const tokens: DecodedToken[] = [];
-  const finishReason = await answer(model, prompt, options, text, tokens).catch((error) => {
-    if (options.signal?.aborted) return 'abort' as const;
-    throw error;
-  });
+  let finishReason: Answer['finishReason'] = 'abort';
+  try {
+    finishReason = yield* answer(model, prompt, options, text, tokens);
+  } catch (error) {
+    if (!options.signal?.aborted) throw error;
+  }
   text.end();
   const [first = start, last = start] = [tokens[0]?.at, tokens.at(-1)?.at];
   const newTokens = tokens.length;
-  return {
+  const whole: Answer = {
     text: text.whole,
     ...splitAnswer(text.whole, prompt.mode),
     finishReason,
     promptTokens: prompt.ids.length,
     imageTokens: prompt.ids.filter((id) => id >= model.config.decoder.vocab).length,
     newTokens,
+    tokenIds: tokens.map(({ token }) => token),
     ...(options.logProbs !== undefined && { logProbs: tokens.map(({ logProbs }) => logProbs!) }),
     ttftMillis: first - start,
+    millis: performance.now() - start,
     tokensPerSecond: newTokens > 1 ? ((newTokens - 1) * 1000) / (last - first) : 0,
   };
+  return { ...text.take(), answer: whole };
 }
 
 /** Runs the prompt and decodes; why it ended. */
-async function answer(
+async function* answer(
   model: Phi4Vision,
   prompt: Prompt,
   options: GenerateOptions,
   text: AnswerText,
   tokens: DecodedToken[],
-): Promise<Answer['finishReason']> {
+): AsyncGenerator<AnswerPart, Answer['finishReason']> {
   const { signal, sampling } = options;
   const images = prompt.pictures.map((patches) => new PromptPicture(patches));
   let own: Session | undefined;
@@ -130,8 +160,11 @@ async function answer(
       for await (const chosen of decode(session, decoding)) {
         const { token } = chosen;
         tokens.push(chosen);
-        if (model.config.tokens.eos.includes(token)) return 'stop';
-        if (text.push(token)) return 'stop_string';
+        const ended = model.config.tokens.eos.includes(token);
+        const stopped = !ended && text.push(token);
+        yield { ...text.take(), chosen };
+        if (ended) return 'stop';
+        if (stopped) return 'stop_string';
         if (text.thoughtEnough) break;
       }
       if (!text.thoughtEnough || tokens.length >= steps) break;

@@ -17,11 +17,14 @@ export {
 } from './checkpoint/synthetic.ts';
 export {
   type Answer,
+  type AnswerPart,
   answerSteps,
   decode,
   type GenerateOptions,
   generate,
+  generateParts,
 } from './generate.ts';
+export type { Picture } from './image/image_file.ts';
 export { type Patches, processImage, type RgbImage } from './image/patches.ts';
 export { type ReadOptions, readImage } from './image/read_image.ts';
 export type { LogProb } from './log_probs.ts';

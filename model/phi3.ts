@@ -71,7 +71,7 @@ export class Phi3 {
     const embedding = await store.matrix(plain('model.embed_tokens.weight', vocab, hidden));
     const layers: Layer[] = [];
     for (let i = 0; i < count; i++) layers.push(await loadLayer(store, config, `model.layers.${i}`));
-    const norm = await store.vector('model.norm.weight', [hidden]);
+    const norm = await store.norm('model.norm.weight', hidden);
     const lmHead = await store.matrix(plain('lm_head.weight', vocab, hidden));
     return new Phi3(config, activations, embedding, layers, norm, lmHead);
   }
@@ -133,10 +133,10 @@ export class Phi3 {
 async function loadLayer(store: WeightStore, config: ModelConfig['decoder'], prefix: string): Promise<Layer> {
   const { hidden, heads, kvHeads, headDim, ffn } = config;
   return {
-    inputNorm: await store.vector(`${prefix}.input_layernorm.weight`, [hidden]),
+    inputNorm: await store.norm(`${prefix}.input_layernorm.weight`, hidden),
     qkv: await store.matrix(plain(`${prefix}.self_attn.qkv_proj.weight`, (heads + 2 * kvHeads) * headDim, hidden)),
     out: await store.matrix(plain(`${prefix}.self_attn.o_proj.weight`, hidden, heads * headDim)),
-    postNorm: await store.vector(`${prefix}.post_attention_layernorm.weight`, [hidden]),
+    postNorm: await store.norm(`${prefix}.post_attention_layernorm.weight`, hidden),
     gateUp: await store.matrix(interleaved(`${prefix}.mlp.gate_up_proj.weight`, ffn, hidden)),
     down: await store.matrix(plain(`${prefix}.mlp.down_proj.weight`, hidden, ffn)),
   };

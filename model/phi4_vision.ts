@@ -108,6 +108,8 @@ export class Phi4Vision {
   readonly dtype: DType;
   /** Names in the checkpoint that this model neither uses nor knows as unused. */
   readonly unknownTensors: readonly string[];
+  /** What can go wrong with these weights in this dtype, as far as the weights alone tell it; a sentence each. */
+  readonly notes: readonly string[];
   #vision: Siglip2;
   #projector: Projector;
   #owned: Owned;
@@ -144,6 +146,7 @@ export class Phi4Vision {
     this.#owned = store.owned;
     this.#visionWeights = parts.visionWeights;
     this.unknownTensors = store.unused().filter((name) => !known.has(name));
+    this.notes = dtype === 'f16' ? store.overflowNotes() : [];
   }
 
   /** Loads a model folder; throws CheckpointError, CapabilityError or OutOfMemoryError. */
@@ -331,6 +334,16 @@ export class Phi4Vision {
   #expectVision(): void {
     if (this.#visionWeights) return;
     throw new DaybreakError('model: picture: expected vision weights on the device, got them released; load it again');
+  }
+
+  /** Makes ready what any answer runs through, pictures included, which else is done as it is first used; told how many of the plans are. */
+  async compile(progress: (done: number, total: number) => void = () => {}): Promise<void> {
+    const { engine } = this;
+    const plans = [engine.chunk, () => engine.decodePlans(false), () => engine.decodePlans(true), this.#encoding];
+    let done = 0;
+    const made = plans.map((make) => (make() as Promise<unknown>).then(() => progress(++done, plans.length)));
+    await Promise.allSettled(made); // where one fails the others are not left behind
+    await Promise.all(made);
   }
 
   /** What all sequences run through; throws CapabilityError or OutOfMemoryError where the pages do not fit. */

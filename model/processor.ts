@@ -42,28 +42,38 @@ export class Processor {
   }
 
   /**
-   * The prompt of a conversation; each <image> in it stands for one of `images`, in order, which threads cut into patches. Throws PromptError where marks
+   * The prompt of a conversation; each <image> in it stands for one of `images`, in order, which threads cut into patches where they are not yet. Throws PromptError where marks
    * and pictures differ in number, or where the prompt and one token of an answer do not fit the context.
    */
   async prepare(
     messages: readonly Message[],
-    images: readonly RgbImage[],
+    images: readonly (RgbImage | Patches)[],
     options: PromptOptions = {},
   ): Promise<Prompt> {
     const { mode = 'hybrid', context = this.config.contextLimit, signal } = options;
     const { config } = this;
     const marked = encodePrompt(this.tokenizer, this.template.render(messages, mode), images.length);
-    const limits = { ...config.image, patch: config.vision.patch };
-    const patches = images.map(({ height, width }) => countPatches(targetSize(height, width, limits), limits.patch));
+    const patches = images.map((image) => this.#countPatches(image));
     const positions = patches.reduce((sum, count) => sum + count, marked.length - images.length);
     checkLength(positions, context, config); // before memory is taken for the pictures
     const ids = expandImages(marked, patches, config.decoder.vocab);
-    const cut = (image: RgbImage) => cutInPool({ image, limits }, { file: 'picture', signal });
+    const cut = (image: RgbImage | Patches) => ('grid' in image ? image : this.cut(image, signal));
     const pictures = await Promise.all(images.map(cut));
     return { ids, pictures, mode, context };
   }
-}
 
-function countPatches({ height, width }: { height: number; width: number }, patch: number): number {
-  return (height / patch) * (width / patch);
+  /** A picture as the vision tower takes it, cut by a thread; throws ImageError, or the signal's reason. */
+  cut(image: RgbImage, signal?: AbortSignal): Promise<Patches> {
+    return cutInPool({ image, limits: this.#limits }, { file: 'picture', signal });
+  }
+
+  get #limits() {
+    return { ...this.config.image, patch: this.config.vision.patch };
+  }
+
+  #countPatches(image: RgbImage | Patches): number {
+    if ('grid' in image) return image.grid.rows * image.grid.cols;
+    const { height, width } = targetSize(image.height, image.width, this.#limits);
+    return (height / this.#limits.patch) * (width / this.#limits.patch);
+  }
 }

@@ -7,7 +7,7 @@ export interface PromptImage {
   /** Positions that it takes. */
   readonly rows: number;
   /** f32 [rows, hidden] on the device, once it is encoded. */
-  readonly features?: DeviceTensor;
+  readonly features?: DeviceTensor | undefined;
 }
 
 /** What stands at the positions of some ids: tokens, and from `vocab` on rows of pictures by the digest of those. */

@@ -9,8 +9,8 @@ export function checkSampling({ temperature, topK, topP, seed }: Sampling & { se
   };
   const positive = Number.isFinite(temperature) && temperature >= 0;
   require(positive, 'temperature', 'a finite number >= 0', temperature, '0 takes the likeliest token');
-  require(isU32(topK), 'top-k', 'an integer from 0 to 2^32 - 1', topK, '0 keeps all tokens');
-  require(topP > 0 && topP <= 1, 'top-p', 'a number above 0 and at most 1', topP, '1 keeps all tokens');
+  require(isU32(topK), 'topK', 'an integer from 0 to 2^32 - 1', topK, '0 keeps all tokens');
+  require(topP > 0 && topP <= 1, 'topP', 'a number above 0 and at most 1', topP, '1 keeps all tokens');
   require(isU32(seed), 'seed', 'an integer from 0 to 2^32 - 1', seed, 'every such number gives its own answer');
 }
 

@@ -183,6 +183,14 @@ export class Session {
     });
   }
 
+  /** Draws the tokens of answers to come in this way, with the same random numbers as a new sequence; the answer so far ends. */
+  draw(sampling: SessionOptions['sampling']): void {
+    if (sampling) checkSampling(sampling);
+    this.#commit();
+    this.#sampling = sampling;
+    this.#turn = 0;
+  }
+
   /** Decodes after a prompt, a few steps ahead of the tokens it yields: see decode(). */
   async *decode(options: DecodeOptions): AsyncGenerator<DecodedToken> {
     const { steps, ahead = STEPS_AHEAD, forced = new Uint32Array() } = options;

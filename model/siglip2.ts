@@ -131,7 +131,7 @@ export class Siglip2 {
 async function loadLayer(store: WeightStore, config: ModelConfig['vision'], prefix: string): Promise<Layer> {
   const { hidden, ffn } = config;
   const norm = async (name: string) => ({
-    weight: await store.vector(`${prefix}.${name}.weight`, [hidden]),
+    weight: await store.norm(`${prefix}.${name}.weight`, hidden),
     bias: await store.vector(`${prefix}.${name}.bias`, [hidden]),
   });
   const projections = ['q', 'k', 'v'].map((part) => `${prefix}.self_attn.${part}_proj`);

@@ -5,6 +5,8 @@ import {
   type Device,
   type DType,
   elements,
+  fitsF16,
+  type HostTensor,
   hostArray,
   type Matrix,
   type MatrixBlock,
@@ -22,7 +24,7 @@ import { COLUMN_MULTIPLE, type MatrixLayout, type ReadBytes, readRows, sourceOf 
 import type { TensorInfo, TensorSource } from './checkpoint/safetensors.ts';
 import { checkTensor, formatOf, partNames } from './checkpoint/stored_tensors.ts';
 import { quantizeInto } from './quantize/on_device.ts';
-import { checkRange } from './quantize/rows.ts';
+import { checkRange, LARGEST_F16 } from './quantize/rows.ts';
 
 /** Blocks start at a multiple of this many rows, so that no tile of a kernel and no pair of rows is cut. */
 const BLOCK_MULTIPLE = 64;
@@ -69,6 +71,8 @@ export class WeightStore {
   readonly owned: Owned;
   #checkpoint: TensorSource;
   #asked = new Set<string>();
+  /** By the name of a norm's weight: the largest magnitude that it can give an element. */
+  #normReach = new Map<string, number>();
   #formats: StoredFormats | undefined;
   #quantize: StoredFormats | undefined;
   #sums: Checksums | undefined;
@@ -90,6 +94,14 @@ export class WeightStore {
   async vector(name: string, shape: Shape, length = shape.reduce((a, b) => a * b, 1)): Promise<Tensor> {
     const values = new Float32Array(length);
     values.set(this.#values(name, shape));
+    return this.#upload(values, name);
+  }
+
+  /** The weight of a norm over `cols` columns; a normed column reaches sqrt(cols) where all others are 0. */
+  async norm(name: string, cols: number): Promise<Tensor> {
+    const values = this.#values(name, [cols]);
+    const largest = values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+    this.#normReach.set(name, largest * Math.sqrt(cols));
     return this.#upload(values, name);
   }
 
@@ -115,13 +127,28 @@ export class WeightStore {
     const wanted = this.#quantize && formatOf(name, this.#quantize);
     if (isQuantized(wanted)) return this.#quantizedMatrix(rows, { format: wanted, group: this.#quantize!.group });
     const blocks: MatrixBlock[] = [];
-    for (const { row, count } of this.#cut(rows)) blocks.push({ row, tensor: await this.#load(rows, row, count) });
-    return { name: rows.name, rows: layout.rows, cols, dtype: rows.dtype, blocks };
+    const narrowed = rows.dtype === 'bf16' && this.device.matrices?.length !== 0; // only matrix units narrow weights
+    let fits = narrowed;
+    const look = ({ data }: HostTensor) => {
+      fits &&= fitsF16(data as Uint16Array);
+    };
+    for (const { row, count } of this.#cut(rows))
+      blocks.push({ row, tensor: await this.#load(rows, row, count, narrowed ? look : undefined) });
+    return { name: rows.name, rows: layout.rows, cols, dtype: rows.dtype, fitsF16: fits, blocks };
   }
 
   /** Names of the checkpoint that nothing asked for. */
   unused(): string[] {
     return [...this.#checkpoint.tensors.keys()].filter((name) => !this.#asked.has(name));
+  }
+
+  /** A sentence on the norms whose rows can pass f16, where there are any. */
+  overflowNotes(): string[] {
+    const beyond = [...this.#normReach].filter(([, reach]) => reach > LARGEST_F16).sort(([, a], [, b]) => b - a);
+    const [worst, ...others] = beyond;
+    if (!worst) return [];
+    const reach = `normed rows can reach ${worst[1].toPrecision(3)}, beyond the ${LARGEST_F16} of f16`;
+    return [`${worst[0]}: ${reach}${others.length ? ` (so can ${others.length} more)` : ''}; f32 holds them`];
   }
 
   /** A matrix that is stored quantised; its rows are in the order of the result, and its rows of zeros are missing. */
@@ -207,12 +234,19 @@ export class WeightStore {
     for (let row = 0; row < layout.rows; row += blockRows) yield { row, count: Math.min(blockRows, layout.rows - row) };
   }
 
-  /** A device tensor of `count` rows from `firstRow` on. */
-  async #load(rows: Rows, firstRow: number, count: number): Promise<Tensor & { storage: Storage }> {
+  /** A device tensor of `count` rows from `firstRow` on, each chunk of which `look` sees. */
+  async #load(
+    rows: Rows,
+    firstRow: number,
+    count: number,
+    look?: (chunk: HostTensor) => void,
+  ): Promise<Tensor & { storage: Storage }> {
     const { name, cols, dtype } = rows;
     const tensor = this.owned.keep(this.device.tensor(`${name}[${firstRow}]`, [count, cols], dtype));
-    for await (const { row, rows: chunk } of this.#chunks(rows, firstRow, count, CHUNK_BYTES))
+    for await (const { row, rows: chunk } of this.#chunks(rows, firstRow, count, CHUNK_BYTES)) {
+      look?.(chunk);
       this.device.write(tensor.storage, chunk.data, (row - firstRow) * cols * BYTES[dtype]);
+    }
     return tensor;
   }
 

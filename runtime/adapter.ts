@@ -1,5 +1,5 @@
-import { NoDeviceError } from './errors.ts';
-import type { MatrixUnit } from './kernel.ts';
+import { NoDeviceError, UsageError } from './errors.ts';
+import type { MatrixTypes, MatrixUnit } from './kernel.ts';
 
 /** One adapter as Dawn lists it. */
 export interface AdapterEntry {
@@ -31,6 +31,17 @@ export function parseAdapterList(message: string): AdapterEntry[] {
 /** Whether an adapter's name is that of one that runs on the CPU. */
 export function isSoftware({ name }: AdapterEntry): boolean {
   return SOFTWARE.some((pattern) => pattern.test(name));
+}
+
+/**
+ * Whether Dawn is to guard kernels on an adapter: as asked, else as DAYBREAK_ROBUSTNESS (on, off) says, else where it runs
+ * on the CPU. Throws UsageError.
+ */
+export function wantsRobustness(entry: AdapterEntry, asked?: boolean, word = process.env.DAYBREAK_ROBUSTNESS): boolean {
+  if (asked !== undefined) return asked;
+  if (!word) return isSoftware(entry);
+  if (word === 'on' || word === 'off') return word === 'on';
+  throw new UsageError(`device: DAYBREAK_ROBUSTNESS: expected on or off, got '${word}'`);
 }
 
 /**
@@ -100,16 +111,29 @@ const INSTALL =
       'for software rendering mesa-vulkan-drivers 24 or newer brings lavapipe'
     : 'update the graphics driver of this machine';
 
-/** The matrix units that an adapter lists; none where it has no list. */
-export function matrixUnits(info: Partial<GPUAdapterInfo>): MatrixUnit[] {
-  const { subgroupMatrixConfigs = [], subgroupMinSize = 0, subgroupMaxSize = 0 } = info as MatrixInfo;
-  return subgroupMatrixConfigs.map(({ componentType, resultComponentType, M, N, K }) => ({
-    component: componentType,
-    result: resultComponentType,
-    ...{ M, N, K },
-    lanes: [subgroupMinSize, subgroupMaxSize],
-  }));
+/** A matrix unit as an adapter lists it: with the least and the largest size of a subgroup. */
+export interface ListedUnit extends Omit<MatrixUnit, 'lanes'> {
+  readonly lanes: readonly [number, number];
 }
+
+/** The matrix units that an adapter lists, of the types and sizes that kernels are written for; none where it has no list. */
+export function matrixUnits(info: Partial<GPUAdapterInfo>): ListedUnit[] {
+  const { subgroupMatrixConfigs = [], subgroupMinSize = 0, subgroupMaxSize = 0 } = info as MatrixInfo;
+  const units = subgroupMatrixConfigs.map(({ componentType, resultComponentType, M, N, K }) => ({
+    component: componentType as MatrixTypes['component'],
+    result: resultComponentType as MatrixTypes['result'],
+    ...{ M, N, K },
+    lanes: [subgroupMinSize, subgroupMaxSize] as const,
+  }));
+  return units.filter(
+    ({ component, result, M, N, K }) =>
+      RESULTS[component]?.includes(result) && SIDES.includes(M) && SIDES.includes(N) && DEPTHS.includes(K),
+  );
+}
+
+const RESULTS: Record<string, string[]> = { f16: ['f32', 'f16'], i8: ['i32'] };
+const SIDES = [8, 16];
+const DEPTHS = [8, 16, 32];
 
 /** What Dawn adds to an adapter's information. */
 type MatrixInfo = Partial<GPUAdapterInfo> & {

@@ -2,6 +2,7 @@ import type { DeviceInfo, DeviceTensor } from './device.ts';
 import type { DType } from './dtype.ts';
 import { CapabilityError, DaybreakError } from './errors.ts';
 import type { Feature, MatrixUnit } from './kernel.ts';
+import type { UnusableUnit } from './matrix_units.ts';
 import { roundUp, type Shape } from './shape.ts';
 import { checkTensor, type Storage, tensorBytes } from './tensor.ts';
 
@@ -15,22 +16,27 @@ export abstract class CountingDevice implements DeviceInfo {
   readonly reason: string;
   readonly features: ReadonlySet<Feature>;
   readonly matrices: readonly MatrixUnit[] | undefined;
+  readonly unusable: readonly UnusableUnit[];
   readonly limits: GPUSupportedLimits;
   readonly maxBlockBytes: number;
   readonly onCpu: boolean;
+  readonly robustness: boolean;
   readonly memory = { current: 0, peak: 0 };
   /** The buffers that are not freed yet, the oldest first. */
   protected readonly buffers = new Set<GPUBuffer>();
 
-  constructor({ name, driver, reason, features, matrices, limits, maxBlockBytes, onCpu }: DeviceInfo) {
+  constructor(info: DeviceInfo) {
+    const { name, driver, reason, features, matrices, unusable, limits, maxBlockBytes, onCpu, robustness } = info;
     this.name = name;
     this.driver = driver;
     this.reason = reason;
     this.features = features;
     this.matrices = matrices;
+    this.unusable = unusable;
     this.limits = limits;
     this.maxBlockBytes = maxBlockBytes;
     this.onCpu = onCpu;
+    this.robustness = robustness;
   }
 
   /** Makes a buffer of `size` bytes; throws OutOfMemoryError. */

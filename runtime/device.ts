@@ -1,6 +1,7 @@
 import type { DType } from './dtype.ts';
 import type { Feature, Kernel, MatrixUnit } from './kernel.ts';
-import type { Params, Pipeline } from './pipeline.ts';
+import type { UnusableUnit } from './matrix_units.ts';
+import type { Pipeline } from './pipeline.ts';
 import type { Recorder } from './recorder.ts';
 import type { Shape } from './shape.ts';
 import type { HostTensor, Storage, Tensor } from './tensor.ts';
@@ -17,13 +18,17 @@ export interface DeviceInfo {
   /** Why this adapter was taken. */
   readonly reason: string;
   readonly features: ReadonlySet<Feature>;
-  /** The matrix units of the adapter; undefined on the null backend, which compiles for any. */
+  /** The matrix units that were right when they were tried on this adapter; undefined on the null backend, which compiles for any. */
   readonly matrices: readonly MatrixUnit[] | undefined;
+  /** Those that the adapter lists but that were not, and why. */
+  readonly unusable: readonly UnusableUnit[];
   readonly limits: GPUSupportedLimits;
   /** Weights larger than this many bytes are cut into blocks of rows. */
   readonly maxBlockBytes: number;
   /** Whether the adapter runs on the CPU. */
   readonly onCpu: boolean;
+  /** Whether Dawn guards kernels: see DeviceOptions. */
+  readonly robustness: boolean;
 }
 
 /** An open device: buffers, uploads, downloads and pipelines. Sizes are bytes. */
@@ -75,8 +80,8 @@ export interface Device extends DeviceInfo {
   pipeline(kernel: Kernel, constants: Constants): Promise<Pipeline>;
   /** Resolves when `count` more bind groups can be made; throws OutOfMemoryError where too many are in use. */
   roomForBindGroups(count: number): Promise<void>;
-  /** A uniform buffer that kernels see through a window of `window` bytes at an offset of each dispatch. */
-  params(bytes: Uint8Array<ArrayBuffer>, window: number): Params;
+  /** A uniform buffer with these contents. */
+  params(bytes: Uint8Array<ArrayBuffer>): GPUBuffer;
   /** Encodes commands and submits them. */
   run(what: string, encode: (encoder: GPUCommandEncoder) => void): void;
   /** Submits the commands of an encoder. */

@@ -3,7 +3,7 @@ import type { Device, DeviceTensor } from './device.ts';
 import type { DType } from './dtype.ts';
 import { DaybreakError } from './errors.ts';
 import { type Kernel, loadKernel } from './kernel.ts';
-import type { Params, Pipeline } from './pipeline.ts';
+import type { Pipeline } from './pipeline.ts';
 import type { Recorder } from './recorder.ts';
 import type { Shape } from './shape.ts';
 import { checkHost, type HostTensor } from './tensor.ts';
@@ -53,8 +53,8 @@ export class DryRunDevice extends CountingDevice implements Device {
     return { reflection: loadKernel(kernel).reflection, bind: () => () => {} };
   }
 
-  params(bytes: Uint8Array): Params {
-    return { buffer: this.uniformBuffer(bytes), show: () => {} };
+  params(bytes: Uint8Array): GPUBuffer {
+    return this.uniformBuffer(bytes);
   }
 
   async download(): Promise<never> {

@@ -33,6 +33,8 @@ export interface DispatchStep extends Dispatch {
   constants: Constants;
   workgroups: Grid;
   cost: Cost;
+  /** Whether the grid depends on scalars. */
+  varies: boolean;
   /** Both in one run. */
   gridOf: (value: ValueOf) => Grid;
   costOf: (value: ValueOf) => Cost;
@@ -192,7 +194,8 @@ export class Graph {
       if (tensor.storage) this.device.assertUsable(tensor.storage, `${call.kernel.name}: ${name}`);
       this.#defined.add(rootOf(tensor));
     }
-    this.steps.push({ ...resolved, kind: 'dispatch', scope: this.#scopes.join('.'), constants, gridOf, costOf });
+    const [scope, varies] = [this.#scopes.join('.'), asksScalars(gridOf)];
+    this.steps.push({ ...resolved, kind: 'dispatch', scope, constants, varies, gridOf, costOf });
   }
 
   /** Throws unless the grid is made of integers that the device allows; no work is none only where a tensor is empty. */
@@ -217,6 +220,16 @@ export class Graph {
   #path(name: string): string {
     return [...this.#scopes, name].join('.');
   }
+}
+
+/** Whether a grid asks for the value of a scalar. */
+function asksScalars(gridOf: (value: ValueOf) => Grid): boolean {
+  let asked = false;
+  gridOf((amount) => {
+    asked ||= typeof amount !== 'number';
+    return atMost(amount);
+  });
+  return asked;
 }
 
 /** Throws a DaybreakError where a dispatch reads and writes one memory, by what `memoryOf` says a tensor lies in. */

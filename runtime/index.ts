@@ -1,6 +1,6 @@
 export { orAborted } from './abort.ts';
-export { type AdapterChoice, type AdapterEntry, chooseAdapter } from './adapter.ts';
-export { cacheFolder } from './cache_folder.ts';
+export { type AdapterChoice, type AdapterEntry, chooseAdapter, type ListedUnit } from './adapter.ts';
+export { cacheFolder, readCached, writeCached } from './cache_folder.ts';
 export type { Device, DeviceInfo, DeviceTensor } from './device.ts';
 export { type BufferInUse, DryRunDevice } from './dry_run.ts';
 export * from './dtype.ts';
@@ -12,13 +12,20 @@ export {
   type ForcedVariants,
   type Grid,
   type Kernel,
+  type KernelOptions,
+  kernel,
   linearGrid,
   loadKernel,
+  type MatrixTypes,
   type MatrixUnit,
+  matrixUnit,
   needsOf,
+  unitConstants,
   type Variant,
   variant,
+  type WgslSource,
 } from './kernel.ts';
+export type { UnusableUnit } from './matrix_units.ts';
 export { Owned } from './memory.ts';
 export { Pace, type PieceOptions, runInPieces } from './pieces.ts';
 export { type MemoryReport, Plan, type PlanOptions } from './plan.ts';

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { WgslError } from './errors.ts';
 import { ceilDiv } from './shape.ts';
 import { type Constants, type Reflection, reflect } from './wgsl.ts';
 
@@ -10,27 +11,34 @@ export type Feature =
   | 'chromium-experimental-subgroup-matrix'
   | 'timestamp-query';
 
-/** Products of matrices that a subgroup of so many lanes computes at once: result [M, N] += component [M, K] component [K, N]. */
-export interface MatrixUnit {
-  readonly component: string;
-  readonly result: string;
+/** What matrices are made of: the elements that are multiplied, and those of the sums. */
+export interface MatrixTypes {
+  readonly component: 'f16' | 'i8';
+  readonly result: 'f32' | 'f16' | 'i32';
+}
+
+/** Products of matrices that a subgroup computes at once: result [M, N] += component [M, K] component [K, N]. */
+export interface MatrixUnit extends MatrixTypes {
   readonly M: number;
   readonly N: number;
   readonly K: number;
-  /** The least and the largest size of a subgroup. */
-  readonly lanes: readonly [number, number];
+  /** The size of the subgroup. */
+  readonly lanes: number;
 }
+
+/** A WGSL text, or the file that holds it. */
+export type WgslSource = string | URL;
 
 /** One .wgsl file: a complete module with defaults. */
 export interface Kernel {
   /** <op>/<file without .wgsl>: the name in profiles, errors and variant choices. */
   readonly name: string;
-  readonly source: URL;
+  readonly source: WgslSource;
   /** Shared WGSL appended behind the source, so that line numbers of the source stay true. */
-  readonly lib?: readonly URL[];
+  readonly lib?: readonly WgslSource[];
   readonly needs?: readonly Feature[];
-  /** The matrix unit that it is written for. */
-  readonly matrix?: MatrixUnit;
+  /** The matrices that it multiplies; their sizes are its constants: see unitConstants. */
+  readonly matrix?: MatrixTypes;
 }
 
 /** Workgroups in x, y, z. */
@@ -48,10 +56,34 @@ const loaded = new WeakMap<Kernel, LoadedKernel>();
 export function loadKernel(kernel: Kernel): LoadedKernel {
   const existing = loaded.get(kernel);
   if (existing) return existing;
-  const text = [kernel.source, ...(kernel.lib ?? [])].map((url) => readFileSync(url, 'utf8')).join('\n');
+  const text = [kernel.source, ...(kernel.lib ?? [])].map(read).join('\n');
   const result = { text, reflection: reflect(text, `${kernel.name}.wgsl`) };
   loaded.set(kernel, result);
   return result;
+}
+
+function read(source: WgslSource): string {
+  if (typeof source === 'string') return source;
+  try {
+    return readFileSync(source, 'utf8');
+  } catch (error) {
+    throw new WgslError(`kernel: file: expected a readable one, got ${(error as Error).message}; check the URL`);
+  }
+}
+
+/** What kernel() makes a kernel of. */
+export interface KernelOptions extends Omit<Kernel, 'source'> {
+  /** The text, or the URL of its file. */
+  readonly wgsl: WgslSource;
+}
+
+/** A kernel of your own; throws a WgslError where its text does not declare what a kernel must, or its file cannot be read. */
+export function kernel({ wgsl, ...rest }: KernelOptions): Kernel {
+  const made: Kernel = { ...rest, source: wgsl };
+  if (!/^[\w./-]+$/.test(made.name ?? ''))
+    throw new WgslError(`kernel: name: expected <op>/<variant>, got ${JSON.stringify(made.name)}; name it so`);
+  loadKernel(made);
+  return made;
 }
 
 /** One way to compute an op: a kernel, and values of its constants that tune it. */
@@ -80,24 +112,33 @@ interface Capable {
   readonly matrices: readonly MatrixUnit[] | undefined;
 }
 
-/** Whether a device has all that a kernel needs: features, and a matrix unit of its sizes. */
-export function canRun({ features, matrices }: Capable, kernel: Kernel): boolean {
+/** Whether a device has all that a kernel needs: features, and a matrix unit of its types. */
+export function canRun(device: Capable, kernel: Kernel): boolean {
   const { needs = [], matrix } = kernel;
-  if (!needs.every((feature) => features.has(feature))) return false;
-  return !matrix || !matrices || matrices.some((unit) => provides(unit, matrix));
+  if (!needs.every((feature) => device.features.has(feature))) return false;
+  return !matrix || matrixUnit(device, matrix) !== undefined;
 }
 
-function provides(unit: MatrixUnit, wanted: MatrixUnit): boolean {
-  const keys = ['component', 'result', 'M', 'N', 'K'] as const;
-  const [least, most] = unit.lanes;
-  return keys.every((key) => unit[key] === wanted[key]) && least <= wanted.lanes[0] && wanted.lanes[1] <= most;
+/**
+ * The unit with which a device multiplies matrices of these types: of several the largest; on the null backend, which
+ * compiles for any, one of 8 x 8 x 8, with which tiles need least workgroup memory.
+ */
+export function matrixUnit({ matrices }: Capable, { component, result }: MatrixTypes): MatrixUnit | undefined {
+  if (!matrices) return { component, result, M: 8, N: 8, K: 8, lanes: 32 };
+  const size = ({ M, N, K }: MatrixUnit) => M * N * K;
+  const fitting = matrices.filter((unit) => unit.component === component && unit.result === result);
+  return fitting.sort((a, b) => size(b) - size(a))[0];
+}
+
+/** The constants that specialise a kernel for a matrix unit. */
+export function unitConstants({ M, N, K, lanes }: MatrixUnit): Constants {
+  return { M, N, K, LANES: lanes };
 }
 
 /** What a kernel needs of a device, in words. */
 export function needsOf({ needs = [], matrix }: Kernel): string[] {
   if (!matrix) return [...needs];
-  const { component, result, M, N, K, lanes } = matrix;
-  return [...needs, `${M}x${N}x${K} matrices of ${component} to ${result} in ${lanes[0]} lanes`];
+  return [...needs, `matrices of ${matrix.component} to ${matrix.result}`];
 }
 
 /** Folds a number of workgroups into two dimensions of at most 65535; kernels undo it: group.x + group.y * groups.x. */

@@ -1,21 +1,14 @@
 import { CapabilityError, OutOfMemoryError, WgslError } from './errors.ts';
 import { type Kernel, type LoadedKernel, loadKernel } from './kernel.ts';
-import { type Constants, type Reflection, specialise } from './wgsl.ts';
+import { type Constants, PARAMS_BINDING, type Reflection, specialise } from './wgsl.ts';
 
 /** Appends one command, or what it needs, to a compute pass. */
 export type Recorded = (pass: GPUComputePassEncoder) => void;
 
-/** Parameters of many dispatches in one buffer. */
-export interface Params {
-  buffer: GPUBuffer;
-  /** Shows a pass the parameters at a byte offset. */
-  show(pass: GPUComputePassEncoder, offset: [number]): void;
-}
-
 /** A compiled kernel. */
 export interface Pipeline {
   readonly reflection: Reflection;
-  /** Binds buffers to the tensors of @group(0) and returns what sets pipeline and buffers in a pass. */
+  /** Binds buffers to the tensors and parameters of @group(0) and returns what sets pipeline and buffers in a pass. */
   bind(label: string, entries: readonly GPUBindGroupEntry[]): Recorded;
 }
 
@@ -31,14 +24,11 @@ const COMPUTE = 4; // GPUShaderStage.COMPUTE
 /** Compiles every distinct pair of kernel and constants once per device. */
 export class PipelineCache {
   #gpu: GPUDevice;
-  #paramsLayout: GPUBindGroupLayout;
   #makeBindGroup: MakeBindGroup;
   #pipelines = new WeakMap<LoadedKernel, Map<string, Promise<Pipeline>>>();
 
-  /** `paramsLayout` is the layout of @group(1) of every kernel. */
-  constructor(gpu: GPUDevice, paramsLayout: GPUBindGroupLayout, makeBindGroup: MakeBindGroup) {
+  constructor(gpu: GPUDevice, makeBindGroup: MakeBindGroup) {
     this.#gpu = gpu;
-    this.#paramsLayout = paramsLayout;
     this.#makeBindGroup = makeBindGroup;
   }
 
@@ -62,7 +52,7 @@ export class PipelineCache {
 
   async #compile(kernel: Kernel, code: string, reflection: Reflection): Promise<Pipeline> {
     const file = `${kernel.name}.wgsl`;
-    const [{ tensors, layout }, layoutError] = this.#scoped(() => this.#layouts(reflection));
+    const [{ group, layout }, layoutError] = this.#scoped(() => this.#layouts(reflection));
     const [module, moduleError] = this.#scoped(() => this.#gpu.createShaderModule({ code, label: kernel.name }));
     const [layoutFault, moduleFault] = await Promise.all([layoutError, moduleError]);
     if (layoutFault) {
@@ -74,20 +64,19 @@ export class PipelineCache {
     try {
       const compute = { module };
       const pipeline = await this.#gpu.createComputePipelineAsync({ layout, compute, label: kernel.name });
-      return { reflection, bind: (label, entries) => this.#bind(pipeline, tensors, label, entries) };
+      return { reflection, bind: (label, entries) => this.#bind(pipeline, group, label, entries) };
     } catch (error) {
       throw pipelineError(file, error as Error);
     }
   }
 
   #layouts({ bindings }: Reflection) {
-    const entries = bindings.map(({ index, access }) => ({
-      binding: index,
-      visibility: COMPUTE,
-      buffer: { type: access === 'read' ? ('read-only-storage' as const) : ('storage' as const) },
-    }));
-    const tensors = this.#gpu.createBindGroupLayout({ entries });
-    return { tensors, layout: this.#gpu.createPipelineLayout({ bindGroupLayouts: [tensors, this.#paramsLayout] }) };
+    const entry = (binding: number, type: GPUBufferBindingType) => ({ binding, visibility: COMPUTE, buffer: { type } });
+    const tensors = bindings.map(({ index, access }) =>
+      entry(index, access === 'read' ? 'read-only-storage' : 'storage'),
+    );
+    const group = this.#gpu.createBindGroupLayout({ entries: [...tensors, entry(PARAMS_BINDING, 'uniform')] });
+    return { group, layout: this.#gpu.createPipelineLayout({ bindGroupLayouts: [group] }) };
   }
 
   #bind(

@@ -8,15 +8,17 @@ import {
   matrixUnits,
   type Preferences,
   parseAdapterList,
+  wantsRobustness,
 } from './adapter.ts';
 import { countBindGroup, roomForBindGroups } from './bind_groups.ts';
 import { type BufferKind, CountingDevice } from './counting_device.ts';
-import type { Device, DeviceTensor } from './device.ts';
+import type { Device, DeviceInfo, DeviceTensor } from './device.ts';
 import { hostArray } from './dtype.ts';
 import { DaybreakError, DeviceLostError, NoDeviceError, OutOfMemoryError } from './errors.ts';
 import { gently } from './gently.ts';
-import type { Feature, Kernel } from './kernel.ts';
-import { type Params, type Pipeline, PipelineCache } from './pipeline.ts';
+import type { Feature, Kernel, MatrixUnit } from './kernel.ts';
+import { checkUnits } from './matrix_units.ts';
+import { type Pipeline, PipelineCache } from './pipeline.ts';
 import type { HostSpan, Recorder } from './recorder.ts';
 import { elements, roundUp } from './shape.ts';
 import { checkHost, type HostTensor, type Storage, type Tensor } from './tensor.ts';
@@ -28,6 +30,11 @@ export interface DeviceOptions {
   adapter?: string;
   /** Largest block of a weight in bytes; by default what the adapter can bind at once. */
   maxBlockBytes?: number;
+  /**
+   * Whether Dawn guards kernels against their own mistakes: it clamps indices, ends endless loops, zeroes workgroup
+   * memory and defines division by zero. Else DAYBREAK_ROBUSTNESS (on or off) says so, else only software adapters do.
+   */
+  robustness?: boolean;
 }
 
 const FEATURES: Feature[] = [
@@ -50,16 +57,18 @@ const LIMITS = [
   'maxComputeWorkgroupsPerDimension',
 ] as const;
 
-const TOGGLES = [
-  'enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia',
-  'disable-dawn-features=timestamp_quantization',
-];
+const ENABLED = ['allow_unsafe_apis', 'vulkan_enable_f16_on_nvidia'];
 
-const { GPUBufferUsage, GPUMapMode, GPUOutOfMemoryError, GPUShaderStage } = globals as unknown as {
+/** What takes Dawn's guards out of kernels. */
+const UNGUARDED = ['disable_robustness', 'disable_workgroup_init', 'disable_polyfills_on_integer_div_and_mod'];
+
+/** What a kernel for matrix units may use. */
+const MATRIX_WORKGROUP_BYTES = 32768;
+
+const { GPUBufferUsage, GPUMapMode, GPUOutOfMemoryError } = globals as unknown as {
   GPUBufferUsage: Record<'STORAGE' | 'UNIFORM' | 'COPY_SRC' | 'COPY_DST' | 'MAP_READ' | 'QUERY_RESOLVE', number>;
   GPUMapMode: { READ: number };
   GPUOutOfMemoryError: typeof globalThis.GPUOutOfMemoryError;
-  GPUShaderStage: { COMPUTE: number };
 };
 
 const USAGE: Readonly<Record<BufferKind, number>> = {
@@ -109,7 +118,24 @@ async function findPreferences(available: readonly AdapterEntry[]): Promise<Pref
 export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   const wanted = options.adapter ?? process.env.DAYBREAK_ADAPTER;
   const choice = wanted === 'null' ? NULL : await choose(wanted);
-  const adapter = await requestAdapter(choice);
+  const robustness = wantsRobustness(choice, options.robustness);
+  const adapter = await requestAdapter(choice, robustness);
+  const enough = adapter.limits.maxComputeWorkgroupStorageSize >= MATRIX_WORKGROUP_BYTES;
+  const listed = choice.backend !== 'null' && enough ? matrixUnits(adapter.info) : [];
+  const checked = await checkUnits(choice, adapter.info.description, listed);
+  return open(adapter, choice, { ...options, ...checked, robustness });
+}
+
+/** Opens an adapter without looking at its matrix units: what looks at them needs a device. */
+export async function openUnchecked(entry: AdapterEntry): Promise<Device> {
+  const choice = { ...entry, reason: 'to try its matrix units' };
+  const robustness = wantsRobustness(choice);
+  return open(await requestAdapter(choice, robustness), choice, { matrices: [], unusable: [], robustness });
+}
+
+type OpenOptions = DeviceOptions & Pick<DeviceInfo, 'unusable' | 'robustness'> & { matrices: readonly MatrixUnit[] };
+
+async function open(adapter: GPUAdapter, choice: AdapterChoice, options: OpenOptions): Promise<Device> {
   const requiredFeatures = FEATURES.filter((f) => adapter.features.has(f)) as GPUFeatureName[];
   const requiredLimits = Object.fromEntries(LIMITS.map((name) => [name, adapter.limits[name]]));
   const gpu = await adapter.requestDevice({ requiredFeatures, requiredLimits });
@@ -123,9 +149,11 @@ async function choose(wanted: string | undefined): Promise<AdapterChoice> {
   return chooseAdapter(available, wanted, await findPreferences(available));
 }
 
-async function requestAdapter(choice: AdapterChoice): Promise<GPUAdapter> {
+async function requestAdapter(choice: AdapterChoice, robustness: boolean): Promise<GPUAdapter> {
   const flags = choice.backend === 'null' ? ['backend=null'] : [`backend=${choice.backend}`, `adapter=${choice.name}`];
-  const adapter = await instance(...flags, ...TOGGLES).requestAdapter();
+  const enabled = robustness ? ENABLED : [...ENABLED, ...UNGUARDED];
+  flags.push(`enable-dawn-features=${enabled}`, 'disable-dawn-features=timestamp_quantization');
+  const adapter = await instance(...flags).requestAdapter();
   if (!adapter) {
     throw new NoDeviceError(
       `device: expected adapter '${choice.name}' to open, got none; its driver is too old for Dawn or broken`,
@@ -140,29 +168,27 @@ class WebGpuDevice extends CountingDevice implements Device {
   readonly dryRun = false;
   timeline: Recorder | undefined;
 
-  #paramsLayout: GPUBindGroupLayout;
   #pipelines: PipelineCache;
   #fault: GPUError | undefined;
   /** Why the device is gone, once it is. */
   #gone: string | undefined;
 
-  constructor(gpu: GPUDevice, { info }: GPUAdapter, choice: AdapterChoice, options: DeviceOptions) {
+  constructor(gpu: GPUDevice, { info }: GPUAdapter, choice: AdapterChoice, options: OpenOptions) {
     const { limits } = gpu;
     super({
       name: choice.name,
       driver: info.description,
       reason: choice.reason,
       features: new Set(FEATURES.filter((f) => gpu.features.has(f))),
-      matrices: choice.backend === 'null' ? undefined : matrixUnits(info),
+      matrices: choice.backend === 'null' ? undefined : options.matrices,
+      unusable: options.unusable,
       limits,
       maxBlockBytes: Math.min(options.maxBlockBytes ?? Number.POSITIVE_INFINITY, limits.maxStorageBufferBindingSize),
       onCpu: info.isFallbackAdapter,
+      robustness: options.robustness,
     });
     this.gpu = gpu;
-    const buffer = { type: 'uniform', hasDynamicOffset: true } as const;
-    const entries = [{ binding: 0, visibility: GPUShaderStage.COMPUTE, buffer }];
-    this.#paramsLayout = gpu.createBindGroupLayout({ entries });
-    this.#pipelines = new PipelineCache(gpu, this.#paramsLayout, (...made) => this.#bindGroup(...made));
+    this.#pipelines = new PipelineCache(gpu, (...made) => this.#bindGroup(...made));
     gpu.lost.then(({ reason, message }) => {
       this.#gone ??= `lost (${reason}): ${message}`;
     });
@@ -213,12 +239,10 @@ class WebGpuDevice extends CountingDevice implements Device {
     return roomForBindGroups(count, this.onCpu, () => this.reclaim());
   }
 
-  params(bytes: Uint8Array<ArrayBuffer>, window: number): Params {
+  params(bytes: Uint8Array<ArrayBuffer>): GPUBuffer {
     const buffer = this.uniformBuffer(bytes);
     this.guard('params', () => this.#write(buffer, 0, bytes));
-    const entries = [{ binding: 0, resource: { buffer, size: window } }];
-    const group = this.#bindGroup('params', this.#paramsLayout, entries);
-    return { buffer, show: (pass, offset) => pass.setBindGroup(1, group, offset) };
+    return buffer;
   }
 
   write(storage: Storage, data: ArrayBufferView, byteOffset = 0): void {

@@ -4,6 +4,10 @@ import { WgslError } from './errors.ts';
 /** Values for a kernel's named top-level `const` and `alias` lines. */
 export type Constants = Record<string, number | boolean | DType>;
 
+/** Where every module has its parameters, in the group of its tensors. */
+export const PARAMS_BINDING = 31;
+const PARAMS_LINE = `@group(0) @binding(${PARAMS_BINDING}) var<uniform> params: Params;`;
+
 /** One storage binding of @group(0). */
 export interface Binding {
   name: string;
@@ -49,13 +53,14 @@ export function reflect(source: string, file: string): Reflection {
     if (inParams && !text.startsWith('}')) params.push(parseParam(text) ?? raise(fail("'  name: u32|i32|f32,'")));
     else if (constant) constants.set(constant, { type: type!, value: value!, line });
     else if (alias) aliases.set(alias, { value: target!, line });
-    else if (text.startsWith('@group(0)')) bindings.push(parseBinding(text) ?? raise(fail(BINDING_FORM)));
+    else if (text.startsWith('@group') && text !== PARAMS_LINE)
+      bindings.push(parseBinding(text) ?? raise(fail(BINDING_FORM)));
     inParams = text.startsWith('struct Params') || (inParams && !text.startsWith('}'));
   });
   return { constants, aliases, bindings, params };
 }
 
-const BINDING_FORM = "'@group(0) @binding(n) var<storage, read|read_write> name: array<...>;'";
+const BINDING_FORM = `'@group(0) @binding(n) var<storage, read|read_write> name: array<...>;' or '${PARAMS_LINE}'`;
 
 function parseParam(text: string): Param | undefined {
   const [, name, type] = PARAM.exec(text) ?? [];

@@ -1,4 +1,4 @@
-// tier: gpu
+// tier: any
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -74,6 +74,17 @@ if (device) {
     fails(runAsk('What?'), /required option '--model <dir>'/);
   });
 
+  test('the memory plan is printed, unless only JSON is to be', () => {
+    const question = ['--image', picture, '--max-tokens', '3', 'What is this?'];
+    const { status, stderr } = ask('--release-vision', ...question);
+    assert.is(status, 0, stderr);
+    assert.match(
+      stderr,
+      /^memory on .* for \d+ positions and 255 patches, in MiB\n {2}vision tower +1 {2}bf16, f32\n/m,
+    );
+    assert.not.match(ask('--json', ...question).stderr, /memory on/);
+  });
+
   test('a literal <image> is asked about with a backslash', () => {
     const { status, stdout, stderr } = ask(
       '--json',
@@ -109,6 +120,7 @@ if (device) {
     const gone = shell(`set -o pipefail; ${question} | true`);
     assert.is(gone.status, 0, gone.stderr);
     assert.not.match(gone.stderr, /error/);
+    assert.not.match(full.stderr + gone.stderr, /maxDynamic/, "Dawn's warnings, which mean nothing");
   });
 
   test('a checkout may have any name but one with a question mark, which is refused in words', () => {

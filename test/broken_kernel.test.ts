@@ -1,4 +1,4 @@
-// tier: gpu
+// tier: any
 import { spawnSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';

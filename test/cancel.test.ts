@@ -7,7 +7,7 @@ import type { Device } from '../runtime/index.ts';
 import { TINY } from './bench.ts';
 import { quick, testDevice } from './gpu.ts';
 
-const MOMENTS = { f32: quick ? 6 : 40, f16: process.env.DAYBREAK_SLOW === '1' ? 40 : 12 };
+const MOMENTS = { f32: quick ? 4 : 40, f16: process.env.DAYBREAK_SLOW === '1' ? 40 : 12 };
 /** A submit's time, and the time within which to return besides, in milliseconds. */
 const [SUBMIT, RETURN] = [50, 50];
 
@@ -21,7 +21,7 @@ test.run();
 async function tests(device: Device): Promise<void> {
   const processor = Processor.load(TINY);
   const images = [330, 70].map((size) => ({ width: size, height: 250, data: new Uint8Array(size * 750).fill(size) }));
-  const content = `<image>\n<image>\n${'What is the difference? '.repeat(80)}`;
+  const content = `<image>\n<image>\n${'What is the difference? '.repeat(quick ? 20 : 80)}`;
   const prompt = await processor.prepare([{ role: 'user', content }], images, { mode: 'nothink' });
   const [context, maxTokens] = [2048, 40];
 

@@ -1,4 +1,4 @@
-// tier: gpu
+// tier: any
 // What the host does for a prompt and a step, on the null adapter, where the device takes no time.
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -42,7 +42,7 @@ test(`a prompt of ${PROMPT} tokens is on its way in ${BOUND} ms, with a first su
   model.dispose();
 });
 
-test('a step is one submit and no write', async () => {
+test('a step is one submit, no write, and three calls a dispatch', async () => {
   const model = await deepModel();
   const session = await model.session();
   await session.prefill(new Random(1).integers([20], 500).data as Uint32Array);
@@ -54,6 +54,7 @@ test('a step is one submit and no write', async () => {
   for await (const _ of session.decode({ steps: 60, ahead: 1 })) {
     if (step > 2) {
       assert.equal([calls.submits, calls.writes, calls.made], [1, 0, 0], `step ${step}`);
+      assert.is(calls.encoded, 3 * calls.dispatches);
       millis.push(calls.millis);
     }
     step++;
@@ -83,11 +84,13 @@ function watch({ gpu }: Device) {
     writes: 0,
     made: 0,
     dispatches: 0,
+    /** Calls to compute passes, without their ends. */
+    encoded: 0,
     /** From the latest command encoder to its submit. */
     millis: 0,
     first: undefined as { at: number; writes: number; dispatches: number } | undefined,
     reset() {
-      Object.assign(calls, { submits: 0, writes: 0, made: 0, dispatches: 0, first: undefined });
+      Object.assign(calls, { submits: 0, writes: 0, made: 0, dispatches: 0, encoded: 0, first: undefined });
     },
   };
   let begun = 0;
@@ -124,6 +127,8 @@ function watch({ gpu }: Device) {
     encoder.beginComputePass = (...given) => {
       const pass = beginComputePass.apply(encoder, given);
       count(pass, 'dispatchWorkgroups', () => calls.dispatches++);
+      for (const name of ['setPipeline', 'setBindGroup', 'dispatchWorkgroups'])
+        count(pass, name, () => calls.encoded++);
       return pass;
     };
     return encoder;

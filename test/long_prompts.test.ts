@@ -12,23 +12,25 @@ import {
   Phi4Vision,
   type PrefillOptions,
   PromptPicture,
-  processImage,
-  readImage,
   type Session,
 } from '../model/index.ts';
 import { type Device, Timeline } from '../runtime/index.ts';
 import { TINY } from './bench.ts';
 import { quick, testDevice } from './gpu.ts';
+import { concat, patchesOf, randomIds } from './sequences.ts';
 
 const slow = process.env.DAYBREAK_SLOW === '1';
 const CONVERSATIONS = slow ? 50 : quick ? 2 : 6;
 /** Positions of a prompt with five pictures. */
 const LONG = slow ? 12_000 : quick ? 400 : 2_000;
+/** How large pictures are, where not as the model has them. */
+const PATCHES = quick ? { minPatches: 16, maxPatches: 60 } : {};
 /** Largest difference of logits over the largest logit, between runs that sum in other orders. */
 const BOUNDS = { f32: 1e-4, f16: 2e-2 };
 const DTYPES = ['f32', 'f16'] as const;
 
-if (quick) console.log('quick: no second turn over 3564 positions, 2 conversations, 400 positions with pictures');
+if (quick)
+  console.log('quick: no second turn over 3564 positions, 2 conversations, 400 positions with pictures of 60 patches');
 const device = await testDevice();
 if (device) for (const dtype of DTYPES) if (dtype === 'f32' || device.features.has('shader-f16')) tests(device, dtype);
 
@@ -186,9 +188,8 @@ async function flopsOf(body: () => Promise<unknown>): Promise<number> {
   return rows.reduce((sum, { flops }) => sum + flops, 0);
 }
 
-async function picture({ config }: Phi4Vision, name: string): Promise<PromptPicture> {
-  const image = await readImage(join(TINY, 'images', name));
-  return new PromptPicture(processImage(image, { ...config.image, patch: config.vision.patch }));
+async function picture(model: Phi4Vision, name: string): Promise<PromptPicture> {
+  return new PromptPicture(await patchesOf(model, name, PATCHES));
 }
 
 /** The same pictures on a model's device. */
@@ -200,12 +201,4 @@ async function encoded(model: Phi4Vision, pictures: readonly PromptPicture[]): P
 
 function rowsOf(pictures: readonly PromptPicture[]): number[] {
   return pictures.map(({ rows }) => rows);
-}
-
-function randomIds(seed: number, count: number): Uint32Array {
-  return new Random(seed + 1).integers([count], 500).data as Uint32Array;
-}
-
-function concat(...parts: Uint32Array[]): Uint32Array {
-  return Uint32Array.from(parts.flatMap((part) => [...part]));
 }

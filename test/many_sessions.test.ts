@@ -9,14 +9,15 @@ import { quick, testDevice } from './gpu.ts';
 
 const slow = process.env.DAYBREAK_SLOW === '1';
 const SESSIONS = slow ? 1000 : quick ? 60 : 150;
+const LAYERS = quick ? 8 : 40;
 /** From here on memory stays as it is, within this share. */
 const [SETTLED, SHARE] = [slow ? 100 : 40, 0.03];
 
 const device = await testDevice();
 if (device) {
-  test(`${SESSIONS} sessions of a model of 40 layers: memory and its maps stay flat`, async () => {
+  test(`${SESSIONS} sessions of a model of ${LAYERS} layers: memory and its maps stay flat`, async () => {
     const { config } = openSynthetic(TINY, 'bf16', 1);
-    const deep = { ...config, decoder: { ...config.decoder, layers: 40 } };
+    const deep = { ...config, decoder: { ...config.decoder, layers: LAYERS } };
     const model = await Phi4Vision.fromSource(device, deep, new SyntheticSource(deep, 1), { context: 1024 });
     const maps = () => readFileSync('/proc/self/maps', 'utf8').split('\n').length;
     const seen: { resident: number; maps: number; inUse: number }[] = [];

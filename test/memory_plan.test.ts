@@ -1,5 +1,4 @@
 // tier: gpu
-import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { showMemoryPlan } from '../bench/show_memory.ts';
@@ -18,8 +17,9 @@ import {
   type TensorSource,
 } from '../model/index.ts';
 import { CapabilityError, DryRunDevice, OutOfMemoryError } from '../runtime/index.ts';
-import { runAsk, TINY } from './bench.ts';
+import { TINY } from './bench.ts';
 import { testDevice } from './gpu.ts';
+import { rejection } from './rejects.ts';
 
 const GRIDS = [
   { rows: 9, cols: 12 },
@@ -37,13 +37,6 @@ function picture(grid: Patches['grid']): Patches {
 }
 
 const total = (rows: readonly { bytes: number }[]) => rows.reduce((sum, { bytes }) => sum + bytes, 0);
-
-async function rejection(promise: Promise<unknown>): Promise<Error | undefined> {
-  return promise.then(
-    () => undefined,
-    (error: Error) => error,
-  );
-}
 
 const device = await testDevice();
 if (device) {
@@ -132,17 +125,6 @@ if (device) {
     const encoding = plan.encoder.filter(({ part }) => part === 'encoding');
     assert.is(peaks[0]! - peaks[1]!, total(vision) + total(encoding));
     source.close();
-  });
-
-  test('ask prints the plan, unless it is to print JSON only', () => {
-    const picture = ['--image', join(TINY, 'images/img1.png'), '--max-tokens', '3', 'What is this?'];
-    const { status, stderr } = runAsk('--model', TINY, '--release-vision', ...picture);
-    assert.is(status, 0, stderr);
-    assert.match(
-      stderr,
-      /^memory on .* for \d+ positions and 255 patches, in MiB\n {2}vision tower +1 {2}bf16, f32\n/m,
-    );
-    assert.not.match(runAsk('--model', TINY, '--json', ...picture).stderr, /memory on/);
   });
 
   test('planning takes no memory, and the default is the longest context and the largest picture', async () => {

@@ -1,4 +1,4 @@
-// tier: gpu
+// tier: any
 // The benches that look at a model folder: quality, doctor and full.
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -83,7 +83,7 @@ test('what is no picture is refused with its path', async () => {
   await refuses(readImage(missing), missing, /ENOENT.*; check the path/);
   await refuses(readImage(temporary), temporary, /got a folder or a device/);
   const text = write('text.png', Buffer.from('some text'));
-  await refuses(readImage(text), text, /expected a PNG or JPEG picture, got bytes 736f6d6520746578; convert it to PNG/);
+  await refuses(readImage(text), text, /expected a PNG or JPEG picture, got a file of another kind; convert it to PNG/);
   const heic = write('phone.heic', Buffer.from('\0\0\0\x24ftypheic\0\0\0\0'));
   await refuses(readImage(heic), heic, /expected a PNG or JPEG picture, got HEIC; convert it to PNG/);
   const gif = write('cut.gif', Buffer.from('GIF89a...'));
@@ -172,7 +172,7 @@ test('decoding ends at the time limit of its size, and the next picture is decod
     const path = write(`slow.${format}`, large[format]());
     const started = performance.now();
     const limit = ({ width }: { width: number }) => (width ? 50 : 10_000);
-    const job = { path, native: false, upright: false };
+    const job = { source: path, file: path, native: false, upright: false };
     await refuses(decodeInPool(job, { file: path, limit }), path, /got none within 0\.05 s; save it anew/);
     assert.ok(performance.now() - started < 1000, `${format}: ${performance.now() - started} ms`);
     assert.is((await readImage(JPEG)).width, 17);

@@ -20,7 +20,7 @@ const WGSL = `struct Params {
   float: f32,
 }
 @group(0) @binding(0) var<storage, read_write> y: array<f32>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(31) var<uniform> params: Params;
 
 @compute @workgroup_size(1)
 fn main() {

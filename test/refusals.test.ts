@@ -25,6 +25,7 @@ import {
 } from '../runtime/index.ts';
 import { PipelineCache } from '../runtime/pipeline.ts';
 import { testDevice } from './gpu.ts';
+import { rejection } from './rejects.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'daybreak-refusals-'));
 test.after(() => rmSync(folder, { recursive: true }));
@@ -45,23 +46,13 @@ const FILL = kernelOf(
 }
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(31) var<uniform> params: Params;
 @compute @workgroup_size(1)
 fn main() {
   y[0] = x[0] + params.value + f32(params.count) + f32(params.shift);
 }
 `,
 );
-
-/** What a promise rejects with. */
-async function rejection(promise: Promise<unknown>): Promise<Error> {
-  const result = await promise.then(
-    () => undefined,
-    (error: Error) => error,
-  );
-  assert.ok(result, 'expected a rejection');
-  return result;
-}
 
 /** A graph with one call of FILL, with some of it replaced. */
 function record(device: Device, change: (x: Tensor, y: Tensor) => Partial<Dispatch>): Graph {
@@ -245,7 +236,7 @@ if (device) {
 }
 ${bindings.join('\n')}
 @group(0) @binding(${count - 1}) var<storage, read_write> y: array<f32>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(31) var<uniform> params: Params;
 @compute @workgroup_size(1)
 fn main() {
   y[0] = ${names.map((name) => `${name}[0]`).join(' + ')} + f32(params.count);
@@ -289,7 +280,7 @@ fn main() {
         return {};
       },
     } as unknown as GPUDevice;
-    const cache = new PipelineCache(gpu, {} as GPUBindGroupLayout, () => ({}) as GPUBindGroup);
+    const cache = new PipelineCache(gpu, () => ({}) as GPUBindGroup);
     for (const kind of [OutOfMemoryError, OutOfMemoryError, OutOfMemoryError, WgslError]) {
       const error = await rejection(cache.get(FILL, {}));
       assert.instance(error, kind);

@@ -5,17 +5,20 @@ import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { LIMIT_WARNING } from '../tools/limit_warnings.mjs';
 
 const USAGE = `usage: npm test -- [--quick] [--device] [--adapter NAME] [pattern...]
 
 Runs every test/*.test.ts whose name contains one of the patterns (all without a pattern).
   --quick         leave out the cases that are slow on a software adapter (DAYBREAK_QUICK=1)
-  --device        only the files that use a device: the others come out the same on every adapter
+  --device        only the files that depend on the adapter (tier gpu): the others come out the same on every one
   --adapter NAME  run on the adapter whose name contains NAME (DAYBREAK_ADAPTER)
 REQUIRE_GPU=1 in the environment turns every skip into a failure.`;
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const TIMEOUT_MILLIS = 10 * 60_000;
+/** Files of these tiers run one at a time. */
+const ON_DEVICE = ['any', 'gpu'];
 
 interface Counts {
   passed: number;
@@ -28,6 +31,11 @@ interface Ended {
   code: number | null;
   signal: NodeJS.Signals | null;
   seconds: number;
+}
+
+/** The tier in a file's header: `host`, `null` (Dawn without an adapter), `any` (an adapter, whichever: it comes out the same on each) or `gpu` (as the adapter computes). */
+function tierOf(file: string): string {
+  return /^\/\/ tier: (\w+)$/m.exec(readFileSync(join(ROOT, file), 'utf8').slice(0, 500))?.[1] ?? 'host';
 }
 
 /** Runs one test file to its end, or kills it after ten minutes. */
@@ -47,7 +55,7 @@ function runFile(file: string, env: NodeJS.ProcessEnv): Promise<Ended> {
   return new Promise((done, failed) => {
     child.on('error', failed);
     child.on('exit', (code, signal) => {
-      const output = readFileSync(log, 'utf8');
+      const output = readFileSync(log, 'utf8').replace(LIMIT_WARNING, '');
       rmSync(folder, { recursive: true });
       done({ output, code, signal, seconds: (performance.now() - started) / 1000 });
     });
@@ -146,10 +154,11 @@ const files = readdirSync(join(ROOT, 'test'))
   .filter((name) => name.endsWith('.test.ts'))
   .map((name) => `test/${name}`)
   .filter((file) => positionals.length === 0 || positionals.some((pattern) => file.includes(pattern)))
+  .filter((file) => !values.device || tierOf(file) === 'gpu')
   .sort();
-const needsDevice = (file: string) => /^\/\/ tier: gpu/m.test(readFileSync(join(ROOT, file), 'utf8').slice(0, 500));
-const onHost = files.filter((file) => !values.device && !needsDevice(file));
-const all = [...(await runAll(onHost, cpus().length, env)), ...(await runAll(files.filter(needsDevice), 1, env))];
+const alone = files.filter((file) => ON_DEVICE.includes(tierOf(file)));
+const beside = files.filter((file) => !alone.includes(file));
+const all = [...(await runAll(beside, cpus().length, env)), ...(await runAll(alone, 1, env))];
 const total = all.reduce(
   (sum, counts) => ({
     passed: sum.passed + counts.passed,

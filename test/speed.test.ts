@@ -1,4 +1,4 @@
-// tier: gpu
+// tier: any
 // bench speed: tokens per second in llama-bench's terms.
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';

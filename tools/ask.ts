@@ -1,5 +1,5 @@
-import { Command, InvalidArgumentError, Option } from 'commander';
-import { digits, main, printDevice, progressBar, runCommands } from '../bench/report.ts';
+import { Command, Option } from 'commander';
+import { digits, integerFrom, main, printDevice, progressBar, runCommands } from '../bench/report.ts';
 import { showMemoryPlan } from '../bench/show_memory.ts';
 import { tuneOnce } from '../bench/tune.ts';
 import { variantOption } from '../bench/variant_option.ts';
@@ -64,6 +64,7 @@ async function ask(question: string, options: AskOptions): Promise<void> {
   await checkMemory(device, options, processor, { load, sampled: sampling.temperature > 0, grids, releaseVision });
   const bar = progressBar('loading', { bytes: true });
   const model = await Phi4Vision.load(device, options.model, { ...load, progress: bar.update }).finally(bar.stop);
+  for (const note of model.notes) console.error(`note: ${note}`);
   const onText = options.json ? undefined : (text: string) => process.stdout.write(text);
   const { maxTokens } = options;
   const answer = await generate(model, processor, prompt, { maxTokens, sampling, releaseVision, onText });
@@ -108,12 +109,6 @@ function definedOnly({ temperature, topK, topP, seed }: AskOptions) {
   return { temperature, seed, ...(topK !== undefined && { topK }), ...(topP !== undefined && { topP }) };
 }
 
-function positive(text: string): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('expected an integer from 1 on');
-  return value;
-}
-
 await main(() => {
   const program = new Command('ask')
     .description('Ask the model about pictures; without <image> in the question the pictures come first.')
@@ -127,8 +122,12 @@ await main(() => {
     )
     .option('--upright', 'turn pictures that are stored sideways, as most phones do')
     .addOption(new Option('--mode <mode>', 'thinking').choices(['hybrid', 'think', 'nothink']).default('hybrid'))
-    .option('--context <n>', 'positions of prompt and answer together (default: 16384 or what the model has)', positive)
-    .option('--max-tokens <n>', 'longest answer (default: 4096)', positive)
+    .option(
+      '--context <n>',
+      'positions of prompt and answer together (default: 16384 or what the model has)',
+      integerFrom(1),
+    )
+    .option('--max-tokens <n>', 'longest answer (default: 4096)', integerFrom(1))
     .option('--temperature <t>', 'above 0: draw tokens by chance', Number, 0)
     .option('--top-k <n>', 'draw from the n likeliest only, 0: all (default: as generation_config.json says)', Number)
     .option('--top-p <p>', 'draw from the likeliest that reach p (default: as generation_config.json says)', Number)

@@ -4,7 +4,7 @@ import { median } from '../bench/measure.ts';
 import { openAdapter } from '../bench/open.ts';
 import { assertWritable, digits, environment, JsonLines, main, runCommands, Table } from '../bench/report.ts';
 import { everything, showWrong, type TunedProblem, tune } from '../bench/tune.ts';
-import { familyOf, keepMeasured } from '../kernels/measured.ts';
+import { familyOf, keepMeasured, type MeasuredTable } from '../kernels/measured.ts';
 import { loadConfig } from '../model/index.ts';
 import type { Variant } from '../runtime/index.ts';
 
@@ -26,7 +26,7 @@ kept in the user's cache folder for this adapter, driver and kernels as they are
 
   npm run tune
   npm run tune -- --model DIR --formats int4 --dtypes f16
-  npm run tune -- --seconds 600 --write kernels/measured/llvmpipe_25.json     # a table that comes with the project
+  npm run tune -- --seconds 600 --write kernels/measured/llvmpipe_25.ts     # a table that comes with the project
 
 Exit code 0: all variants right, 1: one is wrong, 2: usage or environment.`;
 
@@ -51,10 +51,15 @@ async function run({ adapter, write, model, json, ...given }: TuneCommand): Prom
     wrong: Object.fromEntries(Object.entries(ops).map(([op, { wrong }]) => [op, wrong])),
     left,
   });
-  if (write) writeFileSync(write, `${JSON.stringify({ ...familyOf(device), ops }, undefined, 2)}\n`);
+  if (write) writeFileSync(write, tableModule({ ...familyOf(device), ops }));
   const file = write ?? keepMeasured(device, ops);
   console.log(file ? `Kept in ${file}` : 'Not kept: the cache folder cannot be written');
   return wrong.length === 0 ? 0 : 1;
+}
+
+/** A table as kernels/measured/ has them. */
+function tableModule(table: MeasuredTable): string {
+  return `/** Written by npm run tune. */\nexport const table = ${JSON.stringify(table, undefined, 2)};\n`;
 }
 
 /** The problem, the time of the fastest variant and of the one that runs without a measurement, and who is not far behind. */

@@ -1,8 +1,7 @@
 import { createHash } from 'node:crypto';
-import { mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { isObject } from '../../model/checkpoint/json.ts';
-import { cacheFolder, type Device } from '../../runtime/index.ts';
+import { readdirSync, readFileSync } from 'node:fs';
+import * as v from 'valibot';
+import { type Device, readCached, writeCached } from '../../runtime/index.ts';
 import { environment } from '../report.ts';
 import { type Ceilings, type MeasuredKernel, measureCeilings } from './measure.ts';
 import { isTime, QUANTITIES } from './probes.ts';
@@ -16,6 +15,16 @@ export interface KnownCeilings {
   runs: number;
 }
 
+const RATE = v.pipe(v.number(), v.gtValue(0));
+const CEILINGS = v.object({
+  clock: v.picklist(['gpu', 'wall']),
+  ...Object.fromEntries(QUANTITIES.map((quantity) => [quantity, RATE])),
+  f16Gflops: v.nullable(RATE),
+  passMicros: v.nullable(RATE),
+  measured: v.pipe(v.string(), v.isoTimestamp()),
+});
+const KNOWN = v.object({ best: CEILINGS, worst: CEILINGS, runs: v.pipe(v.number(), v.minValue(1)) });
+
 /** Ceilings measured longer ago are measured again. */
 const FRESH_MILLIS = 3_600_000;
 
@@ -25,14 +34,14 @@ const FRESH_MILLIS = 3_600_000;
  */
 export async function measureAgain(device: Device): Promise<KnownCeilings & { kernels: MeasuredKernel[] }> {
   const { ceilings, kernels } = await measureCeilings(device);
-  const known = joined(readKnown(cacheFile(device)), ceilings);
-  save(cacheFile(device), known);
+  const known = joined(readKnown(cacheName(device)), ceilings);
+  writeCached(cacheName(device), known);
   return { ...known, kernels };
 }
 
 /** The known ceilings of a device; measured now where they are older than an hour. */
 export async function knownCeilings(device: Device): Promise<KnownCeilings> {
-  const known = readKnown(cacheFile(device));
+  const known = readKnown(cacheName(device));
   const fresh = known && Date.now() - Date.parse(known.best.measured) < FRESH_MILLIS;
   return fresh ? known : measureAgain(device);
 }
@@ -51,37 +60,15 @@ export function joined(known: KnownCeilings | undefined, now: Ceilings): KnownCe
   return { best: extreme(known.best, true), worst: extreme(known.worst, false), runs: known.runs + 1 };
 }
 
-/** Does nothing where the user has no folder that can be written. */
-function save(file: string, known: KnownCeilings): void {
-  try {
-    mkdirSync(join(file, '..'), { recursive: true, mode: 0o700 });
-    writeFileSync(`${file}.${process.pid}`, JSON.stringify(known));
-    renameSync(`${file}.${process.pid}`, file);
-  } catch {
-    return;
-  }
-}
-
-function cacheFile(device: Device): string {
+function cacheName(device: Device): string {
   const { adapter, driver, webgpu, cpu } = environment(device);
   const texts = readdirSync(SOURCES).map((name) => readFileSync(new URL(name, SOURCES), 'utf8'));
   const key = createHash('sha256').update(JSON.stringify([adapter, driver, webgpu, cpu, texts]));
-  return join(cacheFolder(), `ceilings-${key.digest('hex').slice(0, 16)}.json`);
+  return `ceilings-${key.digest('hex').slice(0, 16)}`;
 }
 
-/** What a file holds; undefined where there is none or it is damaged. */
-function readKnown(file: string): KnownCeilings | undefined {
-  try {
-    const known: unknown = JSON.parse(readFileSync(file, 'utf8'));
-    const whole = isObject(known) && isCeilings(known.best) && isCeilings(known.worst) && Number(known.runs) > 0;
-    return whole ? (known as unknown as KnownCeilings) : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-function isCeilings(value: unknown): boolean {
-  if (!isObject(value) || Number.isNaN(Date.parse(String(value.measured)))) return false;
-  const lacking = (rate: string) => rate === 'f16Gflops' || rate === 'passMicros'; // null where the device has none
-  return QUANTITIES.every((rate) => (value[rate] === null ? lacking(rate) : Number(value[rate]) > 0));
+/** What is kept under a name; undefined where there is nothing or it is damaged. */
+function readKnown(name: string): KnownCeilings | undefined {
+  const { success, output } = v.safeParse(KNOWN, readCached(name));
+  return success ? (output as KnownCeilings) : undefined;
 }

@@ -8,24 +8,33 @@ import {
   type Graph,
   type HostArray,
   type Kernel,
+  matrixUnit,
   type Tensor,
+  unitConstants,
 } from '../../runtime/index.ts';
 
-/** The ceilings, each in the unit of its name. */
-export const QUANTITIES = [
-  'copyGBs',
-  'readGBs',
-  'f32Gflops',
-  'f16Gflops',
-  'int8Gops',
-  'dispatchMicros',
-  'passMicros',
-] as const;
-export type Quantity = (typeof QUANTITIES)[number];
+/** The ceilings, and each one's unit in reports. */
+export const UNITS = {
+  copyGBs: 'GB/s copy',
+  readGBs: 'GB/s read',
+  f32Gflops: 'GFLOP/s f32',
+  f16Gflops: 'GFLOP/s f16',
+  int8Gops: 'GOP/s int8 dots',
+  dispatchMicros: 'us/dispatch',
+  passMicros: 'us/timed pass',
+};
+export type Quantity = keyof typeof UNITS;
+export const QUANTITIES = Object.keys(UNITS) as Quantity[];
 
 /** Whether less of it is better. */
 export function isTime(quantity: Quantity): boolean {
   return quantity.endsWith('Micros');
+}
+
+/** The best of what was measured of a ceiling; NaN of nothing. */
+export function bestOf(quantity: Quantity, values: readonly number[]): number {
+  if (values.length === 0) return Number.NaN;
+  return (isTime(quantity) ? Math.min : Math.max)(...values);
 }
 
 /** One kernel, with its constants, that may set a ceiling. */
@@ -93,7 +102,7 @@ const MATRIX: Kernel = {
     [],
     ['shader-f16', 'subgroups', 'subgroup-size-control', 'chromium-experimental-subgroup-matrix'],
   ),
-  matrix: { component: 'f16', result: 'f32', M: 16, N: 16, K: 16, lanes: [32, 32] },
+  matrix: { component: 'f16', result: 'f32' },
 };
 const HAND_ON = kernel('hand_on');
 const INCREMENT = kernel('increment');
@@ -118,7 +127,7 @@ export function probes(device: Device, x: Tensor, total: number): Probe[] {
     ...[4, 8].map((count) => chains(SCALAR, width, count, 'f32')),
     ...[2, 4].flatMap((count) => [chains(VEC4, width, count, 'f32'), chains(MAT4, width, count, 'f32')]),
     ...halves,
-    matrix(),
+    ...matrix(device),
     ...[2, 4, 8].map((count) => chains(DOT_INT8, width, count)),
     ...[HAND_ON, INCREMENT].flatMap((step) => [dependent(step, x, 'dispatchMicros'), dependent(step, x, 'passMicros')]),
   ];
@@ -200,17 +209,22 @@ function sumOfFourLanes(size: number, count: number, end: (value: number) => num
   return sum;
 }
 
-function matrix(): Probe {
-  const matrices = MATRIX_GROUPS * 4 * 4;
+/** The kernel for matrix units, where the device has one. */
+function matrix(device: Device): Probe[] {
+  const unit = canRun(device, MATRIX) && matrixUnit(device, MATRIX.matrix!);
+  if (!unit) return [];
+  const { M, N, K } = unit;
+  const sums = MATRIX_GROUPS * 4 * 4;
   const call = {
     kernel: MATRIX,
+    constants: unitConstants(unit),
     read: {},
     params: { rounds: ROUNDS, one: 1 },
     workgroups: [MATRIX_GROUPS] as const,
-    cost: { flops: matrices * STEPS * 2 * 16 ** 3, bytes: 0 },
+    cost: { flops: sums * STEPS * 2 * M * N * K, bytes: 0 },
   };
-  const expected = Math.imul(matrices * 64, 4 * STEPS + 0 + 1 + 2 + 3);
-  return same('f16Gflops', call, { shape: [matrices, 16, 16], dtype: 'f32' }, expected);
+  const expected = Math.imul((sums / 4) * M * N, 4 * STEPS + 0 + 1 + 2 + 3);
+  return [same('f16Gflops', call, { shape: [sums, M, N], dtype: 'f32' }, expected)];
 }
 
 /** Tiny dispatches, each of which needs the one before: hand_on from buffer to buffer, increment in place. */

@@ -3,14 +3,24 @@ import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync } fr
 import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { Child } from '../../runtime/child.ts';
 import { DaybreakError, UsageError } from '../../runtime/index.ts';
-import { Child } from '../child.ts';
-import { type Answers, PROTOCOL, type Reply, type Request } from './protocol.ts';
+import { type Answers, PROTOCOL, type Request } from './protocol.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const WORKER = 'bench/compare/worker.ts';
 /** What a side needs of the working tree; nothing else is copied, so that a model folder beside it is not. */
-const SOURCES = ['runtime', 'kernels', 'model', 'bench', 'tools', 'package.json', 'package-lock.json', 'tsconfig.json'];
+const SOURCES = [
+  'runtime',
+  'kernels',
+  'model',
+  'api',
+  'bench',
+  'tools',
+  'package.json',
+  'package-lock.json',
+  'tsconfig.json',
+];
 const MOST_SECONDS = 600;
 
 /** The sources of one side, frozen for the time of a comparison. */
@@ -92,7 +102,7 @@ export function removeAtExit(folder: string): void {
 /** A process that runs a side's own worker; it ends with this one. */
 export class Worker {
   #side: Side;
-  #child: Child<Reply>;
+  #child: Child<Answers[keyof Answers]>;
 
   constructor(side: Side) {
     const preload = join(side.folder, 'tools/software_vulkan.ts');

@@ -2,7 +2,8 @@ import { execFile } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
-import { cacheFolder, DaybreakError } from '../../runtime/index.ts';
+import { cacheFolder } from '../../runtime/cache_folder.ts';
+import { DaybreakError } from '../../runtime/index.ts';
 
 /** The peer's package: it brings its binaries along, so no script of it needs to run. */
 export const PACKAGE = { name: 'onnxruntime-node', version: '1.30.0' };

@@ -11,7 +11,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> token: array<u32>;
 @group(0) @binding(5) var<storage, read_write> step: array<u32>;
 @group(0) @binding(6) var<storage, read_write> places: array<u32>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(31) var<uniform> params: Params;
 
 @compute @workgroup_size(1)
 fn main() {

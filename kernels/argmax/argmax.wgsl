@@ -7,7 +7,7 @@ struct Params {
 }
 @group(0) @binding(0) var<storage, read> x: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read_write> y: array<u32>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(31) var<uniform> params: Params;
 var<workgroup> values: array<f32, WG>;
 var<workgroup> indices: array<u32, WG>;
 var<workgroup> strays: array<u32, WG>;

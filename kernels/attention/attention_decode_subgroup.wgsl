@@ -49,7 +49,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read> tables: array<u32>;
 @group(0) @binding(5) var<storage, read_write> parts: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> stats: array<vec2<f32>>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(31) var<uniform> params: Params;
 var<workgroup> query: array<vec4f, GROUP * QUADS>;
 var<workgroup> probs: array<f32, GROUP * BLOCK_KEYS>;
 var<workgroup> scalars: array<f32, GROUP * WG>;

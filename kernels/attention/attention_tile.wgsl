@@ -54,7 +54,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read> places: array<vec2<u32>>;
 @group(0) @binding(4) var<storage, read> tables: array<u32>;
 @group(0) @binding(5) var<storage, read_write> y: array<vec4<elem>>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(31) var<uniform> params: Params;
 var<workgroup> tile: array<vec4f, TILE>;
 var<workgroup> probs: array<vec4f, ROWS * KEYS / 4u>;
 

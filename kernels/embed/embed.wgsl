@@ -15,7 +15,7 @@ struct Params {
 @group(0) @binding(0) var<storage, read> ids: array<u32>;
 @group(0) @binding(1) var<storage, read> table: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<elem>>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(31) var<uniform> params: Params;
 
 const CHUNKS = COLS / 8u; // chunks of 8 columns in a row
 

@@ -26,7 +26,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read> tables: array<u32>;
 @group(0) @binding(4) var<storage, read_write> k_pool: array<vec4<elem>>;
 @group(0) @binding(5) var<storage, read_write> v_pool: array<vec4<elem>>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(31) var<uniform> params: Params;
 
 const CHUNKS = HEAD_DIM / 4u; // vec4s in a head
 

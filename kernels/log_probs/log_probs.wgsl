@@ -12,7 +12,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read> choice: array<u32>;
 @group(0) @binding(2) var<storage, read_write> ids: array<u32>;
 @group(0) @binding(3) var<storage, read_write> values: array<f32>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(31) var<uniform> params: Params;
 var<workgroup> best: array<f32, WG>;
 var<workgroup> places: array<u32, WG>;
 

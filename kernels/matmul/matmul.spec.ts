@@ -1,4 +1,4 @@
-import { type HostTensor, type Matrix, type Tensor, widen } from '../../runtime/index.ts';
+import { type HostTensor, type Matrix, narrow, type Tensor, widen } from '../../runtime/index.ts';
 import { dequantizeWeightsHost, type Quantization, quantizedShapes } from '../lib/quantized.ts';
 import { type OpSpec, type Random, roundoff } from '../spec.ts';
 import { applies, type MatmulOptions, matmul, variants } from './matmul.ts';
@@ -32,8 +32,21 @@ function halves(rows: number, inner: number, outs: number, options: Partial<Matm
   return sized(rows, inner, outs, { from: 'f16', ...options });
 }
 
+/** Plain products: each dimension in and around tiles, primes, and the model's own inner sizes. */
+function products(from: 'f32' | 'f16'): MatmulCase[] {
+  const of = (rows: number, inner: number, outs: number) => sized(rows, inner, outs, { from });
+  return [
+    ...[1, 3, 4, 5, 31, 32, 33, 63, 64, 65, 101, 127, 128, 129, 300].map((rows) => of(rows, 24, 67)),
+    ...[1, 3, 4, 5, 31, 32, 33, 63, 64, 65, 101, 127, 128, 129, 1031, 1152].flatMap((outs) => [
+      of(1, 64, outs),
+      of(7, 64, outs),
+    ]),
+    ...[8, 16, 24, 72, 520, 1152, 4304, 5120, 17920].flatMap((inner) => [of(1, inner, 13), of(6, inner, 13)]),
+  ];
+}
+
 /** Cases of quantised weights: tiles, blocks and groups, whole and cut, and the model's own inner sizes. */
-function quantized(from: 'f32' | 'i8'): MatmulCase[] {
+function quantized(from: MatmulCase['from']): MatmulCase[] {
   const of = (rows: number, inner: number, outs: number, options: Partial<MatmulCase> = {}) =>
     sized(rows, inner, outs, { weights: 'q4', group: 64, from, ...options });
   return [
@@ -49,12 +62,13 @@ function quantized(from: 'f32' | 'i8'): MatmulCase[] {
   ];
 }
 
-/** x w^T and what follows it, against float64. */
+/** x w^T and what follows it, against float64; on matrix units of the weights as f16, which round quant * scale. */
 export const spec: OpSpec<MatmulCase> = {
   name: 'matmul',
   formula: 'y = act(x w^T + bias) + residual',
   variants,
-  applies: (variant, { rows, from, weights }) => applies(variant, rows, from, weights === 'half' ? 'f16' : weights),
+  applies: (variant, { rows, from, weights }) =>
+    applies(variant, rows, from, { dtype: formatOf(weights), fitsF16: true }),
   needsF16: ({ from, as }) => from === 'f16' || as === 'f16',
   cases: [
     sized(1, 8, 1, { quick: true }),
@@ -63,12 +77,8 @@ export const spec: OpSpec<MatmulCase> = {
     sized(1, 72, 9, { weights: 'half', bias: true, residual: true, quick: true }),
     sized(1, 1160, 66, { activation: 'silu_gate', split: 34, quick: true }),
     sized(65, 16, 65, { weights: 'half', bias: true, residual: true, split: 30, quick: true }),
-    ...[1, 3, 4, 5, 63, 64, 65, 101, 300].map((rows) => sized(rows, 24, 67)),
-    ...[1, 3, 4, 5, 31, 32, 33, 63, 64, 65, 101, 1031, 1152].flatMap((outs) => [
-      sized(1, 64, outs),
-      sized(7, 64, outs),
-    ]),
-    ...[8, 16, 24, 72, 520, 1152, 4304, 5120, 17920].flatMap((inner) => [sized(1, inner, 13), sized(6, inner, 13)]),
+    ...products('f32'),
+    ...products('f16'),
     ...[1, 9].flatMap((rows) => [
       sized(rows, 104, 50, { activation: 'gelu_erf', bias: true }),
       sized(rows, 88, 51, {
@@ -80,6 +90,7 @@ export const spec: OpSpec<MatmulCase> = {
         split: 17,
       }),
       sized(rows, 96, 50, { from: 'f16', activation: 'silu_gate' }),
+      sized(rows, 104, 50, { from: 'f16', activation: 'gelu_erf', bias: true, residual: true, quick: true }),
     ]),
     ...[
       [9, 64],
@@ -97,6 +108,7 @@ export const spec: OpSpec<MatmulCase> = {
       }),
     ),
     ...quantized('f32'),
+    ...quantized('f16'),
     ...quantized('i8'),
     ...[1, 65].map((rows) =>
       sized(rows, 136, 67, { weights: 'q4', from: 'f16', as: 'f16', group: 64, residual: true }),
@@ -151,11 +163,13 @@ export const spec: OpSpec<MatmulCase> = {
       ...(residual && { residual }),
     });
   },
-  reference(inputs, c) {
+  reference(inputs, c, variant) {
     const { rows, inner, outs, activation } = c;
     const values = ({ dtype, data }: HostTensor) => widen(dtype, data);
+    const onMatrixUnits = variants.some(({ name, kernel }) => kernel.matrix && name === variant);
     const x = inputs.xScales ? int8Values(inputs.x!, inputs.xScales, inner) : values(inputs.x!);
     const w = ['w', 'rest'].flatMap((name) => [...rowsOf(weightValues(inputs, name, c), inner)]);
+    if (onMatrixUnits) for (const row of w) row.set(widen('f16', narrow('f16', row)));
     const bias = inputs.bias && values(inputs.bias);
     const sums = new Float64Array(rows * outs);
     for (let r = 0; r < rows; r++) {
@@ -225,9 +239,10 @@ function matrix(tensors: Record<string, Tensor>, { weights, group, inner, outs }
   const { w, wScales, rest, restScales } = tensors;
   const blocks = [{ tensor: w!, scales: wScales, row: 0 }];
   if (rest) blocks.push({ tensor: rest, scales: restScales, row: w!.shape[0]! });
-  const dtype = weights === 'half' ? 'f16' : weights;
-  return { name: 'w', rows: outs, cols: inner, dtype, group, blocks };
+  return { name: 'w', rows: outs, cols: inner, dtype: formatOf(weights), group, fitsF16: true, blocks };
 }
+
+const formatOf = (weights: MatmulCase['weights']) => (weights === 'half' ? 'f16' : weights);
 
 function* rowsOf(values: Float32Array, cols: number): Generator<Float32Array> {
   for (let at = 0; at < values.length; at += cols) yield values.subarray(at, at + cols);

@@ -1,5 +1,6 @@
 import {
   BYTES,
+  type Constants,
   ceilDiv,
   type DType,
   expect,
@@ -9,14 +10,15 @@ import {
   type Kernel,
   linearGrid,
   type Matrix,
+  matrixUnit,
   rowsOf,
   sameShape,
   showShape,
   type Tensor,
   tensorBytes,
+  unitConstants,
   type Variant,
   variant,
-  type WeightFormat,
 } from '../../runtime/index.ts';
 import { BLOCK_COLS, checkQuantized, FORMAT_CODES, type Int8Rows, isQuantized } from '../lib/quantized.ts';
 import { choose, rowsClass } from '../policy.ts';
@@ -43,17 +45,19 @@ const kernel = (name: string, lib: string, ...needs: Feature[]): Kernel => ({
 const TILE = kernel('matmul_tile', 'widen');
 const REGISTER = kernel('matmul_register', 'widen');
 const SUBGROUP = kernel('matmul_subgroup', 'widen', 'subgroups');
-const SUBGROUP_MATRIX: Kernel = {
+const MATRIX: Kernel = {
   ...kernel(
-    'matmul_subgroup_matrix',
-    'widen',
+    'matmul_matrix',
+    'halves',
     'shader-f16',
     'subgroups',
     'subgroup-size-control',
     'chromium-experimental-subgroup-matrix',
   ),
-  matrix: { component: 'f16', result: 'f32', M: 16, N: 16, K: 16, lanes: [32, 32] },
+  matrix: { component: 'f16', result: 'f32' },
 };
+/** Matrices that a subgroup of MATRIX has below and beside each other, unless the variant says otherwise. */
+const LARGE = { DOWN: 4, ACROSS: 4 };
 const GEMV = kernel('gemv', 'widen');
 const GEMV_REGISTER = kernel('gemv_register', 'widen');
 const GEMV_SUBGROUP = kernel('gemv_subgroup', 'widen', 'subgroups');
@@ -63,11 +67,15 @@ const DOT_REGISTER = kernel('matmul_dot_register', 'dot');
 const GEMV_DOT = kernel('gemv_dot', 'dot');
 const GEMV_DOT_SUBGROUP = kernel('gemv_dot_subgroup', 'dot', 'subgroups');
 
-const GRIDS = new Map<Kernel, (rows: number, outs: number) => Grid>([
+/** Rows or columns of two subgroups' tile: so many matrices each, of so many. */
+const tile = (...sizes: (Constants[string] | undefined)[]) =>
+  2 * sizes.reduce<number>((all, size) => all * Number(size), 1);
+
+const GRIDS = new Map<Kernel, (rows: number, outs: number, constants: Constants) => Grid>([
   [TILE, (rows, outs) => [ceilDiv(rows, 64), ceilDiv(outs, 64)]],
   [REGISTER, (rows, outs) => [ceilDiv(rows, 4), ceilDiv(outs, 64)]],
   [SUBGROUP, (rows, outs) => [ceilDiv(rows, 8), ceilDiv(outs, 64)]],
-  [SUBGROUP_MATRIX, (rows, outs) => [ceilDiv(rows, 64), ceilDiv(outs, 64)]],
+  [MATRIX, (rows, outs, c) => [ceilDiv(rows, tile(c.DOWN, c.M)), ceilDiv(outs, tile(c.ACROSS, c.N))]],
   [GEMV, (_, outs) => linearGrid(ceilDiv(outs, 4))],
   [GEMV_REGISTER, (_, outs) => linearGrid(ceilDiv(outs, 32))],
   [GEMV_SUBGROUP, (_, outs) => linearGrid(ceilDiv(outs, 8))],
@@ -79,18 +87,22 @@ const GRIDS = new Map<Kernel, (rows: number, outs: number) => Grid>([
 ]);
 
 /** The variants of this op. */
-export const variants = [...[...GRIDS.keys()].map((each) => variant(each)), variant(GEMV_DOT, { LANES: 8 })];
+export const variants = [
+  ...[...GRIDS.keys()].map((each) => variant(each)),
+  variant(MATRIX, { DOWN: 2, ACROSS: 2 }),
+  variant(GEMV_DOT, { LANES: 8 }),
+];
 
 const VECTORS = [GEMV, GEMV_REGISTER, GEMV_SUBGROUP];
 const DOT_VECTORS = [GEMV_DOT, GEMV_DOT_SUBGROUP];
 
 /** Whether a variant can multiply so many rows of such operands; x is 'i8' where its rows are quantised. */
-export function applies({ kernel }: Variant, rows: number, x: DType, w: WeightFormat): boolean {
+export function applies({ kernel }: Variant, rows: number, x: DType, w: Pick<Matrix, 'dtype' | 'fitsF16'>): boolean {
   if (DOT_VECTORS.includes(kernel)) return x === 'i8' && rows === 1;
   if (kernel === DOT_TILE || kernel === DOT_REGISTER) return x === 'i8';
   if (x === 'i8') return false;
-  if (kernel === SUBGROUP_MATRIX) return x === 'f16' && w !== 'f32';
-  if (kernel === GEMV_SHUFFLE) return rows === 1 && isQuantized(w);
+  if (kernel === MATRIX) return x === 'f16' && w.dtype !== 'f32' && (w.dtype !== 'bf16' || w.fitsF16 === true);
+  if (kernel === GEMV_SHUFFLE) return rows === 1 && isQuantized(w.dtype);
   return rows === 1 || !VECTORS.includes(kernel);
 }
 
@@ -107,10 +119,14 @@ export function matmul(g: Graph, x: Tensor | Int8Rows, w: Matrix, options: Matmu
   check(most, inner, dtype, w, options, width);
   const y = g.temp('matmul', [most, width], as, like);
   const problem = `${rowsClass(most)} ${dtype} ${w.dtype}`;
-  const chosen = choose(g, 'matmul', problem, variants, (each) => applies(each, most, dtype, w.dtype));
-  const padded = isQuantized(w.dtype) && inner % BLOCK_COLS !== 0;
+  const chosen = choose(g, 'matmul', problem, variants, (each) => applies(each, most, dtype, w));
+  const { matrix } = chosen.kernel;
+  const unit = matrix && matrixUnit(g.device, matrix);
+  const padded = (isQuantized(w.dtype) || unit !== undefined) && inner % BLOCK_COLS !== 0;
   const constants = {
-    ...(dtype !== 'i8' && { elem: dtype, PADDED: padded }),
+    ...(dtype !== 'i8' && { PADDED: padded }),
+    ...(dtype !== 'i8' && !unit && { elem: dtype }),
+    ...(unit && { ...unitConstants(unit), ...LARGE }),
     out_elem: as,
     FORMAT: FORMAT_CODES[w.dtype]!,
     GROUP: w.group ?? BLOCK_COLS,
@@ -132,7 +148,7 @@ export function matmul(g: Graph, x: Tensor | Int8Rows, w: Matrix, options: Matmu
       read: { ...operands, w: tensor, bias, residual, scales },
       write: { y },
       params: { rows, words, ...(dtype !== 'i8' && { quads: inner / 4 }), outs, first: row, width },
-      workgroups: (value) => GRIDS.get(chosen.kernel)!(value(rows), outs),
+      workgroups: (value) => GRIDS.get(chosen.kernel)!(value(rows), outs, constants),
       cost: (value) => ({ flops: 2 * value(rows) * inner * outs, bytes: constant + value(rows) * perRow }),
     });
   }

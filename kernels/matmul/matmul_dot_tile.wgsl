@@ -28,7 +28,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read> residual: array<f32>;
 @group(0) @binding(5) var<storage, read> scales: array<u32>;
 @group(0) @binding(6) var<storage, read_write> y: array<out_elem>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(31) var<uniform> params: Params;
 var<workgroup> x_near_tile: array<vec4u, TILE>;
 var<workgroup> x_far_tile: array<vec4u, TILE>;
 var<workgroup> x_scale_tile: array<vec2f, TILE>;

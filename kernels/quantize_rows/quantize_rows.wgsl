@@ -12,7 +12,7 @@ struct Params {
 @group(0) @binding(0) var<storage, read> x: array<vec4<elem>>;
 @group(0) @binding(1) var<storage, read_write> quants: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read_write> scales: array<vec2<f32>>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(31) var<uniform> params: Params;
 const EXPONENT = vec4u(0x7f800000u); // all of these bits: an infinity or NaN, which max() need not keep
 
 @compute @workgroup_size(WG)

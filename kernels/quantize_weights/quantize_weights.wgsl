@@ -20,7 +20,7 @@ struct Params {
 @group(0) @binding(0) var<storage, read> w: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read_write> quants: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read_write> scales: array<u32>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(31) var<uniform> params: Params;
 const QUADS = GROUP / 4u;
 const LOW = select(-127.0, -8.0, FOUR_BITS);
 const HIGH = select(127.0, 7.0, FOUR_BITS);

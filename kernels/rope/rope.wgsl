@@ -17,7 +17,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read> table: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> places: array<vec2<u32>>;
 @group(0) @binding(3) var<storage, read_write> y: array<vec4<out_elem>>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(31) var<uniform> params: Params;
 
 const HALF = HEAD_DIM / 8u; // vec4s in half a head
 

@@ -16,7 +16,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read> uniform_number: array<u32>;
 @group(0) @binding(5) var<storage, read> largest: array<u32>;
 @group(0) @binding(6) var<storage, read_write> y: array<u32>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(31) var<uniform> params: Params;
 var<workgroup> entries: array<vec4<u32>, MAX_CHUNKS>;
 var<workgroup> chunk: u32;
 // Lane 0's: the weight of what was walked past, and how many more ties are kept.

@@ -13,7 +13,7 @@ struct Params {
 @group(0) @binding(0) var<storage, read> settings: array<u32>;
 @group(0) @binding(1) var<storage, read_write> bins: array<u32>;
 @group(0) @binding(2) var<storage, read_write> state: array<vec2<u32>>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(31) var<uniform> params: Params;
 var<workgroup> counts: array<u32, WG>;
 var<workgroup> weights: array<vec2<u32>, WG>;
 

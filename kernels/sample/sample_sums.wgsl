@@ -9,7 +9,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read> weights: array<vec2<u32>>;
 @group(0) @binding(2) var<storage, read> state: array<vec2<u32>>;
 @group(0) @binding(3) var<storage, read_write> sums: array<vec4<u32>>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(31) var<uniform> params: Params;
 var<workgroup> low: atomic<u32>;
 var<workgroup> high: atomic<u32>;
 var<workgroup> ties: atomic<u32>;

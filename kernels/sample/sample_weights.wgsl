@@ -14,7 +14,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> weights: array<vec2<u32>>;
 @group(0) @binding(4) var<storage, read_write> bins: array<u32>;
 @group(0) @binding(5) var<storage, read_write> state: array<vec2<u32>>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(31) var<uniform> params: Params;
 
 @compute @workgroup_size(WG)
 fn main(@builtin(global_invocation_id) id: vec3u) {

@@ -1,6 +1,5 @@
 import { promisify } from 'node:util';
 import { constants, crc32, createInflate, deflate } from 'node:zlib';
-import { PNG } from 'pngjs';
 import type { ImageError } from '../../runtime/errors.ts';
 import { asBuffer, checkSize, refuse, type Size } from './image_file.ts';
 import type { RgbImage } from './patches.ts';
@@ -71,7 +70,7 @@ export function pngOrientation(bytes: Uint8Array): number {
 export async function decodePng(bytes: Uint8Array, file: string): Promise<RgbImage> {
   const png = await cleanPng(bytes, file);
   const header = readHeader(readChunk(png, PNG_MAGIC.length, file), file);
-  return { width: header.width, height: header.height, data: toRgb(decode(png, file), header) };
+  return { width: header.width, height: header.height, data: toRgb(await decode(png, file), header) };
 }
 
 /**
@@ -220,7 +219,8 @@ function inflatedBytes({ width, height, depth, colour, interlaced }: Header): nu
 }
 
 /** RGBA values [height, width, 4] at the file's own depth; palette colours are 8-bit. */
-function decode(png: Buffer, file: string): Uint8Array | Uint16Array {
+async function decode(png: Buffer, file: string): Promise<Uint8Array | Uint16Array> {
+  const { PNG } = await import('pngjs');
   try {
     return PNG.sync.read(png, { checkCRC: false, skipRescale: true }).data;
   } catch (cause) {

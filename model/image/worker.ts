@@ -2,10 +2,9 @@
 import type { MessagePort } from 'node:worker_threads';
 import { move, transferableSymbol, valueSymbol } from 'piscina';
 import { ImageError } from '../../runtime/errors.ts';
-import { decodeFile } from './decode_file.ts';
-import type { Picture, Size } from './image_file.ts';
-import { type ImageLimits, type Patches, processImage, type RgbImage } from './patches.ts';
-import { turnUpright } from './upright.ts';
+import type { Picture } from './image_file.ts';
+import * as jobs from './jobs.ts';
+import type { Patches } from './patches.ts';
 
 /** Work of a thread. */
 export interface Job {
@@ -13,47 +12,27 @@ export interface Job {
   readonly sized: MessagePort;
 }
 
-/** A picture file to decode, with sharp where `native`. */
-export interface DecodeJob {
-  readonly path: string;
-  readonly native: boolean;
-  readonly upright: boolean;
-}
-
-/** A picture to stretch and cut into patches. */
-export interface PatchJob {
-  readonly image: RgbImage;
-  readonly limits: ImageLimits;
-}
-
 /** A job's result, or the message of its ImageError, whose class is lost between threads. */
 export type Reply<T> = { readonly value: T } | { readonly refusal: string };
 
-/** Decodes a picture file. */
-export function decode({ path, native, upright, sized }: DecodeJob & Job): Promise<Reply<Picture>> {
+export function decode({ sized, ...job }: jobs.DecodeJob & Job): Promise<Reply<Picture>> {
   return reply(
-    async () => {
-      const picture = await decodeFile(path, native, (size) => sized.postMessage(size));
-      return upright ? turnUpright(picture) : picture;
-    },
+    jobs.decode(job, (size) => sized.postMessage(size)),
     ({ data }) => data,
   );
 }
 
-/** Makes a picture the vision tower's input. */
-export function cut({ image, limits, sized }: PatchJob & Job): Promise<Reply<Patches>> {
-  const { width, height }: Size = image;
-  sized.postMessage({ width, height });
+export function cut({ sized, ...job }: jobs.PatchJob & Job): Promise<Reply<Patches>> {
   return reply(
-    async () => processImage(image, limits),
+    jobs.cut(job, (size) => sized.postMessage(size)),
     ({ pixels }) => pixels.data,
   );
 }
 
 /** A reply whose large array moves to the thread that asked, without a copy. */
-async function reply<T>(work: () => Promise<T>, large: (value: T) => ArrayBufferView): Promise<Reply<T>> {
+async function reply<T>(work: Promise<T>, large: (value: T) => ArrayBufferView): Promise<Reply<T>> {
   try {
-    const value = await work();
+    const value = await work;
     return move({
       [transferableSymbol]: large(value).buffer,
       [valueSymbol]: { value },

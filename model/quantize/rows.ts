@@ -14,8 +14,8 @@ export interface ConvertedRows {
   readonly squaredNorm: number;
 }
 
-/** The largest weight of a format with f16 values or scales. */
-const LARGEST_F16 = 65504;
+/** The largest number that f16 holds. */
+export const LARGEST_F16 = 65504;
 
 /** Quantises without a device: the same bits, slowly. */
 export const quantizeOnHost: QuantizeWeights = async ({ dtype, shape, data }, how) =>

@@ -82,6 +82,14 @@ export function splitAnswer(text: string, mode: Mode): { reasoning: string; answ
   return { reasoning: thinking.slice(0, end).trim(), answer: thinking.slice(end + END_OF_THINKING.length).trim() };
 }
 
+/** A generated text without what may be the beginning of a tag at its end: what splitAnswer makes of it only grows. */
+export function decidedText(text: string): string {
+  const begins = (at: number) => [THINK, END_OF_THINKING, NO_THINKING].some((tag) => tag.startsWith(text.slice(at)));
+  const longest = Math.max(0, text.length - NO_THINKING.length);
+  for (let at = longest; at < text.length; at++) if (begins(at)) return text.slice(0, at);
+  return text;
+}
+
 /** What an earlier answer said, whichever mode it came from; one without thinking stays as it is. */
 function spoken(content: string): string {
   if (![THINK, END_OF_THINKING, NO_THINKING].some((tag) => content.includes(tag))) return content;

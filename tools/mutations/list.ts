@@ -405,8 +405,8 @@ const MODEL: Mutation[] = [
   ),
   of('model/image/read_image.ts', [
     "pictures: a JPEG decoded on the caller's thread",
-    'decodeInPool({ path, native, upright }, { file: path, signal })',
-    "(await import('./decode_file.ts')).decodeFile(path, native, () => {})",
+    'decodeInPool({ source, file, native, upright }, { file, signal })',
+    "(await import('./decode_file.ts')).decodeFile({ source, file }, native, () => {})",
     'many_scans',
     'image_pool',
   ]),
@@ -528,9 +528,9 @@ const MENDED: Mutation[] = [
     'refusals',
   ]),
   of('runtime/kernel.ts', [
-    'variant: matrix units of any size',
-    'return !matrix || !matrices || matrices.some((unit) => provides(unit, matrix));',
-    'return !matrix || !matrices || matrices.length >= 0;',
+    'variant: matrix units of any types',
+    'matrices.filter((unit) => unit.component === component && unit.result === result);',
+    'matrices.filter((unit) => unit.component === component);',
     'matrix_units',
   ]),
   of('tools/check_imports.ts', [
