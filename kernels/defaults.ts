@@ -20,7 +20,10 @@ const NORMS: Ranking = {
 export const DEFAULTS: Readonly<Record<'cpu' | 'gpu', Ranking>> = {
   cpu: {
     ...NORMS,
-    attention: ['attention_decode', 'attention_decode_subgroup', 'attention_subgroup', 'attention', 'attention_tile'],
+    attention: [
+      ...['attention_decode', 'attention_decode_subgroup', 'attention_subgroup'],
+      ...['attention', 'attention_tile', 'attention_matrix'],
+    ],
     'matmul 1': ['gemv_shuffle', 'gemv_register', 'gemv_subgroup', 'gemv'],
     'matmul 1 i8': ['gemv_dot:LANES=8', 'gemv_dot', 'gemv_dot_subgroup'],
     matmul: [
