@@ -5,6 +5,7 @@ import { doctor } from './doctor.ts';
 import { TINY } from './e2e/prompts.ts';
 import { e2e } from './e2e.ts';
 import { full } from './full.ts';
+import { gpuDay } from './gpu_day.ts';
 import { host } from './host.ts';
 import { report } from './html.ts';
 import { ops } from './ops.ts';
@@ -164,6 +165,17 @@ await main(async () => {
     .option('--no-run', 'do not load the model to look at its activations')
     .addOption(json())
     .action(run(doctor));
+  program
+    .command('gpu-day')
+    .description('ten minutes with a GPU: is it right, and how fast, the most important first; see bench/GPU.md')
+    .option('--out <dir>', 'folder for the answers', 'gpu-day')
+    .option('--resume', 'go on where an earlier call was cut off')
+    .addOption(
+      new Option('--minutes <n>', 'for everything; what would take longer is left out').argParser(positive).default(8),
+    )
+    .addOption(synthetic().default('15b'))
+    .addOption(adapter())
+    .action(run(gpuDay));
   program
     .command('host')
     .description('time the work of the host: text, pictures, recording, planning, encoding')
