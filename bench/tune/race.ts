@@ -33,7 +33,7 @@ export interface Outcome {
 
 /** How often variants take turns: at least and at most. */
 const ROUNDS = { least: 3, most: 40 };
-/** A variant that takes so many times as long as the fastest in the first round is not tried again. */
+/** A variant whose best time in two rounds is so many times that of the fastest is not tried again. */
 const HOPELESS = 3;
 /** What a variant must save before it takes the place of the first one: less is noise, or will be on another day. */
 const WORTH = 0.03;
@@ -66,8 +66,9 @@ export async function race(
     const goesOn = (round: number) => round < ROUNDS.least || performance.now() - start < millis;
     for (let round = 0; round < ROUNDS.most && goesOn(round); round++) {
       for (const variant of turned([...running], round)) micros.get(variant)!.push(await timeAll(tracks, variant));
-      const fastest = Math.min(...[...running].map((variant) => micros.get(variant)![0]!));
-      for (const variant of running) if (micros.get(variant)![0]! > HOPELESS * fastest) running.delete(variant);
+      const best = (variant: Variant) => Math.min(...micros.get(variant)!);
+      const fastest = Math.min(...[...running].map(best));
+      for (const variant of running) if (round > 0 && best(variant) > HOPELESS * fastest) running.delete(variant);
     }
     return { problem, usual: entrants[0]!, order: inOrder(micros), micros, wrong };
   } finally {
