@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { cacheFolder, type DeviceInfo, loadKernel, readCached, type Variant, writeCached } from '../runtime/index.ts';
 import type { Ranking } from './defaults.ts';
+import { table as llvmpipe25 } from './measured/llvmpipe_25.ts';
 
 /** What was measured of an op on an adapter. */
 export interface MeasuredOp {
@@ -31,7 +32,7 @@ export interface TableFile {
 }
 
 /** The tables that come with this project. */
-const COMMITTED: readonly MeasuredTable[] = [];
+const COMMITTED: readonly MeasuredTable[] = [llvmpipe25];
 
 type Adapter = Pick<DeviceInfo, 'name' | 'driver'>;
 

@@ -34,7 +34,7 @@ export interface Outcome {
 /** How often variants take turns: at least and at most. */
 const ROUNDS = { least: 3, most: 40 };
 /** A variant whose best time in two rounds is so many times that of the fastest is not tried again. */
-const HOPELESS = 3;
+const HOPELESS = 5;
 /** What a variant must save before it takes the place of the first one: less is noise, or will be on another day. */
 const WORTH = 0.03;
 
