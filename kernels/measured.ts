@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { cacheFolder, type DeviceInfo, loadKernel, readCached, type Variant, writeCached } from '../runtime/index.ts';
 import type { Ranking } from './defaults.ts';
 import { table as llvmpipe25 } from './measured/llvmpipe_25.ts';
+import { table as swiftshader } from './measured/swiftshader.ts';
 
 /** What was measured of an op on an adapter. */
 export interface MeasuredOp {
@@ -32,7 +33,7 @@ export interface TableFile {
 }
 
 /** The tables that come with this project. */
-const COMMITTED: readonly MeasuredTable[] = [llvmpipe25];
+const COMMITTED: readonly MeasuredTable[] = [llvmpipe25, swiftshader];
 
 type Adapter = Pick<DeviceInfo, 'name' | 'driver'>;
 
