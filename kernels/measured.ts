@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { cacheFolder, type DeviceInfo, loadKernel, readCached, type Variant, writeCached } from '../runtime/index.ts';
 import type { Ranking } from './defaults.ts';
 import { table as llvmpipe25 } from './measured/llvmpipe_25.ts';
+import { table as llvmpipe26 } from './measured/llvmpipe_26.ts';
 import { table as swiftshader } from './measured/swiftshader.ts';
 
 /** What was measured of an op on an adapter. */
@@ -33,7 +34,7 @@ export interface TableFile {
 }
 
 /** The tables that come with this project. */
-const COMMITTED: readonly MeasuredTable[] = [llvmpipe25, swiftshader];
+const COMMITTED: readonly MeasuredTable[] = [llvmpipe25, llvmpipe26, swiftshader];
 
 type Adapter = Pick<DeviceInfo, 'name' | 'driver'>;
 
