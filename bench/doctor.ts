@@ -7,11 +7,13 @@ import { type Device, widen } from '../runtime/index.ts';
 import { loadModel, modelName } from './load.ts';
 import { openAdapter } from './open.ts';
 import { rainbow } from './rainbow.ts';
-import { digits, JsonLines, mebibytes, Table } from './report.ts';
+import { digits, environment, JsonLines, mebibytes, Table } from './report.ts';
+import { examineVariants } from './tune/examine.ts';
 
 /** Options of `bench doctor`. */
 export interface DoctorOptions {
-  model: string;
+  /** Without it only the device is looked at. */
+  model?: string;
   adapter?: string;
   /** Whether to load the model and look at its activations. */
   run: boolean;
@@ -23,20 +25,29 @@ const PUBLISHED = fileURLToPath(new URL('../model/shapes/15b', import.meta.url))
 const QUESTION = 'What is in this picture, and what is 17 times 23?';
 
 /**
- * Prints what a model folder really holds where documents disagree or are silent: special tokens and their flags, the
- * configuration beside the published one, tensors by dtype, and the largest activation of each layer against f16's range.
- * Returns the exit code: 0, or 1 where a tensor is missing or an activation is not finite.
+ * Prints which variants a device runs and which were found wrong on it; and what a model folder really holds where documents
+ * disagree or are silent: special tokens and their flags, the configuration beside the published one, tensors by dtype, and the
+ * largest activation of each layer against f16's range. Returns the exit code: 0, or 1 where a variant is wrong, a tensor is missing or an
+ * activation is not finite.
  */
-export async function doctor(options: DoctorOptions): Promise<number> {
-  const { model: dir } = options;
-  const json = new JsonLines(options.json);
+export async function doctor({ model, adapter, run, json: file }: DoctorOptions): Promise<number> {
+  const json = new JsonLines(file);
+  const device = run || !model ? await openAdapter(adapter) : undefined;
+  const variants = device && examineVariants(device);
+  const folder = model !== undefined ? await examineFolder(model, device) : undefined;
+  json.write({ bench: 'doctor', ...environment(device), variants, ...folder });
+  return variants?.wrong.length || folder?.ill ? 1 : 0;
+}
+
+/** What a model folder holds, and with a device what it computes. */
+async function examineFolder(dir: string, device: Device | undefined) {
   const tokens = examineTokens(dir);
   const config = examineConfig(dir);
   const tensors = examineTensors(dir);
-  const activations = options.run ? await examineActivations(await openAdapter(options.adapter), dir) : undefined;
-  json.write({ bench: 'doctor', model: modelName(options), tokens, config, tensors, activations });
+  const activations = device && (await examineActivations(device, dir));
   const finite = activations?.every(({ largest }) => Number.isFinite(largest)) ?? true;
-  return tensors.missing.length === 0 && finite ? 0 : 1;
+  const ill = tensors.missing.length > 0 || !finite;
+  return { model: modelName({ model: dir }), tokens, config, tensors, activations, ill };
 }
 
 /** Ids and flags of the tokens that prompts are made of, and whether a line break after one of them survives. */

@@ -9,6 +9,7 @@ import { loadAndExplain, loadModel, type ModelOptions, modelName } from './load.
 import { openAdapter } from './open.ts';
 import { assertWritable, environment, JsonLines, progressBar, type Table } from './report.ts';
 import { traced } from './trace.ts';
+import { tuneOnce } from './tune.ts';
 import { HALF_REFERENCE_BOUNDS } from './verify.ts';
 
 /** Options of `bench e2e`. */
@@ -33,6 +34,7 @@ export interface E2eOptions extends ModelOptions {
 export async function e2e(options: E2eOptions): Promise<number> {
   const { adapter, repeats } = options;
   const first = await openAdapter(adapter);
+  await tuneOnce(first, options.tune);
   const json = new JsonLines(options.json);
   if (options.html) assertWritable('--html', options.html);
   await reportCeilings(first, json);

@@ -37,6 +37,7 @@ import { rainbow } from './rainbow.ts';
 import { digits, environment, JsonLines, mebibytes, progressBar, Table } from './report.ts';
 import { showMemoryPlan } from './show_memory.ts';
 import { traced } from './trace.ts';
+import { tuneOnce } from './tune.ts';
 import { BOUNDS, type StageError } from './verify.ts';
 
 /** Options of `bench full`. */
@@ -48,6 +49,7 @@ export interface FullOptions {
   format: SyntheticFormat;
   seed: number;
   int8Activations?: boolean;
+  tune: boolean;
   adapter?: string;
   json?: string;
   trace?: string;
@@ -71,6 +73,7 @@ const READ_BYTES = 16 * 2 ** 20;
  */
 export async function full(options: FullOptions): Promise<number> {
   const device = await openAdapter(options.adapter);
+  await tuneOnce(device, options.tune);
   const json = new JsonLines(options.json);
   await reportCeilings(device, json);
   const dir = options.model ?? (await synthesized(options));

@@ -13,6 +13,8 @@ export interface ModelOptions extends Pick<LoadOptions, 'dtype' | 'verify' | 'in
   format?: SyntheticFormat;
   seed?: number;
   variant?: LoadOptions['variants'];
+  /** Whether to measure what is fastest on an adapter that is not known yet. */
+  tune?: boolean;
 }
 
 /** A model's name in reports: that of its folder, whose path is nobody's business, or the shape, format and seed of random weights. */

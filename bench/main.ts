@@ -5,6 +5,7 @@ import { doctor } from './doctor.ts';
 import { TINY } from './e2e/prompts.ts';
 import { e2e } from './e2e.ts';
 import { full } from './full.ts';
+import { gpuDay } from './gpu_day.ts';
 import { host } from './host.ts';
 import { report } from './html.ts';
 import { ops } from './ops.ts';
@@ -30,6 +31,7 @@ const noVerify = () => new Option('--no-verify', 'do not compare quantised files
 const int8 = () => new Option('--int8-activations', 'feed quantised weights activations of 8 bits');
 const format = () =>
   new Option('--format <format>', 'weights of a synthetic model').choices(['int4', 'bf16']).default('int4');
+const noTune = () => new Option('--no-tune', 'do not measure what is fastest on an adapter that is not known yet');
 const seed = () => new Option('--seed <n>', 'seed of a synthetic model').argParser(Number).default(1);
 
 function groups(text: string): number[] {
@@ -76,6 +78,7 @@ await main(async () => {
     .addOption(adapter())
     .addOption(dtype())
     .addOption(variantOption())
+    .addOption(noTune())
     .addOption(repeats())
     .addOption(json())
     .addOption(html())
@@ -102,6 +105,7 @@ await main(async () => {
     .addOption(adapter())
     .addOption(dtype())
     .addOption(variantOption())
+    .addOption(noTune())
     .addOption(int8())
     .addOption(new Option('--repeats <n>', 'time everything so often').argParser(integerFrom(1)).default(5))
     .addOption(json())
@@ -146,18 +150,32 @@ await main(async () => {
     .addOption(format())
     .addOption(seed())
     .addOption(int8())
+    .addOption(noTune())
     .addOption(adapter())
     .addOption(json())
     .addOption(trace())
     .action(run(full));
   program
     .command('doctor')
-    .description('what a model folder really holds: special tokens, configuration, tensors, activations')
-    .requiredOption('--model <dir>', 'model folder')
+    .description(
+      'which variants a device runs, and what a model folder really holds: special tokens, configuration, tensors, activations',
+    )
+    .option('--model <dir>', 'model folder')
     .addOption(adapter())
     .option('--no-run', 'do not load the model to look at its activations')
     .addOption(json())
     .action(run(doctor));
+  program
+    .command('gpu-day')
+    .description('ten minutes with a GPU: is it right, and how fast, the most important first; see bench/GPU.md')
+    .option('--out <dir>', 'folder for the answers', 'gpu-day')
+    .option('--resume', 'go on where an earlier call was cut off')
+    .addOption(
+      new Option('--minutes <n>', 'for everything; what would take longer is left out').argParser(positive).default(8),
+    )
+    .addOption(synthetic().default('15b'))
+    .addOption(adapter())
+    .action(run(gpuDay));
   program
     .command('host')
     .description('time the work of the host: text, pictures, recording, planning, encoding')

@@ -2,6 +2,7 @@ import type { Case, OpSpec } from '../kernels/spec.ts';
 import { planCase, runnable } from '../kernels/verify.ts';
 import {
   type Device,
+  type DeviceTensor,
   type DispatchStep,
   type HostTensor,
   OutOfMemoryError,
@@ -38,10 +39,7 @@ export interface RotatedCase {
   dispose(): void;
 }
 
-/**
- * Plans a case so that its runs find no weights in a cache: copies of the spec's weights, more than three times 64 MiB of
- * them or 64, fewer where a quarter of the memory of a CPU or all of a GPU's is full. Everything else they share.
- */
+/** Plans a case over copies of its inputs, so that its runs find no weights in a cache. */
 export async function planRotated(
   device: Device,
   spec: OpSpec,
@@ -52,25 +50,42 @@ export async function planRotated(
 ): Promise<RotatedCase> {
   const owned = new Owned(device);
   return owned.orFree(async () => {
-    const { plan, tensors, dispatches } = await planCase(device, spec, c, variant, inputs, { constants });
+    const copies = copyInputs(device, spec, inputs, owned);
+    const options = { constants, given: copies[0] };
+    const { plan, dispatches } = await planCase(device, spec, c, variant, inputs, options);
     const plans = [owned.keep(plan)];
-    for (const { storage } of Object.values(tensors)) owned.keep({ storage: storage! });
-    const { weights = [] } = spec;
-    const given = Object.fromEntries(Object.entries(tensors).filter(([name]) => !weights.includes(name)));
-    const bytes = sum(weights.map((name) => inputs[name]?.data.byteLength ?? 0));
-    const room = Math.min(ROTATED_BYTES, (device.available ?? Number.POSITIVE_INFINITY) / 4);
-    const copies = bytes > 0 ? Math.min(MOST_COPIES, Math.ceil(room / bytes)) : 1;
-    const shared = { constants, given, result: plan.outputs.result!.storage! };
-    try {
-      while (plans.length < copies) {
-        const copy = await planCase(device, spec, c, variant, inputs, shared);
-        plans.push(owned.keep(copy.plan));
-        for (const name of weights) if (name in copy.tensors) owned.keep({ storage: copy.tensors[name]!.storage! });
-      }
-    } catch (error) {
-      if (!(error instanceof OutOfMemoryError)) throw error; // fewer copies then
-    }
+    const result = plan.outputs.result!.storage!;
+    for (const given of copies.slice(1))
+      plans.push(owned.keep((await planCase(device, spec, c, variant, inputs, { ...options, given, result })).plan));
     let runs = 0;
     return { dispatches, next: () => plans[runs++ % plans.length]!, dispose: () => owned.free() };
   });
+}
+
+/**
+ * A case's inputs on the device so often that runs which take turns with them find no weights in a cache: more than three
+ * times 64 MiB of weights or 64 copies, fewer where a quarter of the memory of a CPU or all of a GPU's is full. What is no
+ * weight the copies share.
+ */
+export function copyInputs(
+  device: Device,
+  { weights = [] }: OpSpec,
+  inputs: Record<string, HostTensor>,
+  owned: Owned,
+): Record<string, DeviceTensor>[] {
+  const upload = (names: string[]) =>
+    Object.fromEntries(names.map((name) => [name, owned.keep(device.upload(inputs[name]!, name))]));
+  const rotated = Object.keys(inputs).filter((name) => weights.includes(name));
+  const bytes = sum(rotated.map((name) => inputs[name]!.data.byteLength));
+  const room = Math.min(ROTATED_BYTES, (device.available ?? Number.POSITIVE_INFINITY) / 4);
+  const most = bytes > 0 ? Math.min(MOST_COPIES, Math.ceil(room / bytes)) : 1;
+  const copies = [upload(Object.keys(inputs))];
+  try {
+    while (copies.length < most) copies.push({ ...copies[0], ...upload(rotated) });
+  } catch (error) {
+    if (!(error instanceof OutOfMemoryError)) throw error;
+    const last = copies.length > 1 ? copies.pop()! : {}; // fewer copies then, and room for the plans
+    for (const name of rotated) if (last[name]) device.free(last[name].storage);
+  }
+  return copies;
 }

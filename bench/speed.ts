@@ -5,6 +5,7 @@ import { loadAndExplain, type ModelOptions, modelName } from './load.ts';
 import { median, sum } from './measure.ts';
 import { openAdapter } from './open.ts';
 import { digits, environment, JsonLines, progressBar, Table } from './report.ts';
+import { tuneOnce } from './tune.ts';
 
 /** Options of `bench speed`; the first three are those of llama-bench. */
 export interface SpeedOptions extends ModelOptions {
@@ -51,6 +52,7 @@ interface Speed {
 export async function speed(options: SpeedOptions): Promise<number> {
   const { repeats } = options;
   const device = await openAdapter(options.adapter);
+  await tuneOnce(device, options.tune);
   const json = new JsonLines(options.json);
   const tests = listTests(device, options);
   const model = await loadAndExplain(device, { ...options, context: contextOf(tests) });

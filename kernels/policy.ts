@@ -1,13 +1,14 @@
 import {
   CapabilityError,
   canRun,
-  type Device,
+  type DeviceInfo,
   type Graph,
   needsOf,
   UsageError,
   type Variant,
 } from '../runtime/index.ts';
-import { DEFAULTS } from './defaults.ts';
+import { DEFAULTS, type Ranking } from './defaults.ts';
+import { type MeasuredOp, measuredOps } from './measured.ts';
 
 /** The class of a number of rows: one, few, less than a tile of 64, and more. */
 export function rowsClass(rows: number): string {
@@ -18,8 +19,9 @@ export function rowsClass(rows: number): string {
 
 /**
  * The variant with which an op computes a problem on a device: of those that apply to it, the one that was asked for by name,
- * else the first in the tables that the device can run. `problem` says in words, the most telling first, all that the
- * best choice depends on. UsageError for a name that no variant has, CapabilityError where the one asked for, or all of them, cannot run.
+ * else the first that the device can run in what was measured of it, and after that in the defaults; none that was found
+ * wrong there. `problem` says in words, the most telling first, all that the best choice depends on. UsageError for a name
+ * that no variant has, CapabilityError where the one asked for, or all of them, cannot run.
  */
 export function choose(
   g: Graph,
@@ -29,12 +31,32 @@ export function choose(
   applies: (variant: Variant) => boolean = () => true,
 ): Variant {
   const fitting = variants.filter(applies);
-  const forced = first(fitting, fullNames(op, g.forced[op], variants));
+  const asked = fullNames(op, g.forced[op], variants);
+  const forced = asked.flatMap((name) => fitting.find((each) => each.name === name) ?? [])[0];
   const able = (forced ? [forced] : fitting).filter(({ kernel }) => canRun(g.device, kernel));
-  const variant = first(able, rankings(g.device, op, problem)) ?? able[0];
-  if (!variant) throw cannotRun(op, forced ? [forced] : fitting, g.device);
+  if (able.length === 0) throw cannotRun(op, forced ? [forced] : fitting, g.device);
+  const measured = measuredOps(g.device, op, variants);
+  const right = forced ? able : able.filter((each) => !problemOf(measured, op, each));
+  const [variant] = ranked(g.device, measured, op, problem, right);
+  if (!variant) throw allWrong(op, able, measured, g.device);
   g.decisions.push({ op, problem, variant });
   return variant;
+}
+
+/** Variants in the order in which what was measured, and after that the defaults, would have them; those without a place last. */
+export function ranked(
+  device: DeviceInfo,
+  measured: readonly MeasuredOp[],
+  op: string,
+  problem: string,
+  variants: readonly Variant[],
+): Variant[] {
+  const tables: Ranking[] = [...measured.map(({ best }) => best), DEFAULTS[device.onCpu ? 'cpu' : 'gpu']];
+  const words = [op, ...problem.split(' ')];
+  const keys = words.map((_, i) => words.slice(0, words.length - i).join(' '));
+  const names = tables.flatMap((table) => keys.flatMap((key) => table[key] ?? []));
+  const named = names.flatMap((name) => variants.find((variant) => variant.name === `${op}/${name}`) ?? []);
+  return [...new Set([...named, ...variants])];
 }
 
 /** The names that were asked for, each with the op's in front; throws UsageError where no variant has one of them. */
@@ -47,27 +69,26 @@ export function fullNames(op: string, asked: string | readonly string[] = [], va
   });
 }
 
-/** The variant whose name comes first. */
-function first(variants: readonly Variant[], names: Iterable<string>): Variant | undefined {
-  for (const name of names) {
-    const found = variants.find((variant) => variant.name === name);
-    if (found) return found;
-  }
-  return undefined;
+/** What was found wrong with a variant when it was checked on the device last; undefined where nothing was. */
+export function problemOf([latest]: readonly MeasuredOp[], op: string, { name }: Variant): string | undefined {
+  const short = name.slice(op.length + 1);
+  return latest && Object.hasOwn(latest.wrong, short) ? latest.wrong[short] : undefined;
 }
 
-/** The names that the tables have for a problem, the most exact entry first. */
-function* rankings(device: Device, op: string, problem: string): Generator<string> {
-  const table = DEFAULTS[device.onCpu ? 'cpu' : 'gpu'];
-  const words = problem.split(' ');
-  for (let count = words.length; count >= 0; count--) {
-    for (const name of table[[op, ...words.slice(0, count)].join(' ')] ?? []) yield `${op}/${name}`;
-  }
-}
-
-function cannotRun(op: string, variants: readonly Variant[], device: Device): CapabilityError {
+function cannotRun(op: string, variants: readonly Variant[], device: DeviceInfo): CapabilityError {
   const needed = variants.map(({ name, kernel }) => `${needsOf(kernel).join(', ')} for ${name}`);
   return new CapabilityError(
     `${op}: expected features ${needed.join(' or ')}, got not all of them on '${device.name}'`,
   );
+}
+
+function allWrong(
+  op: string,
+  variants: readonly Variant[],
+  measured: readonly MeasuredOp[],
+  device: DeviceInfo,
+): CapabilityError {
+  const problems = variants.map((variant) => `${variant.name}: ${problemOf(measured, op, variant)}`);
+  const expected = `expected a variant that is right on '${device.name}'`;
+  return new CapabilityError(`${op}: ${expected}, got none: ${problems.join('; ')}; npm run tune checks them again`);
 }

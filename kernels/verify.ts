@@ -1,6 +1,7 @@
 import {
   type Constants,
   canRun,
+  type Decision,
   type Device,
   type DispatchStep,
   Graph,
@@ -90,6 +91,17 @@ export function recordCase(
 function inputsOf(inputs: Record<string, HostTensor>) {
   return (g: Graph): Record<string, Tensor> =>
     Object.fromEntries(Object.entries(inputs).map(([name, { shape, dtype }]) => [name, g.input(name, shape, dtype)]));
+}
+
+/** What an op decides in a case, with one variant where it is forced by name; undefined for an op without a choice. */
+export function decisionOf(
+  device: Device,
+  spec: OpSpec,
+  c: Case,
+  variant: string | undefined,
+  inputs: Record<string, HostTensor>,
+): Decision | undefined {
+  return record(device, spec, c, variant, inputsOf(inputs)).graph.decisions.find(({ op }) => op === spec.name);
 }
 
 /** The variant that an op uses in a case where none is forced. */

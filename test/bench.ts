@@ -29,6 +29,11 @@ export function runQuantize(...args: string[]): Ended {
   return run('../tools/quantize.ts', args);
 }
 
+/** Tunes as a user would, in a process of its own. */
+export function runTune(...args: string[]): Ended {
+  return run('../tools/tune.ts', args);
+}
+
 function run(script: string, args: string[]): Ended {
   const command = ['--import', 'tsx', '--import', path('../tools/software_vulkan.ts'), path(script), ...args];
   return spawnSync(process.execPath, command, { encoding: 'utf8', timeout: 540_000 });

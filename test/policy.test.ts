@@ -1,13 +1,27 @@
 // tier: null
 // Which variant an op takes: the one asked for by name, else what the tables say of its problem.
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { DEFAULTS } from '../kernels/defaults.ts';
+import { digestOf, familyOf, fileOf, keepMeasured, tablesOf } from '../kernels/measured.ts';
+import { choose } from '../kernels/policy.ts';
 import { type Case, type OpSpec, Random } from '../kernels/spec.ts';
 import { specs } from '../kernels/specs.ts';
 import { checkForced, VARIANTS } from '../kernels/variants.ts';
 import { chosenVariant } from '../kernels/verify.ts';
-import { DryRunDevice, type Feature, Graph, openDevice, UsageError } from '../runtime/index.ts';
+import {
+  CapabilityError,
+  DryRunDevice,
+  type Feature,
+  Graph,
+  loadKernel,
+  openDevice,
+  UsageError,
+} from '../runtime/index.ts';
 
 const none = await openDevice({ adapter: 'null' });
 const SUBGROUPS: Feature[] = ['shader-f16', 'subgroups'];
@@ -117,6 +131,106 @@ test('a name asked for must be a variant of an op that has a choice', () => {
     () => checkForced({ matmull: 'gemv' }),
     refused(/^variants: expected one of attention, layer_norm, matmul, rms_norm, got 'matmull'$/),
   );
+});
+
+const folder = mkdtempSync(join(tmpdir(), 'daybreak-policy-'));
+process.env.XDG_CACHE_HOME = folder;
+test.after(() => rmSync(folder, { recursive: true }));
+
+let adapters = 0;
+/** A GPU that nothing is known of yet. */
+const unknown = () => Object.assign(adapter(false), { name: `GPU ${adapters++}`, driver: 'driver 1' });
+const step = { rows: 1, weights: 'bf16', from: 'f32' };
+const kernels = digestOf(VARIANTS.matmul!);
+/** What a table says of matmul for one row of f32 and weights in bf16. */
+const table = (names: string[], wrong: Record<string, string> = {}) => ({
+  matmul: { kernels, best: { 'matmul 1 f32 bf16': names }, wrong },
+});
+
+test('what was measured of an adapter comes before the defaults, as far as it goes', () => {
+  const device = unknown();
+  const file = keepMeasured(device, table(['matmul_tile', 'gemv']))!;
+  assert.is(taken(device, 'matmul', step), 'matmul_tile');
+  assert.is(taken(device, 'matmul', { rows: 1, weights: 'q4', from: 'f32' }), 'gemv_subgroup');
+  assert.is(taken(device, 'attention', { tokens: 9, causal: true }), 'attention_tile');
+  assert.is(taken(unknown(), 'matmul', step), 'gemv_subgroup');
+  keepMeasured(device, { matmul: { kernels, best: { 'matmul 1 f32 q4': ['gemv'] }, wrong: {} } });
+  assert.is(taken(device, 'matmul', { rows: 1, weights: 'q4', from: 'f32' }), 'gemv');
+  assert.is(taken(device, 'matmul', step), 'matmul_tile', 'what is not measured again stays');
+  assert.equal(Object.keys(JSON.parse(readFileSync(file, 'utf8')).ops.matmul.best).length, 2);
+});
+
+test('a variant that the device cannot run is passed over, and one that was found wrong is, unless it is asked for', () => {
+  const bare = Object.assign(unknown(), { features: new Set(['shader-f16']) });
+  keepMeasured(bare, table(['gemv_subgroup', 'gemv_register']));
+  assert.is(taken(bare, 'matmul', step), 'gemv_register');
+  const device = unknown();
+  keepMeasured(
+    device,
+    table(['gemv_subgroup', 'gemv_register', 'gemv'], { gemv_subgroup: 'NaN', gemv_register: 'NaN' }),
+  );
+  assert.is(taken(device, 'matmul', step), 'gemv');
+  const graph = new Graph(device, { variants: { matmul: 'gemv_subgroup' } });
+  assert.is(choose(graph, 'matmul', '1 f32 bf16', VARIANTS.matmul!).name, 'matmul/gemv_subgroup');
+  const all = Object.fromEntries(VARIANTS.matmul!.map(({ name }) => [name.split('/')[1]!, 'NaN']));
+  keepMeasured(device, table([], all));
+  assert.throws(
+    () => taken(device, 'matmul', step),
+    (error: Error) =>
+      error instanceof CapabilityError &&
+      /^matmul: expected a variant that is right on 'GPU .*gemv: NaN/.test(error.message),
+  );
+});
+
+test('a table of other kernels counts for nothing', () => {
+  const device = unknown();
+  keepMeasured(device, {
+    matmul: { ...table(['matmul_tile'], { gemv_subgroup: 'NaN' }).matmul, kernels: '0123456789abcdef' },
+  });
+  assert.is(taken(device, 'matmul', step), 'gemv_subgroup');
+  const [changed] = VARIANTS.matmul!;
+  const commented = join(folder, 'commented.wgsl');
+  const { text } = loadKernel(changed!.kernel);
+  const digest = (source: string) => {
+    writeFileSync(commented, source);
+    return digestOf([{ ...changed!, kernel: { name: changed!.kernel.name, source: pathToFileURL(commented) } }]);
+  };
+  assert.is(digest(`// another comment\n${text}`), digest(text));
+  assert.is.not(digest(`${text}\nconst MORE = 1u;`), digest(text));
+});
+
+test('damaged and foreign files are told by one word, and count for nothing', () => {
+  const known = unknown();
+  const good = readFileSync(keepMeasured(known, table(['matmul_tile']))!, 'utf8');
+  const written = (text: string) => {
+    const device = unknown();
+    writeFileSync(fileOf(device), text);
+    const [found] = tablesOf(device);
+    assert.is(taken(device, 'matmul', step), 'gemv_subgroup');
+    return found!.problem;
+  };
+  assert.is(written(good), 'foreign');
+  const holed = [
+    { adapter: 1 },
+    { ops: [] },
+    { ops: { matmul: {} } },
+    { ops: { matmul: { ...table(['gemv']).matmul, best: { 'matmul 1 f32 bf16': 'gemv' } } } },
+  ];
+  const texts = holed.map((part) => JSON.stringify({ ...JSON.parse(good), ...part }));
+  for (const text of ['', '{', '[]', 'null', good.slice(0, -2), ' '.repeat(2 ** 21), ...texts])
+    assert.is(written(text), 'damaged', text);
+});
+
+test('a committed table is that of an adapter and driver, whatever the build', () => {
+  const lavapipe = {
+    name: 'llvmpipe (LLVM 15.0.6, 256 bits)',
+    driver: 'llvmpipe: Mesa 25.0.7-2~bpo12+1 (LLVM 15.0.6) 0.0.1',
+  };
+  assert.equal(familyOf(lavapipe), { adapter: 'llvmpipe', driver: 'Mesa 25' });
+  const amd = { name: 'AMD Radeon RX 7900 XTX (RADV NAVI31)', driver: 'radv: Mesa 26.1.0' };
+  assert.equal(familyOf(amd), { adapter: 'AMD Radeon RX 7900 XTX', driver: 'Mesa 26' });
+  const nvidia = { name: 'NVIDIA H100 80GB HBM3', driver: 'NVIDIA: 570.86.15 570.86.15' };
+  assert.equal(familyOf(nvidia), { adapter: nvidia.name, driver: nvidia.driver });
 });
 
 test.run();

@@ -1,6 +1,7 @@
 import { Command, Option } from 'commander';
 import { digits, integerFrom, main, printDevice, progressBar, runCommands } from '../bench/report.ts';
 import { showMemoryPlan } from '../bench/show_memory.ts';
+import { tuneOnce } from '../bench/tune.ts';
 import { variantOption } from '../bench/variant_option.ts';
 import {
   answerSteps,
@@ -37,6 +38,7 @@ interface AskOptions {
   verify: boolean;
   int8Activations?: boolean;
   variant?: LoadOptions['variants'];
+  tune: boolean;
   releaseVision?: boolean;
   json?: boolean;
 }
@@ -54,6 +56,7 @@ async function ask(question: string, options: AskOptions): Promise<void> {
   const prompt = await processor.prepare([{ role: 'user', content }], images, options);
   const device = await openDevice({ adapter: options.adapter });
   if (!options.json) printDevice(device);
+  await tuneOnce(device, options.tune);
   const steps = answerSteps(prompt, options.maxTokens);
   Object.assign(load, { context: prompt.ids.length + steps - 1, pictureRows: 0 });
   const grids = prompt.pictures.map(({ grid }) => grid);
@@ -138,6 +141,7 @@ await main(() => {
       'feed int4 and int8 weights activations of 8 bits, for integer dot products; less exact',
     )
     .addOption(variantOption())
+    .option('--no-tune', 'do not measure what is fastest on an adapter that is not known yet')
     .addOption(new Option('--quantize <format>', 'quantise the weights while they load').choices(['int4']))
     .addOption(new Option('--group <n>', 'columns that share a scale (default: 64)').choices(['32', '64', '128']))
     .option('--no-verify', 'do not compare a quantised model with its checksums')

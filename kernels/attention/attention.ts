@@ -120,7 +120,7 @@ export function attention(g: Graph, o: AttentionOptions): Tensor {
   }
   const { kernel, constants } = choose(g, 'attention', problemOf(o), variants, (each) => applies(each, o));
   const y = g.temp('attention', [tokens, heads * headDim], o.as ?? o.q.tensor.dtype, placesOf(o));
-  if (kernel === DECODE || kernel === DECODE_SUBGROUP) decode(g, kernel, constants, o, keys, y);
+  if (kernel === DECODE_SHUFFLE || kernel === DECODE_SUBGROUP) decode(g, kernel, constants, o, keys, y);
   else prefill(g, kernel, constants, o, keys, y);
   return y;
 }

@@ -1,0 +1,142 @@
+import { rowsClass } from '../../kernels/policy.ts';
+import type { Case } from '../../kernels/spec.ts';
+import { DEFAULT_FORMATS, type ModelConfig, type SyntheticFormat } from '../../model/index.ts';
+
+/** Cases of one op that a model meets and that ask for the same choice. */
+export interface Problem {
+  op: string;
+  cases: readonly Case[];
+}
+
+/** What a model's weights and activations are stored as. */
+export interface Storage {
+  formats: readonly SyntheticFormat[];
+  dtypes: readonly ('f32' | 'f16')[];
+}
+
+/** Rows of a step and of a chunk of a prompt, then those of shorter chunks. */
+const ROWS = { gpu: [1, 1024, 32, 4], cpu: [1, 64, 32, 4] };
+const PATCHES = { gpu: 3600, cpu: 64 };
+/** Keys of a decoder's row. */
+const KEYS = { gpu: 4096, cpu: 512 };
+/** The most work of a product on a CPU; larger matrices are halved until they fit. */
+const CPU_FLOPS = 5e7;
+
+/** The problems of a model, those that take most of its time first; on a CPU with one case each, and smaller matrices. */
+export function listProblems(config: ModelConfig, onCpu: boolean, { formats, dtypes }: Storage): Problem[] {
+  const kind = onCpu ? 'cpu' : 'gpu';
+  const [step, chunk, ...short] = ROWS[kind];
+  const each = (rows: number) =>
+    dtypes.flatMap((dtype) => [
+      ...formats.map((format) => linear(config, rows, dtype, format)),
+      attention(config, rows, KEYS[kind], dtype),
+    ]);
+  const problems = [
+    ...each(step!),
+    ...dtypes.flatMap((dtype) => (formats.includes('int4') ? head(config, dtype) : [])),
+    ...each(chunk!),
+    ...vision(config, PATCHES[kind], formats, dtypes),
+    ...[step!, chunk!].flatMap((rows) => dtypes.map((as) => norm(config, rows, as))),
+    ...short.flatMap((rows) => [...each(rows), ...dtypes.map((as) => norm(config, rows, as))]),
+    ...(formats.includes('int4') ? integers(config, ROWS[kind]) : []),
+  ];
+  const distinct = joined(problems);
+  return onCpu ? distinct.map(({ op, cases }) => ({ op, cases: [halved(cases[0]!)] })) : distinct;
+}
+
+/** Products of equal rows, dtypes and formats in one problem, whichever part of the model they come from. */
+function joined(problems: readonly Problem[]): Problem[] {
+  const keyOf = ({ op, cases: [c] }: Problem) => {
+    const { rows, from, weights } = c!;
+    return op === 'matmul' ? `${rowsClass(Number(rows))} ${from} ${weights}` : JSON.stringify([op, c]);
+  };
+  const keys = new Set(problems.map(keyOf));
+  return [...keys].map((key) => {
+    const same = problems.filter((problem) => keyOf(problem) === key);
+    return { op: same[0]!.op, cases: same.flatMap(({ cases }) => cases) };
+  });
+}
+
+const PRODUCT = { group: 64, activation: 'none', bias: false, residual: false, as: 'f32', split: 0 };
+
+/** A product with inner and outs halved until it is work for a CPU; other cases as they are. */
+function halved(c: Case): Case {
+  const [rows, inner, outs] = [Number(c.rows), Number(c.inner), Number(c.outs)];
+  if (!(2 * rows * inner * outs > CPU_FLOPS)) return c;
+  return halved({ ...c, inner: Math.round(inner / 16) * 8, outs: Math.round(outs / 4) * 2 });
+}
+
+/** The products of a decoder layer. */
+function linear({ decoder }: ModelConfig, rows: number, from: string, format: SyntheticFormat): Problem {
+  const { hidden, heads, kvHeads, headDim, ffn } = decoder;
+  const shared = { ...PRODUCT, rows, from, weights: format === 'int4' ? DEFAULT_FORMATS.decoder : 'bf16' };
+  const as = from === 'i8' ? 'f32' : from;
+  return {
+    op: 'matmul',
+    cases: [
+      { ...shared, inner: hidden, outs: (heads + 2 * kvHeads) * headDim },
+      { ...shared, inner: hidden, outs: 2 * ffn, activation: 'silu_gate', as },
+      { ...shared, inner: ffn, outs: hidden, residual: true },
+    ],
+  };
+}
+
+/** lm_head of a quantised model. */
+function head({ decoder: { hidden, vocab } }: ModelConfig, from: string): Problem {
+  return {
+    op: 'matmul',
+    cases: [{ ...PRODUCT, rows: 1, inner: hidden, outs: vocab, from, weights: DEFAULT_FORMATS.head }],
+  };
+}
+
+/** The products of quantised weights with activations of 8 bits. */
+function integers(config: ModelConfig, rows: readonly number[]): Problem[] {
+  return [...rows.map((count) => linear(config, count, 'i8', 'int4')), head(config, 'i8')];
+}
+
+function attention({ decoder }: ModelConfig, tokens: number, keys: number, kv: string): Problem {
+  const { heads, kvHeads, headDim } = decoder;
+  const rows = { tokens, keys, sequences: 1, mixed: false, causal: true };
+  return { op: 'attention', cases: [{ ...rows, heads, kvHeads, headDim, as: 'f32', kv, scale: 1 }] };
+}
+
+function norm({ decoder: { hidden } }: ModelConfig, rows: number, as: string): Problem {
+  return { op: 'rms_norm', cases: [{ rows, cols: hidden, as }] };
+}
+
+/** The encoder: its patches come in f32, its weights in f16 where the decoder's are quantised. */
+function vision(
+  { vision: { hidden, ffn, heads, headDim, patch, channels } }: ModelConfig,
+  rows: number,
+  formats: readonly SyntheticFormat[],
+  dtypes: readonly string[],
+): Problem[] {
+  const weights = formats.map((format) => (format === 'int4' ? 'half' : 'bf16'));
+  const embed = (weights: string): Case => ({
+    ...PRODUCT,
+    rows,
+    inner: patch ** 2 * channels,
+    outs: hidden,
+    weights,
+    from: 'f32',
+  });
+  const layer = (weights: string, from: string): Problem => {
+    const shared = { ...PRODUCT, rows, weights, from, bias: true };
+    const cases = [
+      { ...shared, inner: hidden, outs: 3 * hidden, as: from },
+      { ...shared, inner: hidden, outs: ffn, activation: 'gelu_tanh', as: from },
+      { ...shared, inner: ffn, outs: hidden, residual: true },
+    ];
+    return { op: 'matmul', cases: from === 'f32' ? [...cases, embed(weights)] : cases };
+  };
+  const seen = { tokens: rows, keys: rows, sequences: 1, mixed: false, causal: false };
+  return [
+    ...weights.flatMap((format) => dtypes.map((dtype) => layer(format, dtype))),
+    ...weights.flatMap((format) => (dtypes.includes('f32') ? [] : [{ op: 'matmul', cases: [embed(format)] }])),
+    ...dtypes.map((as) => ({
+      op: 'attention',
+      cases: [{ ...seen, heads, kvHeads: heads, headDim, as, kv: as, scale: 1 }],
+    })),
+    ...dtypes.map((as) => ({ op: 'layer_norm', cases: [{ rows, cols: hidden, mean: 0, as }] })),
+  ];
+}

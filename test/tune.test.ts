@@ -1,0 +1,143 @@
+// tier: gpu
+// The tuner: what is right and fastest is found on the device, and what is wrong there is named and never used.
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { race } from '../bench/tune/race.ts';
+import { familyOf } from '../kernels/measured.ts';
+import { specs } from '../kernels/specs.ts';
+import { type Ended, fails, runTune, TINY } from './bench.ts';
+import { copySources, replaceIn } from './copy.ts';
+import { testDevice } from './gpu.ts';
+
+const device = await testDevice();
+if (device) {
+  test('variants take turns, and the fastest comes first', async () => {
+    const before = device.memory.current;
+    const spec = specs.find(({ name }) => name === 'matmul')!;
+    const c = spec.bench.find(({ rows, weights, from }) => rows === 1 && weights === 'bf16' && from === 'f32')!;
+    const small = { ...c, inner: 512, outs: 512, activation: 'none', split: 0 };
+    // On one row a tile of 64 does 64 times the work.
+    const variants = spec.variants.filter(({ name }) => ['matmul/matmul_tile', 'matmul/gemv'].includes(name));
+    const { problem, usual, order, micros, wrong } = await race(device, spec, [small], variants, 100);
+    assert.is(problem, '1 f32 bf16');
+    assert.is(usual.name, 'matmul/gemv');
+    assert.equal(
+      order.map(({ name }) => name),
+      ['matmul/gemv', 'matmul/matmul_tile'],
+    );
+    assert.ok(micros.get(usual)!.length >= 3 && micros.get(usual)!.every((sample) => sample > 0));
+    assert.is(wrong.size, 0);
+    assert.is(device.memory.current, before);
+  });
+
+  const root = copySources();
+  const cache = join(root, 'cache');
+  const run = (script: string, ...args: string[]): Ended => {
+    const command = [
+      '--import',
+      'tsx',
+      '--import',
+      join(root, 'tools/software_vulkan.ts'),
+      join(root, script),
+      ...args,
+    ];
+    const env = { ...process.env, XDG_CACHE_HOME: cache };
+    return spawnSync(process.execPath, command, { cwd: root, env, encoding: 'utf8', timeout: 540_000 });
+  };
+  const table = () => {
+    const file = readdirSync(join(cache, 'daybreak')).find((name) => name.startsWith('variants-'))!;
+    return JSON.parse(readFileSync(join(cache, 'daybreak', file), 'utf8'));
+  };
+  test.after(() => {
+    device.dispose();
+    rmSync(root, { recursive: true });
+  });
+
+  test('a variant with a fault, and one that does not compile, are named and never chosen', () => {
+    // What this adapter takes for a step of decoding is wrong now, be it a CPU or a GPU.
+    replaceIn(join(root, 'kernels/matmul/gemv_register.wgsl'), 'sums += input', 'sums -= input');
+    replaceIn(
+      join(root, 'kernels/matmul/gemv_subgroup.wgsl'),
+      'sums += product(k, near) +',
+      'sums += product(k, near) -',
+    );
+    const blind = run('bench/main.ts', '--prompts', 'text', '--no-tune');
+    assert.is(blind.status, 1, blind.stdout + blind.stderr);
+    assert.match(blind.stdout, /^text .*WRONG/m);
+    replaceIn(join(root, 'kernels/layer_norm/layer_norm_subgroup.wgsl'), '/ f32(COLS) + EPS)', '/ f32(COLS) + EPZ)');
+
+    const json = join(root, 'tune.jsonl');
+    const args = ['--formats', 'bf16', '--dtypes', 'f32', '--seconds', '4', '--json', json];
+    const tuned = run('tools/tune.ts', ...args);
+    assert.is(tuned.status, 1, tuned.stdout + tuned.stderr);
+    const broken = ['matmul/gemv_register', 'matmul/gemv_subgroup', 'layer_norm/layer_norm_subgroup'];
+    const named = [...tuned.stdout.matchAll(/^(\S+) is WRONG here and not used: (.+)$/gm)];
+    assert.equal(named.map(([, name]) => name).sort(), [...broken].sort(), tuned.stdout);
+    assert.match(named.find(([, name]) => name === broken[0])![2]!, /rows=1,.*: \[\d+\]: expected .*, got /);
+    assert.match(named.find(([, name]) => name === broken[2])![2]!, /layer_norm_subgroup\.wgsl:\d+:\d+: .*EPZ/);
+    const { ops } = table();
+    const ranked = Object.values<string[]>(ops.matmul.best);
+    assert.ok(
+      ranked.length > 0 &&
+        ranked.every((names) => names.length > 0 && !names.some((name) => /gemv_(reg|sub)/.test(name))),
+    );
+    const rows = readFileSync(json, 'utf8')
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    assert.ok(
+      rows[0].variants.every(({ micros }: { micros: number[] }) => micros.length > 0 && micros.every((t) => t > 0)),
+    );
+
+    const seen = run('bench/main.ts', 'doctor');
+    assert.is(seen.status, 1, seen.stderr);
+    for (const name of broken) assert.match(seen.stdout, new RegExp(`^${name} is WRONG here and not used: `, 'm'));
+    assert.match(seen.stdout, /^matmul 1 f32 bf16 +measured here +matmul\/(?!gemv_(reg|sub))/m);
+    const right = run('bench/main.ts', '--prompts', 'text,one');
+    assert.is(right.status, 0, right.stdout + right.stderr);
+    assert.match(right.stdout, /all 2 prompts match/);
+  });
+
+  test('asking tunes once on an adapter that is not known, and says so; --no-tune does not', () => {
+    rmSync(cache, { recursive: true });
+    const measured = join(root, 'kernels/measured.ts');
+    const committed = /COMMITTED: readonly MeasuredTable\[\] = \[.*\];/.exec(readFileSync(measured, 'utf8'))![0];
+    replaceIn(measured, committed, 'COMMITTED: readonly MeasuredTable[] = [];');
+    replaceIn(join(root, 'bench/tune.ts'), 'seconds: 45', 'seconds: 1');
+    const ask = (...args: string[]) => run('tools/ask.ts', '--model', TINY, '--max-tokens', '2', ...args, 'Hello');
+    const kept = () =>
+      existsSync(join(cache, 'daybreak')) &&
+      readdirSync(join(cache, 'daybreak')).some((name) => name.startsWith('variants-'));
+    const note = /^note: measuring once what is fastest on .*, 1 s; --no-tune leaves it out$/m;
+    assert.not.match(ask('--no-tune').stderr, note);
+    assert.not.ok(kept());
+    const first = ask('--json');
+    assert.is(first.status, 0, first.stderr);
+    assert.match(first.stderr, note);
+    assert.is(JSON.parse(first.stdout).newTokens, 2, 'nothing else on standard output');
+    assert.ok(kept());
+    assert.not.match(ask().stderr, note);
+  });
+
+  test('a table can be written for the project, and the command line is checked', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'daybreak-tune-'));
+    const file = join(folder, 'table.ts');
+    const written = run('tools/tune.ts', '--formats', 'bf16', '--dtypes', 'f32', '--seconds', '1', '--write', file);
+    assert.match(written.stdout, /^Kept in .*table\.ts$/m);
+    const [, text] = /^export const table = ({.*});$/ms.exec(readFileSync(file, 'utf8'))!;
+    const { adapter, driver, ops } = JSON.parse(text!);
+    assert.equal({ adapter, driver }, familyOf(device));
+    assert.equal(Object.keys(ops).sort(), ['attention', 'layer_norm', 'matmul', 'rms_norm']);
+    rmSync(folder, { recursive: true });
+    fails(runTune('--adapter', 'null'), /tune: expected an adapter that computes, got 'null'$/);
+    fails(runTune('--formats', 'int3'), /--formats .*expected some of int4, bf16$/);
+    fails(runTune('--seconds', '0'), /--seconds .*expected a number above 0$/);
+    fails(runTune('--write', join(folder, 'no', 'file')), /--write: expected a file that can be written/);
+  });
+}
+
+test.run();
