@@ -76,7 +76,7 @@ function decodeData(href: string): Uint8Array {
   try {
     const text = decodeURIComponent(data);
     if (!/;base64$/i.test(href.slice(0, comma))) return Buffer.from(text, 'latin1');
-    if (/^[\w+/\s-]*=*\s*$/.test(text)) return Buffer.from(text, 'base64');
+    if (!/[^\w+/=\s-]/.test(text)) return Buffer.from(text, 'base64');
   } catch {} // of a percent sign without two digits: no data either
   throw refuse('a data: URL with base64 or percent-encoded data', 'other characters in it', 'encode it anew');
 }

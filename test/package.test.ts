@@ -41,8 +41,8 @@ function run(command: string, args: readonly string[], cwd = app): string {
 }
 
 const node = (...args: string[]) => run('node', args);
-const install = (...packages: string[]) =>
-  run('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline', '--no-save', ...packages]);
+const install = (name: string, cwd = app) =>
+  run('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline', name], cwd);
 
 /** The packages in a folder's node_modules, those nested in others too. */
 function packagesIn(folder: string): string[] {
@@ -177,8 +177,20 @@ function tests(files: readonly string[]): void {
       }
       const entryPoints = [format === 'cjs' ? join(app, 'wrapped.mjs') : entry];
       const external = ['webgpu', 'sharp'];
-      await build({ entryPoints, outfile, bundle: true, platform: 'node', format, external, logLevel: 'error' });
+      await build({
+        entryPoints,
+        outfile,
+        bundle: true,
+        minify: true,
+        platform: 'node',
+        format,
+        external,
+        logLevel: 'error',
+      });
       assert.is(run('node', [outfile, TINY, ...question], parent), answer);
+      const { status, stderr } = spawnSync('node', [outfile, '/nowhere', 'Hello'], { encoding: 'utf8' });
+      assert.is(status, 1);
+      assert.match(stderr, /name: 'CheckpointError'|CheckpointError: /);
     });
   }
 
@@ -209,7 +221,8 @@ function tests(files: readonly string[]): void {
   const compilers = [join(ROOT, 'node_modules/typescript/bin/tsc')];
   if (slow) {
     const old = mkdtempSync(join(parent, 'typescript-'));
-    run('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline', '--prefix', old, 'typescript@5.6'], old);
+    writeFileSync(join(old, 'package.json'), '{"private":true}');
+    install('typescript@5.6', old);
     compilers.push(join(old, 'node_modules/typescript/bin/tsc'));
   }
   for (const compiler of compilers) {
