@@ -2,7 +2,7 @@ import { cpus, loadavg } from 'node:os';
 import type { Device } from '../runtime/index.ts';
 import { type KnownCeilings, measureAgain } from './ceilings/cache.ts';
 import type { Ceilings, MeasuredKernel } from './ceilings/measure.ts';
-import { isTime } from './ceilings/probes.ts';
+import { bestOf, QUANTITIES, UNITS } from './ceilings/probes.ts';
 import { median } from './measure.ts';
 import { openAdapter } from './open.ts';
 import { digits, environment, JsonLines, Table } from './report.ts';
@@ -12,16 +12,6 @@ export interface CeilingsOptions {
   adapter?: string;
   json?: string;
 }
-
-const UNITS = {
-  copyGBs: 'GB/s copy',
-  readGBs: 'GB/s read',
-  f32Gflops: 'GFLOP/s f32',
-  f16Gflops: 'GFLOP/s f16',
-  int8Gops: 'GOP/s int8 dots',
-  dispatchMicros: 'us/dispatch',
-  passMicros: 'us/timed pass',
-};
 
 /** Measures a device's ceilings and prints every kernel tried. Returns the exit code: 0 all count, 1 one does not. */
 export async function ceilings(options: CeilingsOptions): Promise<number> {
@@ -45,9 +35,9 @@ export async function reportCeilings(device: Device, json: JsonLines): Promise<C
 /** The best ceilings known in one line, and where there are several runs the worst in another; a word on a busy machine. */
 export function showCeilings({ best, worst, runs }: KnownCeilings): string {
   const values = (ceilings: Ceilings) =>
-    Object.entries(UNITS).flatMap(([quantity, unit]) => {
-      const value = ceilings[quantity as keyof typeof UNITS];
-      return value === null ? [] : [`${Number.isNaN(value) ? 'no' : digits(value)} ${unit}`];
+    QUANTITIES.flatMap((quantity) => {
+      const value = ceilings[quantity];
+      return value === null ? [] : [`${Number.isNaN(value) ? 'no' : digits(value)} ${UNITS[quantity]}`];
     });
   const spread = runs > 1 ? [`best of ${runs} runs on this machine; the worst: ${values(worst).join(', ')}`] : [];
   const lines = [`ceilings (${best.clock} clock, dispatches wall): ${values(best).join(', ')}`, ...spread];
@@ -72,7 +62,7 @@ function printKernels(kernels: readonly MeasuredKernel[]): void {
   const table = new Table({ ceiling: 15, value: 9, '': 1, 'least us': 9, 'median us': 9, kernel: 0 });
   for (const { quantity, name, value, micros, problem } of kernels) {
     const values = kernels.flatMap((other) => (other.quantity === quantity ? (other.value ?? []) : []));
-    const mark = value === (isTime(quantity) ? Math.min : Math.max)(...values) ? '*' : '';
+    const mark = value === bestOf(quantity, values) ? '*' : '';
     const times = [digits(Math.min(...micros)), digits(median(micros))];
     const cells = problem ? [`${problem}  ${name}`] : [digits(value!), mark, ...times, name];
     table.row([UNITS[quantity], ...cells]);

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { readObject } from '../model/checkpoint/json.ts';
 import { Checkpoint, expectedTensors, loadConfig, Processor, readTokenizerFile, type Taps } from '../model/index.ts';
+import { LARGEST_F16 } from '../model/quantize/rows.ts';
 import { type Device, widen } from '../runtime/index.ts';
 import { loadModel, modelName } from './load.ts';
 import { openAdapter } from './open.ts';
@@ -19,7 +20,6 @@ export interface DoctorOptions {
 
 const MARKS = ['<|im_start|>', '<|im_sep|>', '<|im_end|>', '<|endoftext|>', '<think>', '</think>', '<|dummy_84|>'];
 const PUBLISHED = fileURLToPath(new URL('../model/shapes/15b', import.meta.url));
-const F16_MAX = 65504;
 const QUESTION = 'What is in this picture, and what is 17 times 23?';
 
 /**
@@ -146,12 +146,12 @@ async function examineActivations(device: Device, dir: string): Promise<Activati
 
 /** The three largest of each kind of stage: vision layers, what fc1 puts out in them, decoder layers. */
 function printActivations(activations: readonly Activation[]): void {
-  console.log(`Largest activations (f32) of a picture and a question; f16 ends at ${F16_MAX}`);
+  console.log(`Largest activations (f32) of a picture and a question; f16 ends at ${LARGEST_F16}`);
   const table = new Table({ stage: 28, 'largest |x|': 11, 'of f16': 8 });
   const kindOf = ({ stage }: Activation) => stage.replace(/\d+/, '*');
   for (const kind of new Set(activations.map(kindOf))) {
     const rows = activations.filter((row) => kindOf(row) === kind).sort((a, b) => b.largest - a.largest);
     for (const { stage, largest } of rows.slice(0, 3))
-      table.row([stage, digits(largest), `${digits((100 * largest) / F16_MAX)} %`]);
+      table.row([stage, digits(largest), `${digits((100 * largest) / LARGEST_F16)} %`]);
   }
 }

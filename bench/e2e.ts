@@ -38,7 +38,8 @@ export async function e2e(options: E2eOptions): Promise<number> {
   await reportCeilings(first, json);
   const set = choosePrompts({ ...options, folder: options.synthetic ? undefined : options.model });
   explain(set);
-  const env = { bench: 'e2e', model: modelName(options), dtype: options.dtype, ...environment(first) };
+  const { dtype, variant } = options;
+  const env = { bench: 'e2e', model: modelName(options), dtype, variant, ...environment(first) };
   const suite = new Suite(options, set, (result) => json.write({ ...env, ...result }));
   for (let repeat = 0; repeat < repeats; repeat++) {
     const device = repeat === 0 ? first : await openDevice({ adapter });

@@ -12,6 +12,7 @@ export interface ModelOptions extends Pick<LoadOptions, 'dtype' | 'verify' | 'in
   synthetic?: string;
   format?: SyntheticFormat;
   seed?: number;
+  variant?: LoadOptions['variants'];
 }
 
 /** A model's name in reports: that of its folder, whose path is nobody's business, or the shape, format and seed of random weights. */
@@ -22,10 +23,10 @@ export function modelName({ model, synthetic, format, seed }: ModelOptions): str
 /** Loads a model behind a progress bar. */
 export async function loadModel(device: Device, options: ModelOptions): Promise<Phi4Vision> {
   const { model, synthetic, format = 'int4', seed = 1, ...settings } = options;
-  const { dtype, verify, int8Activations, context } = settings;
+  const { dtype, verify, int8Activations, context, variant: variants } = settings;
   const bar = progressBar('loading');
   // Whatever is timed is computed: nothing that an earlier prompt left is found again.
-  const how = { dtype, int8Activations, context, reuse: false, progress: bar.update };
+  const how = { dtype, int8Activations, context, variants, reuse: false, progress: bar.update };
   try {
     if (!synthetic) return await Phi4Vision.load(device, model, { ...how, verify });
     const { config, source } = openSynthetic(synthetic, format, seed);

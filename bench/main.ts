@@ -10,13 +10,16 @@ import { report } from './html.ts';
 import { ops } from './ops.ts';
 import { PEERS, peers } from './peers.ts';
 import { quality } from './quality.ts';
-import { main, runCommands } from './report.ts';
+import { integerFrom, main, runCommands } from './report.ts';
 import { speed } from './speed.ts';
+import { variantOption } from './variant_option.ts';
 
 const adapter = () => new Option('--adapter <name>', 'part of the name of the adapter to use (also DAYBREAK_ADAPTER)');
 const trace = () => new Option('--trace <file>', 'write a timeline for ui.perfetto.dev or chrome://tracing');
 const repeats = () =>
-  new Option('--repeats <n>', 'time everything so often, each time on a device of its own').argParser(count).default(1);
+  new Option('--repeats <n>', 'time everything so often, each time on a device of its own')
+    .argParser(integerFrom(1))
+    .default(1);
 const html = () => new Option('--html <file>', 'write a report with plots, one file that needs no network');
 const json = () => new Option('--json <file>', 'write every sample and the environment as JSON lines');
 
@@ -37,27 +40,14 @@ function groups(text: string): number[] {
   });
 }
 
-function count(text: string): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('expected an integer from 1 on');
-  return value;
-}
-
 function positive(text: string): number {
   const value = Number(text);
   if (!(value > 0 && value < Number.POSITIVE_INFINITY)) throw new InvalidArgumentError('expected a number above 0');
   return value;
 }
 
-function size(text: string): number {
-  const value = Number(text);
-  if (text === '' || !Number.isInteger(value) || value < 0)
-    throw new InvalidArgumentError('expected an integer from 0 on');
-  return value;
-}
-
 function sizes(text: string): number[] {
-  return text.split(',').map(size);
+  return text.split(',').map(integerFrom(0));
 }
 
 function names(text: string): string[] {
@@ -85,6 +75,7 @@ await main(async () => {
     .addOption(noVerify())
     .addOption(adapter())
     .addOption(dtype())
+    .addOption(variantOption())
     .addOption(repeats())
     .addOption(json())
     .addOption(html())
@@ -101,7 +92,7 @@ await main(async () => {
     .addOption(
       new Option('-p, --n-prompt <a,b>', 'prompt lengths (default: 512,1024,3856; on a CPU 512)').argParser(sizes),
     )
-    .addOption(new Option('-n, --n-gen <n>', 'tokens to generate; 0: none').argParser(size).default(128))
+    .addOption(new Option('-n, --n-gen <n>', 'tokens to generate; 0: none').argParser(integerFrom(0)).default(128))
     .addOption(
       new Option(
         '-d, --n-depth <a,b>',
@@ -110,8 +101,9 @@ await main(async () => {
     )
     .addOption(adapter())
     .addOption(dtype())
+    .addOption(variantOption())
     .addOption(int8())
-    .addOption(new Option('--repeats <n>', 'time everything so often').argParser(count).default(5))
+    .addOption(new Option('--repeats <n>', 'time everything so often').argParser(integerFrom(1)).default(5))
     .addOption(json())
     .action(run(speed));
   program
@@ -171,7 +163,7 @@ await main(async () => {
     .description('time the work of the host: text, pictures, recording, planning, encoding')
     .argument('[task]', 'only this task')
     .option('--model <dir>', 'model folder', TINY)
-    .addOption(new Option('--repeats <n>', 'time everything so often').argParser(count).default(5))
+    .addOption(new Option('--repeats <n>', 'time everything so often').argParser(integerFrom(1)).default(5))
     .addOption(adapter())
     .addOption(json())
     .addOption(trace())

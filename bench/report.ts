@@ -3,13 +3,18 @@ import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { resolve } from 'node:path';
 import { SingleBar } from 'cli-progress';
-import { type Command, CommanderError } from 'commander';
+import { type Command, CommanderError, InvalidArgumentError } from 'commander';
 import { DaybreakError, type Device, UsageError } from '../runtime/index.ts';
 
 /** What a row of results needs to be compared later: code, versions, and the device where one is used. */
 export function environment(device?: Device): Record<string, string | boolean> {
   return {
-    ...(device && { adapter: device.name, driver: device.driver, software: device.onCpu }),
+    ...(device && {
+      adapter: device.name,
+      driver: device.driver,
+      software: device.onCpu,
+      robustness: device.robustness,
+    }),
     commit: commit(),
     node: process.version,
     webgpu: webgpuVersion(),
@@ -146,6 +151,15 @@ export async function main(body: () => Promise<number>): Promise<void> {
     console.error(error instanceof DaybreakError ? `error: ${error.message}` : error);
     process.exitCode = 2;
   }
+}
+
+/** A parser of an option's value: an integer of at least so much. */
+export function integerFrom(least: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (text !== '' && Number.isInteger(value) && value >= least) return value;
+    throw new InvalidArgumentError(`expected an integer from ${least} on`);
+  };
 }
 
 /** Parses the command line and runs what it asks for; returns 2 after a usage error, which is printed as one line. */

@@ -71,7 +71,8 @@ export async function speed(options: SpeedOptions): Promise<number> {
       if (result.wrong) wrong++;
       bar.above(() => table.row([test.name, ...(problem ? [problem] : figures(samples))]));
       if (!problem) lines.push(markdownRow(model, options, test, samples));
-      const row = { bench: 'speed', model: modelName(options), dtype: options.dtype, ...test, samples, problem };
+      const { dtype, variant } = options;
+      const row = { bench: 'speed', model: modelName(options), dtype, variant, ...test, samples, problem };
       json.write({ ...environment(device), ...row });
     }
   } finally {

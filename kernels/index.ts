@@ -26,3 +26,4 @@ export { philox, uniformNumber } from './sample/philox.ts';
 export { chooseToken } from './sample/reference.ts';
 export { type SampleOptions, sample, uniform } from './sample/sample.ts';
 export { type Sampling, SETTINGS, settingsTensor } from './sample/settings.ts';
+export { checkForced } from './variants.ts';

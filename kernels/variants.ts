@@ -11,8 +11,8 @@ export const VARIANTS: Readonly<Record<string, readonly Variant[]>> = { attentio
 /** Throws UsageError unless every op has a choice, and every name asked for is a variant's. */
 export function checkForced(forced: ForcedVariants): void {
   for (const [op, names] of Object.entries(forced)) {
-    const variants = VARIANTS[op];
-    if (!variants) throw new UsageError(`variants: expected one of ${Object.keys(VARIANTS).join(', ')}, got '${op}'`);
-    fullNames(op, names, variants);
+    if (!Object.hasOwn(VARIANTS, op))
+      throw new UsageError(`variants: expected one of ${Object.keys(VARIANTS).join(', ')}, got '${op}'`);
+    fullNames(op, names, VARIANTS[op]!);
   }
 }

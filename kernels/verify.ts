@@ -83,12 +83,12 @@ export function recordCase(
   inputs: Record<string, HostTensor>,
   constants: Constants = {},
 ): DispatchStep[] {
-  return record(device, spec, c, variant, placeholders(inputs), { constants }).dispatches;
+  return record(device, spec, c, variant, inputsOf(inputs), { constants }).dispatches;
 }
 
-/** Inputs of a graph like those of a case. */
-function placeholders(inputs: Record<string, HostTensor>): (g: Graph) => Record<string, Tensor> {
-  return (g) =>
+/** The inputs as a graph's own, which its plan places. */
+function inputsOf(inputs: Record<string, HostTensor>) {
+  return (g: Graph): Record<string, Tensor> =>
     Object.fromEntries(Object.entries(inputs).map(([name, { shape, dtype }]) => [name, g.input(name, shape, dtype)]));
 }
 
@@ -99,7 +99,7 @@ export function chosenVariant(
   c: Case,
   inputs: Record<string, HostTensor>,
 ): Variant | undefined {
-  const { graph, dispatches } = record(device, spec, c, undefined, placeholders(inputs));
+  const { graph, dispatches } = record(device, spec, c, undefined, inputsOf(inputs));
   const used = dispatches.map(({ kernel }) => kernel);
   const decided = graph.decisions.find(({ op }) => op === spec.name)?.variant;
   return decided ?? spec.variants.find(({ kernel }) => used.includes(kernel));
@@ -144,12 +144,12 @@ export async function verifyCase(
   constants: Constants = {},
 ): Promise<Verdict> {
   const inputs = spec.inputs(c, new Random(seed));
-  const { plan, tensors } = await planCase(device, spec, c, variant, inputs, { guardBytes: 256, constants });
-  const { result } = plan.run();
+  const { graph } = record(device, spec, c, variant, inputsOf(inputs), { constants });
+  const plan = await Plan.create(graph, { guardBytes: 256 });
+  const { result } = plan.run(inputs);
   const got = await device.download(result!);
   const damaged = await plan.damage();
   plan.dispose();
-  for (const tensor of Object.values(tensors)) device.free(tensor.storage!);
   const values = got.dtype === 'u32' ? got.data : widen(got.dtype, got.data);
   const difference = compare(values, spec.reference(inputs, c, variant), spec.tolerance(c));
   const problem = damaged.length ? `wrote behind ${damaged.join(', ')}` : difference.problem;

@@ -4,6 +4,7 @@ import {
   type Device,
   type DeviceTensor,
   type DType,
+  type ForcedVariants,
   Graph,
   type HostTensor,
   Owned,
@@ -53,6 +54,8 @@ export interface EngineOptions extends CacheOptions {
   reuse: boolean;
   /** Rows of a prompt that one run takes at most. */
   chunkRows?: number;
+  /** Variants of ops to use wherever they apply. */
+  variants?: ForcedVariants;
 }
 
 /**
@@ -84,10 +87,11 @@ export class Engine {
   readonly chunks = new Queue();
   /** Whether full pages are found again by later prompts. */
   readonly reuse: boolean;
+  #variants: ForcedVariants | undefined;
   #ropeTable: DeviceTensor;
   #owned: Owned;
   /** The plan of a chunk of a prompt: scalars rows, last (rows - 1) and keys, inputs ids, places, tables; leaves its last row. */
-  readonly chunk = lazy(async () => this.#owned.keep(await this.#planChunk(this.chunkRows)));
+  readonly chunk = lazy(async () => this.#owned.keep(await Plan.create(this.recordChunk(this.chunkRows))));
   readonly logProbs = lazy(() => LogProbs.create(this.device, this.logits, this.#owned));
   #greedy = lazy(() => this.#planDecoding(false));
   #sampled = lazy(() => this.#planDecoding(true));
@@ -99,6 +103,7 @@ export class Engine {
     const pages = poolPages(device, config.decoder, dtype, config.contextLimit, options);
     const owned = new Owned(device);
     this.reuse = options.reuse;
+    this.#variants = options.variants;
     this.#owned = owned;
     this.pace = new Pace(device);
     try {
@@ -135,16 +140,12 @@ export class Engine {
 
   /** The plan of a chunk of so many rows, with copies of the stages that somebody wants; the caller disposes of it. */
   planTapped(taps: Taps, rows: number): Promise<Plan> {
-    return this.#planChunk(rows, taps);
-  }
-
-  #planChunk(most: number, taps?: Taps): Promise<Plan> {
-    return Plan.create(this.recordChunk(most, taps));
+    return Plan.create(this.recordChunk(rows, taps));
   }
 
   /** The graph of a chunk of at most so many rows. */
   recordChunk(most: number, taps?: Taps): Graph {
-    const graph = new Graph(this.device, { taps: (name) => taps?.wants(name) ?? false });
+    const graph = new Graph(this.device, { variants: this.#variants, taps: (name) => taps?.wants(name) ?? false });
     const rows = graph.scalar('rows', most);
     const last = graph.scalar('last', most - 1);
     const keys = graph.scalar('keys', this.tablePages * PAGE);
@@ -180,9 +181,10 @@ export class Engine {
 
   async #planDecoding(sampled: boolean): Promise<DecodePlans> {
     const { state, decoder } = this;
-    const head = new Graph(this.device);
+    const options = { variants: this.#variants };
+    const head = new Graph(this.device, options);
     this.#recordHead(head, this.lastRows.read, sampled);
-    const step = new Graph(this.device);
+    const step = new Graph(this.device, options);
     const keys = step.scalar('keys', this.tablePages * PAGE);
     const x = decoder.embed(step, state.token);
     const layers = { ...state, keys, pool: this.pool, ropeTable: this.#ropeTable };

@@ -1,10 +1,12 @@
 import { join } from 'node:path';
+import { checkForced } from '../kernels/index.ts';
 import {
   CapabilityError,
   DaybreakError,
   type Device,
   type DeviceTensor,
   type DType,
+  type ForcedVariants,
   Graph,
   Owned,
   orAborted,
@@ -51,6 +53,8 @@ export interface LoadOptions extends CacheOptions {
   dtype?: 'f32' | 'f16';
   /** Whether int4 and int8 weights of the decoder take activations as 8-bit integers, for integer dot products; less exact. */
   int8Activations?: boolean;
+  /** Variants of ops to use wherever they can compute the problem, in place of the best known. */
+  variants?: ForcedVariants;
   /** Formats to quantise the matrices to while they load; those of no quantised format stay as they are. */
   quantize?: Partial<StoredFormats>;
   /** Whether to compare the files of a quantised checkpoint with their checksums; true unless told. */
@@ -130,9 +134,10 @@ export class Phi4Vision {
       chunkRows,
       pictureRows = config.image.maxPatches,
       reuse = true,
+      variants,
     } = options;
     this.dtype = dtype;
-    this.#engineOptions = { context, cacheBytes, chunkRows, reuse };
+    this.#engineOptions = { context, cacheBytes, chunkRows, reuse, variants };
     this.#pictureRows = reuse ? pictureRows : 0;
     this.#pace = new Pace(device);
     this.decoder = parts.decoder;
@@ -173,6 +178,7 @@ export class Phi4Vision {
     }
     if (options.quantize && config.formats)
       throw new UsageError(`model: quantize: expected a checkpoint as published, got a quantised one; leave it out`);
+    checkForced(options.variants ?? {});
     checkOption('context', options.context, 1);
     checkOption('chunkRows', options.chunkRows, 1);
     checkOption('pictureRows', options.pictureRows, 0);
@@ -318,7 +324,8 @@ export class Phi4Vision {
   async #planEncoder(patches: number, owned: Owned, taps?: Taps) {
     this.#expectVision();
     const features = owned.keep(this.device.tensor('encoded', [patches, this.config.decoder.hidden], 'f32'));
-    const graph = new Graph(this.device, { taps: (name) => taps?.wants(name) ?? false });
+    const { variants } = this.#engineOptions;
+    const graph = new Graph(this.device, { variants, taps: (name) => taps?.wants(name) ?? false });
     const encoded = graph.tap('vis_sel', this.#vision.record(graph, patches));
     graph.output('features', this.#projector.record(graph, encoded), features.storage);
     return { plan: owned.keep(await Plan.create(graph)), features };

@@ -5,6 +5,8 @@ import {
   type Device,
   type DType,
   elements,
+  fitsF16,
+  type HostTensor,
   hostArray,
   type Matrix,
   type MatrixBlock,
@@ -125,8 +127,14 @@ export class WeightStore {
     const wanted = this.#quantize && formatOf(name, this.#quantize);
     if (isQuantized(wanted)) return this.#quantizedMatrix(rows, { format: wanted, group: this.#quantize!.group });
     const blocks: MatrixBlock[] = [];
-    for (const { row, count } of this.#cut(rows)) blocks.push({ row, tensor: await this.#load(rows, row, count) });
-    return { name: rows.name, rows: layout.rows, cols, dtype: rows.dtype, blocks };
+    const narrowed = rows.dtype === 'bf16' && this.device.matrices?.length !== 0; // only matrix units narrow weights
+    let fits = narrowed;
+    const look = ({ data }: HostTensor) => {
+      fits &&= fitsF16(data as Uint16Array);
+    };
+    for (const { row, count } of this.#cut(rows))
+      blocks.push({ row, tensor: await this.#load(rows, row, count, narrowed ? look : undefined) });
+    return { name: rows.name, rows: layout.rows, cols, dtype: rows.dtype, fitsF16: fits, blocks };
   }
 
   /** Names of the checkpoint that nothing asked for. */
@@ -226,12 +234,19 @@ export class WeightStore {
     for (let row = 0; row < layout.rows; row += blockRows) yield { row, count: Math.min(blockRows, layout.rows - row) };
   }
 
-  /** A device tensor of `count` rows from `firstRow` on. */
-  async #load(rows: Rows, firstRow: number, count: number): Promise<Tensor & { storage: Storage }> {
+  /** A device tensor of `count` rows from `firstRow` on, each chunk of which `look` sees. */
+  async #load(
+    rows: Rows,
+    firstRow: number,
+    count: number,
+    look?: (chunk: HostTensor) => void,
+  ): Promise<Tensor & { storage: Storage }> {
     const { name, cols, dtype } = rows;
     const tensor = this.owned.keep(this.device.tensor(`${name}[${firstRow}]`, [count, cols], dtype));
-    for await (const { row, rows: chunk } of this.#chunks(rows, firstRow, count, CHUNK_BYTES))
+    for await (const { row, rows: chunk } of this.#chunks(rows, firstRow, count, CHUNK_BYTES)) {
+      look?.(chunk);
       this.device.write(tensor.storage, chunk.data, (row - firstRow) * cols * BYTES[dtype]);
+    }
     return tensor;
   }
 

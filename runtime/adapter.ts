@@ -1,4 +1,4 @@
-import { NoDeviceError } from './errors.ts';
+import { NoDeviceError, UsageError } from './errors.ts';
 import type { MatrixTypes, MatrixUnit } from './kernel.ts';
 
 /** One adapter as Dawn lists it. */
@@ -31,6 +31,17 @@ export function parseAdapterList(message: string): AdapterEntry[] {
 /** Whether an adapter's name is that of one that runs on the CPU. */
 export function isSoftware({ name }: AdapterEntry): boolean {
   return SOFTWARE.some((pattern) => pattern.test(name));
+}
+
+/**
+ * Whether Dawn is to guard kernels on an adapter: as asked, else as DAYBREAK_ROBUSTNESS (on, off) says, else where it runs
+ * on the CPU. Throws UsageError.
+ */
+export function wantsRobustness(entry: AdapterEntry, asked?: boolean, word = process.env.DAYBREAK_ROBUSTNESS): boolean {
+  if (asked !== undefined) return asked;
+  if (!word) return isSoftware(entry);
+  if (word === 'on' || word === 'off') return word === 'on';
+  throw new UsageError(`device: DAYBREAK_ROBUSTNESS: expected on or off, got '${word}'`);
 }
 
 /**

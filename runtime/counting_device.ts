@@ -20,12 +20,13 @@ export abstract class CountingDevice implements DeviceInfo {
   readonly limits: GPUSupportedLimits;
   readonly maxBlockBytes: number;
   readonly onCpu: boolean;
+  readonly robustness: boolean;
   readonly memory = { current: 0, peak: 0 };
   /** The buffers that are not freed yet, the oldest first. */
   protected readonly buffers = new Set<GPUBuffer>();
 
   constructor(info: DeviceInfo) {
-    const { name, driver, reason, features, matrices, unusable, limits, maxBlockBytes, onCpu } = info;
+    const { name, driver, reason, features, matrices, unusable, limits, maxBlockBytes, onCpu, robustness } = info;
     this.name = name;
     this.driver = driver;
     this.reason = reason;
@@ -35,6 +36,7 @@ export abstract class CountingDevice implements DeviceInfo {
     this.limits = limits;
     this.maxBlockBytes = maxBlockBytes;
     this.onCpu = onCpu;
+    this.robustness = robustness;
   }
 
   /** Makes a buffer of `size` bytes; throws OutOfMemoryError. */

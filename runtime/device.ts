@@ -27,6 +27,8 @@ export interface DeviceInfo {
   readonly maxBlockBytes: number;
   /** Whether the adapter runs on the CPU. */
   readonly onCpu: boolean;
+  /** Whether Dawn guards kernels: see DeviceOptions. */
+  readonly robustness: boolean;
 }
 
 /** An open device: buffers, uploads, downloads and pipelines. Sizes are bytes. */

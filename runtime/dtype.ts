@@ -31,6 +31,14 @@ export function bf16ToF32(half: number): number {
   return float[0]!;
 }
 
+/** Whether every one of an even number of bfloat16s is small enough for an IEEE half: 65280 at most, the last below 65536. */
+export function fitsF16(halves: Uint16Array): boolean {
+  const pairs = new Uint32Array(halves.buffer, halves.byteOffset, halves.length / 2);
+  let carried = 0; // into the sign of a half, where its magnitude is 0x4780 or more
+  for (let i = 0; i < pairs.length; i++) carried |= (pairs[i]! & 0x7fff7fff) + 0x38803880;
+  return (carried & 0x80008000) === 0;
+}
+
 /** The nearest bfloat16 of an f32, ties to even, NaN kept quiet. */
 export function f32ToBf16(value: number): number {
   float[0] = value;

@@ -123,9 +123,12 @@ export function canRun(device: Capable, kernel: Kernel): boolean {
   return !matrix || matrixUnit(device, matrix) !== undefined;
 }
 
-/** The unit with which a device multiplies matrices of these types: of several the largest; on the null backend, which compiles for any, one of 16 x 16 x 16. */
+/**
+ * The unit with which a device multiplies matrices of these types: of several the largest; on the null backend, which
+ * compiles for any, one of 8 x 8 x 8, with which tiles need least workgroup memory.
+ */
 export function matrixUnit({ matrices }: Capable, { component, result }: MatrixTypes): MatrixUnit | undefined {
-  if (!matrices) return { component, result, M: 16, N: 16, K: 16, lanes: 32 };
+  if (!matrices) return { component, result, M: 8, N: 8, K: 8, lanes: 32 };
   const size = ({ M, N, K }: MatrixUnit) => M * N * K;
   const fitting = matrices.filter((unit) => unit.component === component && unit.result === result);
   return fitting.sort((a, b) => size(b) - size(a))[0];

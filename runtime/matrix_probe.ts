@@ -1,5 +1,6 @@
 // Tries matrix units in a process of its own, for matrix_units.ts, which a driver's crash then leaves alone: BACKEND NAME
 // of the adapter. Asked {} it answers '' once the device is open; asked a MatrixUnit, what is wrong with it, else ''.
+import { serve } from './child.ts';
 import { BYTES, narrow, widen } from './dtype.ts';
 import { Graph } from './graph.ts';
 import { type Kernel, type MatrixTypes, type MatrixUnit, unitConstants } from './kernel.ts';
@@ -15,8 +16,9 @@ const TIMES = 2;
 const [backend = '', name = ''] = process.argv.slice(2);
 const opened = openUnchecked({ backend, name });
 
-process.on('message', async (unit: MatrixUnit | Record<string, never>) => {
-  process.send!('component' in unit ? await problemOf(unit as MatrixUnit).catch(String) : await opened.then(() => ''));
+serve<Partial<MatrixUnit>>(async (unit) => {
+  await opened;
+  return 'component' in unit ? problemOf(unit as MatrixUnit) : '';
 });
 
 /** Multiplies small integers, which every type holds exactly, and compares all that each subgroup wrote. */

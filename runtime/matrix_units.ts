@@ -62,7 +62,8 @@ async function tryUnits(
   try {
     for (const unit of listed) {
       if (child.ended) child = start();
-      await child.ask({}, MOST_SECONDS);
+      const opened = await child.ask({}, MOST_SECONDS);
+      if ('error' in opened) throw new Error(opened.error);
       outcomes.push(await tryUnit(child, unit).catch((death: Error) => ({ reason: death.message })));
     }
   } catch (error) {
@@ -78,7 +79,8 @@ async function tryUnits(
 async function tryUnit(child: Child<string>, unit: ListedUnit): Promise<Outcome> {
   const problems: string[] = [];
   for (const lanes of lanesToTry(unit)) {
-    const problem = await child.ask({ ...unit, lanes }, MOST_SECONDS);
+    const reply = await child.ask({ ...unit, lanes }, MOST_SECONDS);
+    const problem = 'answer' in reply ? reply.answer : reply.error;
     if (!problem) return { lanes };
     problems.push(`in ${lanes} lanes: ${problem}`);
   }

@@ -51,6 +51,8 @@ export interface Matrix {
   readonly dtype: WeightFormat;
   /** Columns that share a scale, where the matrix is quantised. */
   readonly group?: number;
+  /** Whether bf16 elements are known to be small enough for f16, as kernels that narrow them need. */
+  readonly fitsF16?: boolean;
   readonly blocks: readonly MatrixBlock[];
 }
 

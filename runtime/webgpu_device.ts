@@ -8,6 +8,7 @@ import {
   matrixUnits,
   type Preferences,
   parseAdapterList,
+  wantsRobustness,
 } from './adapter.ts';
 import { countBindGroup, roomForBindGroups } from './bind_groups.ts';
 import { type BufferKind, CountingDevice } from './counting_device.ts';
@@ -29,6 +30,11 @@ export interface DeviceOptions {
   adapter?: string;
   /** Largest block of a weight in bytes; by default what the adapter can bind at once. */
   maxBlockBytes?: number;
+  /**
+   * Whether Dawn guards kernels against their own mistakes: it clamps indices, ends endless loops, zeroes workgroup
+   * memory and defines division by zero. Else DAYBREAK_ROBUSTNESS (on or off) says so, else only software adapters do.
+   */
+  robustness?: boolean;
 }
 
 const FEATURES: Feature[] = [
@@ -51,10 +57,13 @@ const LIMITS = [
   'maxComputeWorkgroupsPerDimension',
 ] as const;
 
-const TOGGLES = [
-  'enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia',
-  'disable-dawn-features=timestamp_quantization',
-];
+const ENABLED = ['allow_unsafe_apis', 'vulkan_enable_f16_on_nvidia'];
+
+/** What takes Dawn's guards out of kernels. */
+const UNGUARDED = ['disable_robustness', 'disable_workgroup_init', 'disable_polyfills_on_integer_div_and_mod'];
+
+/** What a kernel for matrix units may use. */
+const MATRIX_WORKGROUP_BYTES = 32768;
 
 const { GPUBufferUsage, GPUMapMode, GPUOutOfMemoryError } = globals as unknown as {
   GPUBufferUsage: Record<'STORAGE' | 'UNIFORM' | 'COPY_SRC' | 'COPY_DST' | 'MAP_READ' | 'QUERY_RESOLVE', number>;
@@ -109,19 +118,22 @@ async function findPreferences(available: readonly AdapterEntry[]): Promise<Pref
 export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   const wanted = options.adapter ?? process.env.DAYBREAK_ADAPTER;
   const choice = wanted === 'null' ? NULL : await choose(wanted);
-  const adapter = await requestAdapter(choice);
-  const listed = choice.backend === 'null' ? [] : matrixUnits(adapter.info);
+  const robustness = wantsRobustness(choice, options.robustness);
+  const adapter = await requestAdapter(choice, robustness);
+  const enough = adapter.limits.maxComputeWorkgroupStorageSize >= MATRIX_WORKGROUP_BYTES;
+  const listed = choice.backend !== 'null' && enough ? matrixUnits(adapter.info) : [];
   const checked = await checkUnits(choice, adapter.info.description, listed);
-  return open(adapter, choice, { ...options, ...checked });
+  return open(adapter, choice, { ...options, ...checked, robustness });
 }
 
 /** Opens an adapter without looking at its matrix units: what looks at them needs a device. */
 export async function openUnchecked(entry: AdapterEntry): Promise<Device> {
   const choice = { ...entry, reason: 'to try its matrix units' };
-  return open(await requestAdapter(choice), choice, { matrices: [], unusable: [] });
+  const robustness = wantsRobustness(choice);
+  return open(await requestAdapter(choice, robustness), choice, { matrices: [], unusable: [], robustness });
 }
 
-type OpenOptions = DeviceOptions & Pick<DeviceInfo, 'unusable'> & { matrices: readonly MatrixUnit[] };
+type OpenOptions = DeviceOptions & Pick<DeviceInfo, 'unusable' | 'robustness'> & { matrices: readonly MatrixUnit[] };
 
 async function open(adapter: GPUAdapter, choice: AdapterChoice, options: OpenOptions): Promise<Device> {
   const requiredFeatures = FEATURES.filter((f) => adapter.features.has(f)) as GPUFeatureName[];
@@ -137,9 +149,11 @@ async function choose(wanted: string | undefined): Promise<AdapterChoice> {
   return chooseAdapter(available, wanted, await findPreferences(available));
 }
 
-async function requestAdapter(choice: AdapterChoice): Promise<GPUAdapter> {
+async function requestAdapter(choice: AdapterChoice, robustness: boolean): Promise<GPUAdapter> {
   const flags = choice.backend === 'null' ? ['backend=null'] : [`backend=${choice.backend}`, `adapter=${choice.name}`];
-  const adapter = await instance(...flags, ...TOGGLES).requestAdapter();
+  const enabled = robustness ? ENABLED : [...ENABLED, ...UNGUARDED];
+  flags.push(`enable-dawn-features=${enabled}`, 'disable-dawn-features=timestamp_quantization');
+  const adapter = await instance(...flags).requestAdapter();
   if (!adapter) {
     throw new NoDeviceError(
       `device: expected adapter '${choice.name}' to open, got none; its driver is too old for Dawn or broken`,
@@ -171,6 +185,7 @@ class WebGpuDevice extends CountingDevice implements Device {
       limits,
       maxBlockBytes: Math.min(options.maxBlockBytes ?? Number.POSITIVE_INFINITY, limits.maxStorageBufferBindingSize),
       onCpu: info.isFallbackAdapter,
+      robustness: options.robustness,
     });
     this.gpu = gpu;
     this.#pipelines = new PipelineCache(gpu, (...made) => this.#bindGroup(...made));

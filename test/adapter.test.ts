@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { wantsRobustness } from '../runtime/adapter.ts';
 import { chooseAdapter, listAdapters, NoDeviceError, openDevice } from '../runtime/index.ts';
 
 const list = (...names: string[]) => names.map((name) => ({ backend: 'vulkan', name }));
@@ -75,6 +76,20 @@ test('what nobody has is refused with what there is', () => {
     () => chooseAdapter([]),
     (refused: Error) => refused instanceof NoDeviceError && /install/.test(refused.message),
   );
+});
+
+test('kernels are guarded on the CPU and not on a GPU, unless it is asked for otherwise', () => {
+  const guarded = (name: string, ...asked: [boolean?, string?]) =>
+    wantsRobustness({ backend: 'vulkan', name }, ...asked);
+  for (const name of [LAVAPIPE, SWIFTSHADER]) {
+    assert.ok(guarded(name, undefined, ''));
+    assert.not.ok(guarded(name, undefined, 'off'));
+    assert.not.ok(guarded(name, false, 'on'));
+  }
+  assert.not.ok(guarded(NVIDIA, undefined, ''));
+  assert.ok(guarded(NVIDIA, undefined, 'on'));
+  assert.ok(guarded(NVIDIA, true, 'off'));
+  assert.throws(() => guarded(NVIDIA, undefined, 'yes'), /DAYBREAK_ROBUSTNESS: expected on or off, got 'yes'/);
 });
 
 const available = await listAdapters();

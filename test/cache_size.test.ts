@@ -6,6 +6,7 @@ import { decode, type LoadOptions, Phi4Vision } from '../model/index.ts';
 import { CapabilityError, type Device, OutOfMemoryError, UsageError } from '../runtime/index.ts';
 import { TINY } from './bench.ts';
 import { testDevice } from './gpu.ts';
+import { rejection } from './rejects.ts';
 
 const device = await testDevice();
 if (device) tests(device, await Phi4Vision.load(device, TINY));
@@ -115,11 +116,4 @@ function copyOf(limits: GPUSupportedLimits): Record<string, number> {
   const copy: Record<string, number> = {};
   for (const name in limits) copy[name] = limits[name as keyof GPUSupportedLimits] as number;
   return copy;
-}
-
-function rejection(promise: Promise<unknown>): Promise<Error> {
-  return promise.then(
-    () => new Error('expected a rejection'),
-    (error: Error) => error,
-  );
 }

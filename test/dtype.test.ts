@@ -1,7 +1,7 @@
 // tier: host
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { bf16ToF32, f16ToF32, f32ToBf16, f32ToF16 } from '../runtime/index.ts';
+import { bf16ToF32, f16ToF32, f32ToBf16, f32ToF16, fitsF16 } from '../runtime/index.ts';
 
 /** Both formats of 16 bits: how they are widened and narrowed, and their infinity. */
 const FORMATS = [
@@ -32,6 +32,24 @@ for (const { name, widen, narrow, infinity } of FORMATS) {
     }
   });
 }
+
+test('bf16 fit f16 below 65536, wherever they stand in a row', () => {
+  for (const [bits, fits] of [
+    [0x477f, true], // 65280
+    [0xc77f, true],
+    [0x0001, true],
+    [0x4780, false], // 65536
+    [0xc780, false],
+    [0x7f80, false],
+    [0xffc0, false],
+  ] as const) {
+    for (const place of [0, 1, 6, 7]) {
+      const row = new Uint16Array(8).fill(0x3f80);
+      row[place] = bits;
+      assert.is(fitsF16(row), fits, `${bits.toString(16)} at ${place}`);
+    }
+  }
+});
 
 test('the values of a few f16', () => {
   for (const [bits, value] of [

@@ -6,6 +6,7 @@ import { generate, Phi4Vision, Processor, type Prompt } from '../model/index.ts'
 import { type Device, PromptError } from '../runtime/index.ts';
 import { TINY } from './bench.ts';
 import { testDevice } from './gpu.ts';
+import { rejection, rejects } from './rejects.ts';
 
 const processor = Processor.load(TINY);
 const device = await testDevice();
@@ -90,11 +91,8 @@ function tests(device: Device, model: Phi4Vision): void {
   test('loading stops when it is told to, and gives everything back', async () => {
     const before = device.memory.current;
     const stop = new AbortController();
-    const error = await Phi4Vision.load(device, TINY, { signal: stop.signal, progress: () => stop.abort() }).then(
-      () => undefined,
-      (e: Error) => e,
-    );
-    assert.is(error?.name, 'AbortError');
+    const error = await rejection(Phi4Vision.load(device, TINY, { signal: stop.signal, progress: () => stop.abort() }));
+    assert.is(error.name, 'AbortError');
     assert.is(device.memory.current, before);
   });
 
@@ -126,12 +124,8 @@ function tests(device: Device, model: Phi4Vision): void {
 
   test('counts that are no counts are refused', async () => {
     for (const options of [{ maxTokens: 0 }, { maxTokens: 1.5 }, { thinkingBudget: -1 }]) {
-      const error = await generate(model, processor, await question('x'), options).then(
-        () => undefined,
-        (e: Error) => e,
-      );
-      assert.instance(error, PromptError);
-      assert.match(error!.message, /^generate: (maxTokens|thinkingBudget): expected an integer from 1 on, got/);
+      const answer = generate(model, processor, await question('x'), options);
+      await rejects(answer, PromptError, /^generate: (maxTokens|thinkingBudget): expected an integer from 1 on, got/);
     }
   });
 }

@@ -12,13 +12,12 @@ import {
   Phi4Vision,
   type PrefillOptions,
   PromptPicture,
-  processImage,
-  readImage,
   type Session,
 } from '../model/index.ts';
 import { type Device, Timeline } from '../runtime/index.ts';
 import { TINY } from './bench.ts';
 import { quick, testDevice } from './gpu.ts';
+import { concat, patchesOf, randomIds } from './sequences.ts';
 
 const slow = process.env.DAYBREAK_SLOW === '1';
 const CONVERSATIONS = slow ? 50 : quick ? 2 : 6;
@@ -189,9 +188,8 @@ async function flopsOf(body: () => Promise<unknown>): Promise<number> {
   return rows.reduce((sum, { flops }) => sum + flops, 0);
 }
 
-async function picture({ config }: Phi4Vision, name: string): Promise<PromptPicture> {
-  const image = await readImage(join(TINY, 'images', name));
-  return new PromptPicture(processImage(image, { ...config.image, ...PATCHES, patch: config.vision.patch }));
+async function picture(model: Phi4Vision, name: string): Promise<PromptPicture> {
+  return new PromptPicture(await patchesOf(model, name, PATCHES));
 }
 
 /** The same pictures on a model's device. */
@@ -203,12 +201,4 @@ async function encoded(model: Phi4Vision, pictures: readonly PromptPicture[]): P
 
 function rowsOf(pictures: readonly PromptPicture[]): number[] {
   return pictures.map(({ rows }) => rows);
-}
-
-function randomIds(seed: number, count: number): Uint32Array {
-  return new Random(seed + 1).integers([count], 500).data as Uint32Array;
-}
-
-function concat(...parts: Uint32Array[]): Uint32Array {
-  return Uint32Array.from(parts.flatMap((part) => [...part]));
 }

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { matmul } from '../kernels/index.ts';
 import { choose } from '../kernels/policy.ts';
 import { specs } from '../kernels/specs.ts';
 import { runnable } from '../kernels/verify.ts';
@@ -74,6 +75,19 @@ test('a kernel for matrix units runs where the device has one of its types, and 
     else assert.throws(chosen, (e: Error) => e instanceof CapabilityError && /matrices of f16 to f32/.test(e.message));
   }
   assert.not.ok(canRun({ features: new Set(), matrices: undefined }, VARIANT.kernel), 'features count as well');
+});
+
+test('weights of bf16 that f16 may not hold are multiplied by another variant, also where this one is asked for', async () => {
+  const device = await deviceWith(undefined);
+  const chosen = (dtype: 'bf16' | 'f16', fitsF16?: boolean) => {
+    const graph = new Graph(device, { variants: { matmul: VARIANT.name } });
+    const blocks = [{ tensor: graph.input('w', [32, 64], dtype), row: 0 }];
+    matmul(graph, graph.input('x', [70, 64], 'f16'), { name: 'w', rows: 32, cols: 64, dtype, fitsF16, blocks });
+    return graph.decisions[0]!.variant;
+  };
+  assert.is(chosen('bf16', true), VARIANT);
+  assert.is(chosen('f16'), VARIANT);
+  for (const fitsF16 of [false, undefined]) assert.not.ok(chosen('bf16', fitsF16).kernel.matrix);
 });
 
 test('a unit that crashes, or is wrong in every subgroup size, is left out and named; the others are tried all the same', async () => {

@@ -19,6 +19,7 @@ import {
 import { CapabilityError, DryRunDevice, OutOfMemoryError } from '../runtime/index.ts';
 import { TINY } from './bench.ts';
 import { testDevice } from './gpu.ts';
+import { rejection } from './rejects.ts';
 
 const GRIDS = [
   { rows: 9, cols: 12 },
@@ -36,13 +37,6 @@ function picture(grid: Patches['grid']): Patches {
 }
 
 const total = (rows: readonly { bytes: number }[]) => rows.reduce((sum, { bytes }) => sum + bytes, 0);
-
-async function rejection(promise: Promise<unknown>): Promise<Error | undefined> {
-  return promise.then(
-    () => undefined,
-    (error: Error) => error,
-  );
-}
 
 const device = await testDevice();
 if (device) {

@@ -5,6 +5,7 @@ import { Checkpoint, loadConfig, Phi4Vision, type TensorSource } from '../model/
 import { CheckpointError } from '../runtime/index.ts';
 import { TINY } from './bench.ts';
 import { testDevice } from './gpu.ts';
+import { rejects } from './rejects.ts';
 
 const device = await testDevice();
 const checkpoint = Checkpoint.open(TINY);
@@ -24,12 +25,7 @@ if (device) {
   const refuses = async (names: RegExp, message: RegExp) => {
     const source = without(names);
     const before = device.memory.current;
-    const error = await Phi4Vision.fromSource(device, loadConfig(TINY), source).then(
-      () => undefined,
-      (e: Error) => e,
-    );
-    assert.instance(error, CheckpointError);
-    assert.match(error!.message, message);
+    await rejects(Phi4Vision.fromSource(device, loadConfig(TINY), source), CheckpointError, message);
     assert.is(source.reads, 0);
     assert.is(device.memory.current, before);
   };

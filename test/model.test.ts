@@ -18,6 +18,7 @@ import {
 } from '../runtime/index.ts';
 import { TINY } from './bench.ts';
 import { testDevice } from './gpu.ts';
+import { rejection, rejects } from './rejects.ts';
 
 const expected = Expected.open(join(TINY, 'expected.safetensors'));
 
@@ -139,18 +140,6 @@ if (device) {
   });
 
   test('what does not fit is refused with the numbers', async () => {
-    const rejects = async (
-      promise: Promise<unknown>,
-      kind: typeof PromptError | typeof CapabilityError,
-      pattern: RegExp,
-    ) => {
-      const error = await promise.then(
-        () => undefined,
-        (e: Error) => e,
-      );
-      assert.instance(error, kind);
-      assert.match((error as Error).message, pattern);
-    };
     const session = await model.session({ capacity: 8 });
     const steps = async () => {
       for await (const _ of decode(session, { steps: 2 }));
@@ -191,10 +180,7 @@ if (device) {
           if (label === name) throw new OutOfMemoryError(`no ${label}`);
           return alloc(bytes, label);
         };
-        const error = await make().then(
-          () => undefined,
-          (e: Error) => e,
-        );
+        const error = await rejection(make());
         assert.instance(error, OutOfMemoryError, name);
         assert.is(small.memory.current, before, name);
       }
@@ -225,10 +211,7 @@ if (device) {
         await new Promise((resolve) => setTimeout(resolve, 100)); // while tokens are on their way
       }
     };
-    const error = await lose().then(
-      () => undefined,
-      (e: Error) => e,
-    );
+    const error = await rejection(lose());
     assert.instance(error, DeviceLostError);
   });
 }

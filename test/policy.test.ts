@@ -54,6 +54,20 @@ for (const [op, fields, cpu, gpu, bare] of TAKEN) {
   });
 }
 
+test('rows of f16 go to matrix units where a GPU has them, never to those of a CPU', () => {
+  const all: Feature[] = [...SUBGROUPS, 'subgroup-size-control', 'chromium-experimental-subgroup-matrix'];
+  for (const [rows, on] of [
+    [300, 'matmul_matrix'],
+    [33, 'matmul_matrix:DOWN=2,ACROSS=2'],
+    [5, 'matmul_tile'],
+  ] as const) {
+    const fields = { rows, weights: 'bf16', from: 'f16' };
+    assert.is(taken(adapter(false, all), 'matmul', fields), on);
+    assert.is(taken(adapter(false, all, [] as never), 'matmul', fields), 'matmul_tile', 'a GPU that has none');
+    assert.is(taken(adapter(true, all), 'matmul', fields), 'matmul_subgroup');
+  }
+});
+
 test('the defaults name every variant of every op that has a choice, and nothing else', () => {
   for (const ranking of Object.values(DEFAULTS)) {
     for (const [op, variants] of Object.entries(VARIANTS)) {

@@ -123,7 +123,7 @@ if (device) {
       const shown = { ...x, shape: [rows, inner], data: x.data.slice(0, rows * inner) };
       for (const asInt8 of [false, true]) {
         const able = variants.filter(
-          (variant) => canRun(device, variant.kernel) && applies(variant, rows, asInt8 ? 'i8' : 'f32', 'q4'),
+          (variant) => canRun(device, variant.kernel) && applies(variant, rows, asInt8 ? 'i8' : 'f32', matrix),
         );
         for (const { name } of quick ? able.slice(0, 1) : able) {
           const got = await product(device, shown, matrix, asInt8, name);

@@ -25,6 +25,7 @@ import {
 } from '../runtime/index.ts';
 import { PipelineCache } from '../runtime/pipeline.ts';
 import { testDevice } from './gpu.ts';
+import { rejection } from './rejects.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'daybreak-refusals-'));
 test.after(() => rmSync(folder, { recursive: true }));
@@ -52,16 +53,6 @@ fn main() {
 }
 `,
 );
-
-/** What a promise rejects with. */
-async function rejection(promise: Promise<unknown>): Promise<Error> {
-  const result = await promise.then(
-    () => undefined,
-    (error: Error) => error,
-  );
-  assert.ok(result, 'expected a rejection');
-  return result;
-}
 
 /** A graph with one call of FILL, with some of it replaced. */
 function record(device: Device, change: (x: Tensor, y: Tensor) => Partial<Dispatch>): Graph {

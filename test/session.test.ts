@@ -6,19 +6,12 @@ import { Expected } from '../bench/expected.ts';
 import { BOUNDS, compareRun } from '../bench/verify.ts';
 import { PAGE } from '../kernels/index.ts';
 import { Random } from '../kernels/spec.ts';
-import {
-  decode,
-  expandImages,
-  type ImageFeatures,
-  Phi4Vision,
-  PromptPicture,
-  processImage,
-  readImage,
-  type Session,
-} from '../model/index.ts';
+import { decode, expandImages, type ImageFeatures, Phi4Vision, PromptPicture, type Session } from '../model/index.ts';
 import { type Device, type HostTensor, OutOfMemoryError, PromptError } from '../runtime/index.ts';
 import { TINY } from './bench.ts';
 import { quick, testDevice } from './gpu.ts';
+import { rejects } from './rejects.ts';
+import { concat, freshTokens, patchesOf, randomIds, tokensOf } from './sequences.ts';
 
 const expected = Expected.open(join(TINY, 'expected.safetensors'));
 if (quick) console.log('quick: prompts text and one, 1 round of conversations, 4 cancelled prompts');
@@ -39,8 +32,7 @@ function tests(device: Device, model: Phi4Vision): void {
 
   test('after the first request nothing is made: no plan, no bind group, no buffer', async () => {
     await matchesReference('one');
-    const image = await readImage(join(TINY, 'images/img1.png'));
-    const patches = processImage(image, { ...model.config.image, patch: model.config.vision.patch });
+    const patches = await patchesOf(model, 'img1.png');
     const counts = { createBindGroup: 0, createBuffer: 0, createComputePipelineAsync: 0, createBindGroupLayout: 0 };
     const gpu = device.gpu as unknown as Record<string, (...args: unknown[]) => unknown>;
     const originals = Object.keys(counts).map((name) => [name, gpu[name]!.bind(device.gpu)] as const);
@@ -108,7 +100,7 @@ function tests(device: Device, model: Phi4Vision): void {
         const whole = concat(
           ...turns.flatMap((ids, i) => (i < turns.length - 1 ? [ids, Uint32Array.from(fed[i]!)] : [ids])),
         );
-        assert.equal(await freshTokens(whole, fed.at(-1)!.length), fed.at(-1), `round ${round}`);
+        assert.equal(await freshTokens(fresh, whole, fed.at(-1)!.length), fed.at(-1), `round ${round}`);
       }
     }
   });
@@ -119,7 +111,7 @@ function tests(device: Device, model: Phi4Vision): void {
       const ids = concat(randomIds(seed, PAGE), common);
       const session = await model.session();
       await session.prefill(ids);
-      assert.equal(await tokensOf(session, 6), await freshTokens(ids, 6));
+      assert.equal(await tokensOf(session, 6), await freshTokens(fresh, ids, 6));
       session.dispose();
     }
   });
@@ -133,14 +125,14 @@ function tests(device: Device, model: Phi4Vision): void {
     const whole = concat(ids, Uint32Array.from(answer), next);
     await session.follow(whole, { progress: (_, total) => done.push(total) });
     assert.is(done.at(-1), 1 + next.length); // the answer's last token and what is new
-    assert.equal(await tokensOf(session, 5), await freshTokens(whole, 5));
+    assert.equal(await tokensOf(session, 5), await freshTokens(fresh, whole, 5));
     const changed = concat(ids, Uint32Array.from(answer.slice(0, 4)), randomIds(13, 30));
     await session.follow(changed, { progress: (_, total) => done.push(total) });
     assert.is(done.at(-1), 30);
-    assert.equal(await tokensOf(session, 5), await freshTokens(changed, 5));
+    assert.equal(await tokensOf(session, 5), await freshTokens(fresh, changed, 5));
     await session.follow(ids.subarray(0, 200), { progress: (_, total) => done.push(total) });
     assert.is(done.at(-1), 1);
-    assert.equal(await tokensOf(session, 5), await freshTokens(ids.subarray(0, 200), 5));
+    assert.equal(await tokensOf(session, 5), await freshTokens(fresh, ids.subarray(0, 200), 5));
     session.dispose();
   });
 
@@ -178,11 +170,11 @@ function tests(device: Device, model: Phi4Vision): void {
     const more = randomIds(4, 30);
     await fork.prefill(more);
     const [own, forked] = await Promise.all([tokensOf(session, 8), tokensOf(fork, 8)]);
-    assert.equal(own, await freshTokens(ids, 8));
-    assert.equal(forked, await freshTokens(concat(ids, more), 8));
+    assert.equal(own, await freshTokens(fresh, ids, 8));
+    assert.equal(forked, await freshTokens(fresh, concat(ids, more), 8));
     fork.dispose();
     await session.prefill(more);
-    assert.equal(await tokensOf(session, 4), await freshTokens(concat(ids, Uint32Array.from(own), more), 4));
+    assert.equal(await tokensOf(session, 4), await freshTokens(fresh, concat(ids, Uint32Array.from(own), more), 4));
     session.dispose();
   });
 
@@ -194,14 +186,10 @@ function tests(device: Device, model: Phi4Vision): void {
     const answer = decode(first, { steps: 20 });
     const tokens = [(await answer.next()).value!.token];
     const second = await small.session();
-    const error = await second.prefill(randomIds(7, 2 * PAGE)).then(
-      () => undefined,
-      (e: Error) => e,
-    );
-    assert.instance(error, OutOfMemoryError);
-    assert.match(error!.message, /expected 2 free pages of 128 positions, got 1 of 4: other sequences hold the rest/);
+    const full = /expected 2 free pages of 128 positions, got 1 of 4: other sequences hold the rest/;
+    await rejects(second.prefill(randomIds(7, 2 * PAGE)), OutOfMemoryError, full);
     for await (const { token } of answer) tokens.push(token);
-    assert.equal(tokens, await freshTokens(ids, 20));
+    assert.equal(tokens, await freshTokens(fresh, ids, 20));
     await second.prefill(randomIds(8, PAGE - 5));
     assert.is((await tokensOf(second, 3)).length, 3);
     await rejects(tokensOf(second, 60), OutOfMemoryError, /expected 1 free pages/);
@@ -228,19 +216,14 @@ function tests(device: Device, model: Phi4Vision): void {
         .finally(() => clearTimeout(late));
       assert.is(session.promptLength, 100);
     }
-    assert.equal(await tokensOf(session, 6), await freshTokens(ids, 6));
+    assert.equal(await tokensOf(session, 6), await freshTokens(fresh, ids, 6));
     session.dispose();
   });
 
   async function matchesReference(name: string): Promise<void> {
     const prompt = expected.prompt(name);
     const images: ImageFeatures[] = [];
-    for (const index of prompt.images) {
-      const image = await readImage(join(TINY, `images/img${index}.png`));
-      images.push(
-        await model.encodeImage(processImage(image, { ...model.config.image, patch: model.config.vision.patch })),
-      );
-    }
+    for (const index of prompt.images) images.push(await model.encodeImage(await patchesOf(model, `img${index}.png`)));
     const session = await model.session();
     const rows = images.map((image) => image.rows);
     await session.prefill(expandImages(prompt.ids, rows, vocab), { images });
@@ -256,35 +239,4 @@ function tests(device: Device, model: Phi4Vision): void {
     session.dispose();
     for (const image of images) image.dispose();
   }
-
-  async function tokensOf(session: Session, steps: number): Promise<number[]> {
-    const tokens: number[] = [];
-    for await (const { token } of decode(session, { steps })) tokens.push(token);
-    return tokens;
-  }
-
-  async function freshTokens(ids: Uint32Array, steps: number): Promise<number[]> {
-    const session = await (await fresh).session();
-    await session.prefill(ids);
-    const tokens = await tokensOf(session, steps);
-    session.dispose();
-    return tokens;
-  }
-
-  function randomIds(seed: number, count: number): Uint32Array {
-    return new Random(seed + 1).integers([count], 500).data as Uint32Array;
-  }
-}
-
-async function rejects(promise: Promise<unknown>, kind: typeof PromptError, pattern: RegExp): Promise<void> {
-  const error = await promise.then(
-    () => undefined,
-    (e: Error) => e,
-  );
-  assert.instance(error, kind);
-  assert.match(error!.message, pattern);
-}
-
-function concat(...parts: Uint32Array[]): Uint32Array {
-  return Uint32Array.from(parts.flatMap((part) => [...part]));
 }

@@ -1,14 +1,14 @@
 // tier: any
 // What sessions do at the same time, in the wrong order or not to the end; each test went wrong once.
-import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { PAGE } from '../kernels/index.ts';
-import { Random } from '../kernels/spec.ts';
-import { decode, Phi4Vision, PromptPicture, processImage, readImage, type Session } from '../model/index.ts';
+import { decode, Phi4Vision, PromptPicture, type Session } from '../model/index.ts';
 import { type Device, PromptError } from '../runtime/index.ts';
 import { TINY } from './bench.ts';
 import { testDevice } from './gpu.ts';
+import { rejection, rejects } from './rejects.ts';
+import { concat, freshTokens, patchesOf, randomIds, tokensOf } from './sequences.ts';
 
 const device = await testDevice();
 if (device) tests(device, await Phi4Vision.load(device, TINY, { context: 4096 }));
@@ -32,7 +32,7 @@ function tests(device: Device, model: Phi4Vision): void {
     assert.equal(await tokensOf(second, 3, 30), answer); // the steps ahead reach into a page that the answer does not
     await second.prefill(concat(next.subarray(0, PAGE - 1), next.subarray(PAGE - 1)));
     assert.equal(await tokensOf(second, 6), expected);
-    assert.equal(expected, await freshTokens(concat(ids, Uint32Array.from(answer), next), 6));
+    assert.equal(expected, await freshTokens(fresh, concat(ids, Uint32Array.from(answer), next), 6));
     second.dispose();
     assert.is(pool.available, pool.pages);
   });
@@ -45,9 +45,9 @@ function tests(device: Device, model: Phi4Vision): void {
     const stop = new AbortController();
     const cancelled = session.prefill(randomIds(5, 1500), { signal: stop.signal, progress: () => stop.abort() });
     assert.is((await rejection(cancelled)).name, 'AbortError');
-    await rejects(tokensOf(session, 1), /expected a session with a prompt/);
+    await rejects(tokensOf(session, 1), PromptError, /expected a session with a prompt/);
     await session.prefill(next);
-    assert.equal(await tokensOf(session, 5), await freshTokens(concat(ids, Uint32Array.from(answer), next), 5));
+    assert.equal(await tokensOf(session, 5), await freshTokens(fresh, concat(ids, Uint32Array.from(answer), next), 5));
     session.dispose();
     assert.is(pool.available, pool.pages);
   });
@@ -60,11 +60,11 @@ function tests(device: Device, model: Phi4Vision): void {
     const cancelled = session.follow(changed, { signal: stop.signal, progress: () => stop.abort() });
     assert.is((await rejection(cancelled)).name, 'AbortError');
     assert.is(session.promptLength, 200);
-    await rejects(tokensOf(session, 1), /expected a session with a prompt/);
-    await rejects(session.follow(new Uint32Array(5000)), /expected 1 to 4096 positions in all, got 5000/);
+    await rejects(tokensOf(session, 1), PromptError, /expected a session with a prompt/);
+    await rejects(session.follow(new Uint32Array(5000)), PromptError, /expected 1 to 4096 positions in all, got 5000/);
     assert.is(session.promptLength, 200);
     await session.follow(changed);
-    assert.equal(await tokensOf(session, 4), await freshTokens(changed, 4));
+    assert.equal(await tokensOf(session, 4), await freshTokens(fresh, changed, 4));
     session.dispose();
   });
 
@@ -76,15 +76,15 @@ function tests(device: Device, model: Phi4Vision): void {
     await first.next();
     const second = decode(session, { steps: 20 });
     const tokens = [(await second.next()).value!.token];
-    await rejects(first.next(), /expected the sequence's latest answer/);
+    await rejects(first.next(), PromptError, /expected the sequence's latest answer/);
     for await (const { token } of second) tokens.push(token);
-    assert.equal(tokens, await freshTokens(ids, 20));
+    assert.equal(tokens, await freshTokens(fresh, ids, 20));
     const third = decode(session, { steps: 20 });
     const [begun] = [(await third.next()).value!.token];
     await session.prefill(randomIds(9, 10));
-    await rejects(third.next(), /expected the sequence's latest answer/);
+    await rejects(third.next(), PromptError, /expected the sequence's latest answer/);
     const whole = concat(ids, Uint32Array.of(begun), randomIds(9, 10));
-    assert.equal(await tokensOf(session, 5), await freshTokens(whole, 5));
+    assert.equal(await tokensOf(session, 5), await freshTokens(fresh, whole, 5));
     session.dispose();
   });
 
@@ -93,7 +93,7 @@ function tests(device: Device, model: Phi4Vision): void {
     await session.prefill(randomIds(10, 30));
     const running = session.prefill(randomIds(11, 400));
     await new Promise((resolve) => setTimeout(resolve, 2));
-    await rejects(tokensOf(session, 1), /expected a session with a prompt/);
+    await rejects(tokensOf(session, 1), PromptError, /expected a session with a prompt/);
     await running;
     session.dispose();
   });
@@ -109,13 +109,13 @@ function tests(device: Device, model: Phi4Vision): void {
       const ending = rejection(running);
       await other.prefill(short);
       assert.match((await ending).message, /expected one in use, got one that was disposed/);
-      assert.equal(await tokensOf(other, 4), await freshTokens(short, 4));
+      assert.equal(await tokensOf(other, 4), await freshTokens(fresh, short, 4));
       const answer = decode(other, { steps: 30 });
       await answer.next();
       const next = answer.next();
       other.dispose();
-      await rejects(next, /expected one in use, got one that was disposed/);
-      await rejects(other.prefill(short), /expected one in use, got one that was disposed/);
+      await rejects(next, PromptError, /expected one in use, got one that was disposed/);
+      await rejects(other.prefill(short), PromptError, /expected one in use, got one that was disposed/);
       assert.throws(() => other.fork(), /expected one in use, got one that was disposed/);
       assert.is(pool.available, pool.pages);
     }
@@ -132,8 +132,8 @@ function tests(device: Device, model: Phi4Vision): void {
       if (tokens.length % 7 === 1) forks.push(session.fork());
       if (tokens.length % 7 === 3) await forks.at(-1)!.prefill(randomIds(tokens.length, 5));
     }
-    assert.equal(tokens, await freshTokens(ids, 60));
-    assert.equal(await tokensOf(forks[0]!, 5), await freshTokens(concat(ids, randomIds(3, 5)), 5));
+    assert.equal(tokens, await freshTokens(fresh, ids, 60));
+    assert.equal(await tokensOf(forks[0]!, 5), await freshTokens(fresh, concat(ids, randomIds(3, 5)), 5));
     for (const each of [session, ...forks]) each.dispose();
     assert.is(pool.available, pool.pages);
   });
@@ -152,14 +152,13 @@ function tests(device: Device, model: Phi4Vision): void {
     assert.is(done, false);
     await waiting.prefill(randomIds(16, 100));
     await running;
-    assert.equal(await tokensOf(waiting, 3), await freshTokens(randomIds(16, 100), 3));
+    assert.equal(await tokensOf(waiting, 3), await freshTokens(fresh, randomIds(16, 100), 3));
     busy.dispose();
     waiting.dispose();
   });
 
   test('a picture that occurs twice is encoded once, and its place is free afterwards', async () => {
-    const image = await readImage(join(TINY, 'images/img1.png'));
-    const patches = processImage(image, { ...model.config.image, patch: model.config.vision.patch });
+    const patches = await patchesOf(model, 'img1.png');
     const most = Math.floor(model.config.image.maxPatches / (patches.grid.rows * patches.grid.cols));
     for (let round = 0; round < 3; round++) {
       const pixels = { ...patches.pixels, data: patches.pixels.data.slice() };
@@ -185,8 +184,7 @@ function tests(device: Device, model: Phi4Vision): void {
 
   test('where memory lacks for one picture of a pass, none of it is found later', async () => {
     const small = await Phi4Vision.load(device, TINY, { pictureRows: 300, context: 256 });
-    const image = await readImage(join(TINY, 'images/img1.png'));
-    const patches = processImage(image, { ...model.config.image, patch: model.config.vision.patch });
+    const patches = await patchesOf(model, 'img1.png');
     const pixels = { ...patches.pixels, data: patches.pixels.data.map((x) => -x) };
     const other = { ...patches, pixels, digest: `${patches.digest} other` };
     const pair = () => [new PromptPicture(patches), new PromptPicture(other as typeof patches)] as const;
@@ -210,7 +208,11 @@ function tests(device: Device, model: Phi4Vision): void {
     const session = await model.session();
     const images = [{ digest: 'x', rows: 2 }];
     const { vocab } = model.config.decoder;
-    await rejects(session.prefill(Uint32Array.of(1, vocab, vocab + 1, 2), { images }), /got one without features/);
+    await rejects(
+      session.prefill(Uint32Array.of(1, vocab, vocab + 1, 2), { images }),
+      PromptError,
+      /got one without features/,
+    );
     assert.is(session.promptLength, 0);
     session.dispose();
   });
@@ -221,50 +223,15 @@ function tests(device: Device, model: Phi4Vision): void {
     const sessions = await Promise.all(Array.from({ length: 257 }, () => many.session()));
     await Promise.all(sessions.slice(1).map((session) => session.prefill(ids)));
     let pieces = 0;
-    await rejects(sessions[0]!.prefill(ids, { progress: () => pieces++ }), /at most 256 sequences with a prompt/);
+    await rejects(
+      sessions[0]!.prefill(ids, { progress: () => pieces++ }),
+      PromptError,
+      /at most 256 sequences with a prompt/,
+    );
     assert.is(pieces, 0);
     sessions[1]!.dispose();
     await sessions[0]!.prefill(ids);
-    assert.equal(await tokensOf(sessions[0]!, 3), await freshTokens(ids, 3));
+    assert.equal(await tokensOf(sessions[0]!, 3), await freshTokens(fresh, ids, 3));
     many.dispose();
   });
-
-  async function tokensOf(session: Session, count: number, ahead?: number): Promise<number[]> {
-    const tokens: number[] = [];
-    for await (const { token } of decode(session, { steps: ahead ? 2 * ahead : count, ...(ahead && { ahead }) })) {
-      tokens.push(token);
-      if (tokens.length === count) break;
-    }
-    return tokens;
-  }
-
-  async function freshTokens(ids: Uint32Array, steps: number): Promise<number[]> {
-    const session = await (await fresh).session();
-    await session.prefill(ids);
-    const tokens = await tokensOf(session, steps);
-    session.dispose();
-    return tokens;
-  }
-}
-
-function randomIds(seed: number, count: number): Uint32Array {
-  return new Random(seed + 1).integers([count], 500).data as Uint32Array;
-}
-
-function concat(...parts: Uint32Array[]): Uint32Array {
-  return Uint32Array.from(parts.flatMap((part) => [...part]));
-}
-
-/** What a promise is rejected with; an error of its own where it is not. */
-function rejection(promise: Promise<unknown>): Promise<Error> {
-  return promise.then(
-    () => new Error('expected a rejection'),
-    (error: Error) => error,
-  );
-}
-
-async function rejects(promise: Promise<unknown>, pattern: RegExp): Promise<void> {
-  const error = await rejection(promise);
-  assert.instance(error, PromptError);
-  assert.match(error.message, pattern);
 }

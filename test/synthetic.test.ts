@@ -14,6 +14,7 @@ import { openSynthetic, type SyntheticFormat, SyntheticSource } from '../model/c
 import { Checkpoint, Processor, synthesizeCheckpoint, type TensorSource } from '../model/index.ts';
 import { DaybreakError, elements, f32ToF16, UsageError, widen } from '../runtime/index.ts';
 import { fails, TINY } from './bench.ts';
+import { rejects } from './rejects.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'synthetic-'));
 const FC2 = 'model.vision_tower.vision_tower.vision_model.encoder.layers.0.mlp.fc2.weight';
@@ -230,19 +231,11 @@ test('a shape without a text side gets one; what cannot be written is refused', 
   writeFileSync(join(shape, 'config.json'), readFileSync(join(TINY, 'config.json')));
   await write('bare', 'bf16', shape);
   assert.ok(Processor.load(join(dir, 'bare')).tokenizer.encode('Hello').length > 0);
-  const rejects = async (promise: Promise<unknown>, pattern: RegExp) => {
-    const error = await promise.then(
-      () => undefined,
-      (e: Error) => e,
-    );
-    assert.instance(error, DaybreakError);
-    assert.match(error!.message, pattern);
-  };
-  await rejects(write('bare', 'bf16', shape), /bare: expected a new or empty folder, got \d+ files/);
-  await rejects(write('new', 'bf16', dir), /config\.json: file: expected a readable file/);
-  await rejects(write('shape/config.json', 'bf16'), /expected a folder that can be written/);
-  await rejects(write('none/new', 'bf16'), /expected a folder that can be written/);
-  await rejects(write('new', 'bf16', TINY, -1), /seed: expected an integer from 0/);
+  await rejects(write('bare', 'bf16', shape), DaybreakError, /bare: expected a new or empty folder, got \d+ files/);
+  await rejects(write('new', 'bf16', dir), DaybreakError, /config\.json: file: expected a readable file/);
+  await rejects(write('shape/config.json', 'bf16'), DaybreakError, /expected a folder that can be written/);
+  await rejects(write('none/new', 'bf16'), DaybreakError, /expected a folder that can be written/);
+  await rejects(write('new', 'bf16', TINY, -1), DaybreakError, /seed: expected an integer from 0/);
   assert.not.ok(existsSync(join(dir, 'new')));
   const vocab = 2 ** 31 - 1; // terabytes
   const config = {
@@ -251,7 +244,7 @@ test('a shape without a text side gets one; what cannot be written is refused', 
     hidden_size: 4096,
   };
   writeFileSync(join(shape, 'config.json'), JSON.stringify(config));
-  await rejects(write('large', 'bf16', shape), /large: expected \d{14} bytes free on the disk, got \d+/);
+  await rejects(write('large', 'bf16', shape), DaybreakError, /large: expected \d{14} bytes free on the disk, got \d+/);
 });
 
 test.after(() => rmSync(dir, { recursive: true }));

@@ -11,6 +11,7 @@ import { WeightStore } from '../model/weights.ts';
 import { CheckpointError, type Device, openDevice } from '../runtime/index.ts';
 import { writeSafetensors } from './fixtures/safetensors.ts';
 import { testDevice } from './gpu.ts';
+import { rejects } from './rejects.ts';
 
 const probe = await testDevice();
 if (probe) {
@@ -23,7 +24,9 @@ if (probe) {
     b: random.tensor([rows, cols], 'bf16'),
     bias: random.tensor([5], 'f16'),
   };
-  writeSafetensors(join(dir, 'model.safetensors'), sources);
+  const large = { ...sources.a, data: sources.a.data.slice() };
+  large.data[rows * cols - 1] = 0x4780; // 65536
+  writeSafetensors(join(dir, 'model.safetensors'), { ...sources, large });
 
   /** The matrix as loaded, rows of all blocks one after the other. */
   const load = async (device: Device, layout: MatrixLayout) => {
@@ -55,6 +58,14 @@ if (probe) {
       );
     });
 
+    test(`a matrix of bf16 says whether f16 holds them all, ${kind}`, async () => {
+      const withUnits = Object.assign(await openDevice({ maxBlockBytes }), { matrices: undefined });
+      assert.is((await load(withUnits, plain('a', rows, cols))).matrix.fitsF16, true);
+      assert.is((await load(withUnits, plain('large', rows, cols))).matrix.fitsF16, false);
+      assert.is((await load(Object.assign(withUnits, { matrices: [] }), plain('a', rows, cols))).matrix.fitsF16, false);
+      withUnits.dispose();
+    });
+
     test(`rows are padded, stacked and interleaved, ${kind}`, async () => {
       const padded = await load(device, rowPadded('a', rows, cols));
       assert.equal(
@@ -80,17 +91,13 @@ if (probe) {
     const { data } = await device.download(await store.vector('bias', [5], 8));
     assert.is(data.length, 8);
     assert.ok(Math.abs(data[0]!) > 0 && data[5] === 0 && data[7] === 0);
-    assert.equal(store.unused(), ['a', 'b']);
-    const rejects = async (load: Promise<unknown>, pattern: RegExp) => {
-      const error = await load.then(
-        () => undefined,
-        (e: Error) => e,
-      );
-      assert.instance(error, CheckpointError);
-      assert.match((error as Error).message, pattern);
-    };
-    await rejects(store.vector('bias', [6]), /bias: expected a float tensor \[6\], got f16 \[5\]/);
-    await rejects(store.matrix(plain('bia', 1, 1)), /bia: expected a tensor, got nothing; the nearest names are bias/);
+    assert.equal(store.unused(), ['a', 'b', 'large']);
+    await rejects(store.vector('bias', [6]), CheckpointError, /bias: expected a float tensor \[6\], got f16 \[5\]/);
+    await rejects(
+      store.matrix(plain('bia', 1, 1)),
+      CheckpointError,
+      /bia: expected a tensor, got nothing; the nearest names are bias/,
+    );
     checkpoint.close();
     rmSync(dir, { recursive: true });
   });

@@ -1,6 +1,7 @@
-import { Command, InvalidArgumentError, Option } from 'commander';
-import { digits, main, printDevice, progressBar, runCommands } from '../bench/report.ts';
+import { Command, Option } from 'commander';
+import { digits, integerFrom, main, printDevice, progressBar, runCommands } from '../bench/report.ts';
 import { showMemoryPlan } from '../bench/show_memory.ts';
+import { variantOption } from '../bench/variant_option.ts';
 import {
   answerSteps,
   assertFits,
@@ -35,6 +36,7 @@ interface AskOptions {
   group?: string;
   verify: boolean;
   int8Activations?: boolean;
+  variant?: LoadOptions['variants'];
   releaseVision?: boolean;
   json?: boolean;
 }
@@ -88,20 +90,20 @@ async function checkMemory(device: Device, { model, json }: AskOptions, { config
 }
 
 /** How the model is to be loaded. */
-function loadOptions({ dtype, quantize, group, verify, int8Activations }: AskOptions): LoadOptions {
+function loadOptions({ dtype, quantize, group, verify, int8Activations, variant }: AskOptions): LoadOptions {
   if (group && !quantize) throw new UsageError('--group: expected --quantize with it, got none; leave it out');
-  return { dtype, verify, int8Activations, quantize: quantize && (group ? { group: Number(group) } : {}) };
+  return {
+    dtype,
+    verify,
+    int8Activations,
+    variants: variant,
+    quantize: quantize && (group ? { group: Number(group) } : {}),
+  };
 }
 
 /** The sampling settings that were given. */
 function definedOnly({ temperature, topK, topP, seed }: AskOptions) {
   return { temperature, seed, ...(topK !== undefined && { topK }), ...(topP !== undefined && { topP }) };
-}
-
-function positive(text: string): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('expected an integer from 1 on');
-  return value;
 }
 
 await main(() => {
@@ -117,8 +119,12 @@ await main(() => {
     )
     .option('--upright', 'turn pictures that are stored sideways, as most phones do')
     .addOption(new Option('--mode <mode>', 'thinking').choices(['hybrid', 'think', 'nothink']).default('hybrid'))
-    .option('--context <n>', 'positions of prompt and answer together (default: 16384 or what the model has)', positive)
-    .option('--max-tokens <n>', 'longest answer (default: 4096)', positive)
+    .option(
+      '--context <n>',
+      'positions of prompt and answer together (default: 16384 or what the model has)',
+      integerFrom(1),
+    )
+    .option('--max-tokens <n>', 'longest answer (default: 4096)', integerFrom(1))
     .option('--temperature <t>', 'above 0: draw tokens by chance', Number, 0)
     .option('--top-k <n>', 'draw from the n likeliest only, 0: all (default: as generation_config.json says)', Number)
     .option('--top-p <p>', 'draw from the likeliest that reach p (default: as generation_config.json says)', Number)
@@ -131,6 +137,7 @@ await main(() => {
       '--int8-activations',
       'feed int4 and int8 weights activations of 8 bits, for integer dot products; less exact',
     )
+    .addOption(variantOption())
     .addOption(new Option('--quantize <format>', 'quantise the weights while they load').choices(['int4']))
     .addOption(new Option('--group <n>', 'columns that share a scale (default: 64)').choices(['32', '64', '128']))
     .option('--no-verify', 'do not compare a quantised model with its checksums')

@@ -3,12 +3,12 @@
 import { spawn } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Command, InvalidArgumentError } from 'commander';
+import { Command } from 'commander';
 import { inWorkers, measureUnit } from '../bench/compare/interleave.ts';
 import type { Side } from '../bench/compare/sides.ts';
 import { ALPHA, estimate, type Pair } from '../bench/compare/statistics.ts';
 import { isRegression, type Row, summary } from '../bench/compare/table.ts';
-import { main, progressBar, runCommands } from '../bench/report.ts';
+import { integerFrom, main, progressBar, runCommands } from '../bench/report.ts';
 import { makeRepository } from './repository.ts';
 
 const SLOWED = 'layer_norm';
@@ -134,17 +134,11 @@ async function tryAll(options: Options): Promise<number> {
   return fit && Math.min(quiet, found) >= needed ? 0 : 1;
 }
 
-function count(text: string): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('expected an integer from 1 on');
-  return value;
-}
-
 await main(async () => {
   let exitCode = 0;
   const program = new Command('compare_trial')
     .description('Tries `bench compare --interleave` on the same commit and on a kernel that is 10 % slower.')
-    .option('--runs <n>', 'runs of each', count, 20)
+    .option('--runs <n>', 'runs of each', integerFrom(1), 20)
     .option('--adapter <name>', 'part of the name of the adapter to use (also DAYBREAK_ADAPTER)')
     .action(async (options: Options) => {
       exitCode = await tryAll(options);

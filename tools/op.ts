@@ -1,5 +1,6 @@
 import { Command, InvalidArgumentError } from 'commander';
 import { main, runCommands } from '../bench/report.ts';
+import { showIsa } from './isa/report.ts';
 import { runOp } from './op/run.ts';
 import { chooseTask, type OpOptions } from './op/task.ts';
 import { watchOp } from './op/watch.ts';
@@ -16,6 +17,7 @@ is the workgroup memory of the largest dispatch, "-" where it cannot be worked o
   npm run op -- matmul --case rows=1 --sweep inner=1024,2048,4096
   npm run op -- rms_norm --case rows=64 --variant rms_norm --sweep WG=32,64,128
   npm run op -- rms_norm --case rows=1,cols=8 --watch
+  npm run op -- matmul --case rows=1,weights=q4,from=i8 --isa navi31
   npm run op -- rms_norm/rms_norm rows=3,cols=101,as=f32     # the line that a failing test or fuzz case prints
 
 Exit code 0: right, 1: wrong or no kernel that compiles, 2: usage or environment.`;
@@ -39,13 +41,18 @@ await main(async () => {
     .option('--all', 'on a CPU time also the bench shapes that take long there')
     .option('--profile', 'one row per dispatch')
     .option('--print-wgsl', 'print the specialised source, numbered as the compiler counts')
+    .option(
+      '--isa [family]',
+      "instead: registers, spills and instructions of each dispatch as an AMD card's compiler makes them; without a card navi31, navi21, navi10 or vega10",
+    )
     .option('--watch', "run again when a file of the op's folder or of kernels/lib changes; Ctrl-C ends it")
     .option('--adapter <name>', 'part of the name of the adapter to use (also DAYBREAK_ADAPTER)')
     .option('--json <file>', 'write every sample and the environment as JSON lines')
     .addHelpText('after', MORE)
     .action(async (name: string, text: string | undefined, options: OpOptions) => {
       const task = chooseTask(name, text, options);
-      exitCode = options.watch ? await watchOp(task.spec.name) : await runOp(task, options);
+      if (options.watch) exitCode = await watchOp(task.spec.name);
+      else exitCode = await (options.isa ? showIsa : runOp)(task, options);
     });
   return (await runCommands(program)) || exitCode;
 });

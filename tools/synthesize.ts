@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url';
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { Command, Option } from 'commander';
 import { timed } from '../bench/measure.ts';
-import { digits, main, progressBar, runCommands } from '../bench/report.ts';
+import { digits, integerFrom, main, progressBar, runCommands } from '../bench/report.ts';
 import { type SyntheticFormat, synthesizeCheckpoint } from '../model/index.ts';
 
 interface Options {
@@ -23,12 +23,6 @@ async function synthesize({ out, ...options }: Options): Promise<void> {
   console.log(`${out}: ${result.length} tensors, ${bytes} bytes in ${digits(millis / 1000)} s, ${rate} MB/s`);
 }
 
-function integer(text: string): number {
-  const value = Number(text);
-  if (!Number.isInteger(value)) throw new InvalidArgumentError('expected an integer');
-  return value;
-}
-
 await main(() => {
   const formats: SyntheticFormat[] = ['bf16', 'int4'];
   const program = new Command('synthesize')
@@ -36,7 +30,7 @@ await main(() => {
     .requiredOption('--shape <shape>', '15b for the published sizes, or a folder with a config.json')
     .addOption(new Option('--format <format>', 'as published, or quantised').choices(formats).makeOptionMandatory())
     .requiredOption('--out <dir>', 'a new or empty folder')
-    .option('--seed <n>', 'from 0 to 2^32 - 1', integer, 0)
+    .option('--seed <n>', 'from 0 to 2^32 - 1', integerFrom(0), 0)
     .action(synthesize);
   return runCommands(program);
 });

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
-import { isObject } from '../../model/checkpoint/json.ts';
+import * as v from 'valibot';
 import { type Device, readCached, writeCached } from '../../runtime/index.ts';
 import { environment } from '../report.ts';
 import { type Ceilings, type MeasuredKernel, measureCeilings } from './measure.ts';
@@ -14,6 +14,16 @@ export interface KnownCeilings {
   worst: Ceilings;
   runs: number;
 }
+
+const RATE = v.pipe(v.number(), v.gtValue(0));
+const CEILINGS = v.object({
+  clock: v.picklist(['gpu', 'wall']),
+  ...Object.fromEntries(QUANTITIES.map((quantity) => [quantity, RATE])),
+  f16Gflops: v.nullable(RATE),
+  passMicros: v.nullable(RATE),
+  measured: v.pipe(v.string(), v.isoTimestamp()),
+});
+const KNOWN = v.object({ best: CEILINGS, worst: CEILINGS, runs: v.pipe(v.number(), v.minValue(1)) });
 
 /** Ceilings measured longer ago are measured again. */
 const FRESH_MILLIS = 3_600_000;
@@ -59,13 +69,6 @@ function cacheName(device: Device): string {
 
 /** What is kept under a name; undefined where there is nothing or it is damaged. */
 function readKnown(name: string): KnownCeilings | undefined {
-  const known = readCached(name);
-  const whole = isObject(known) && isCeilings(known.best) && isCeilings(known.worst) && Number(known.runs) > 0;
-  return whole ? (known as unknown as KnownCeilings) : undefined;
-}
-
-function isCeilings(value: unknown): boolean {
-  if (!isObject(value) || Number.isNaN(Date.parse(String(value.measured)))) return false;
-  const lacking = (rate: string) => rate === 'f16Gflops' || rate === 'passMicros'; // null where the device has none
-  return QUANTITIES.every((rate) => (value[rate] === null ? lacking(rate) : Number(value[rate]) > 0));
+  const { success, output } = v.safeParse(KNOWN, readCached(name));
+  return success ? (output as KnownCeilings) : undefined;
 }

@@ -2,7 +2,7 @@ import { type Device, Graph, Plan, type ProfileRow, type Tensor, WgslError } fro
 import { sum } from '../measure.ts';
 import { progressBar } from '../report.ts';
 import { type Clock, type Repeats, repeated, wallMicros } from '../time_case.ts';
-import { checksum, isTime, type Probe, probes, type Quantity } from './probes.ts';
+import { bestOf, checksum, isTime, type Probe, probes, QUANTITIES, type Quantity } from './probes.ts';
 
 /**
  * What a device reaches at most, each the best of several kernels: GB/s of copying (bytes read and written) and of
@@ -62,25 +62,25 @@ export async function measureCeilings(device: Device): Promise<{ ceilings: Ceili
     bar.stop();
     device.free(x.storage!);
   }
-  return { ceilings: bestOf(device, clock, kernels), kernels };
+  return { ceilings: summarise(device, clock, kernels), kernels };
 }
 
-function bestOf(device: Device, clock: Clock, kernels: readonly MeasuredKernel[]): Ceilings {
-  const best = (quantity: Quantity) => {
+function summarise(device: Device, clock: Clock, kernels: readonly MeasuredKernel[]): Ceilings {
+  const best = QUANTITIES.map((quantity) => {
     const same = kernels.filter((kernel) => kernel.quantity === quantity);
-    const values = same.flatMap(({ value }) => (value === undefined ? [] : [value]));
-    if (values.length === 0) return Number.NaN;
-    return isTime(quantity) ? Math.min(...values) : Math.max(...values);
-  };
+    return [
+      quantity,
+      bestOf(
+        quantity,
+        same.flatMap(({ value }) => value ?? []),
+      ),
+    ];
+  });
   return {
     clock,
-    copyGBs: best('copyGBs'),
-    readGBs: best('readGBs'),
-    f32Gflops: best('f32Gflops'),
-    f16Gflops: device.features.has('shader-f16') ? best('f16Gflops') : null,
-    int8Gops: best('int8Gops'),
-    dispatchMicros: best('dispatchMicros'),
-    passMicros: clock === 'gpu' ? best('passMicros') : null,
+    ...(Object.fromEntries(best) as Record<Quantity, number>),
+    ...(!device.features.has('shader-f16') && { f16Gflops: null }),
+    ...(clock === 'wall' && { passMicros: null }),
     measured: new Date().toISOString(),
   };
 }

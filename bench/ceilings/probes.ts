@@ -13,21 +13,28 @@ import {
   unitConstants,
 } from '../../runtime/index.ts';
 
-/** The ceilings, each in the unit of its name. */
-export const QUANTITIES = [
-  'copyGBs',
-  'readGBs',
-  'f32Gflops',
-  'f16Gflops',
-  'int8Gops',
-  'dispatchMicros',
-  'passMicros',
-] as const;
-export type Quantity = (typeof QUANTITIES)[number];
+/** The ceilings, and each one's unit in reports. */
+export const UNITS = {
+  copyGBs: 'GB/s copy',
+  readGBs: 'GB/s read',
+  f32Gflops: 'GFLOP/s f32',
+  f16Gflops: 'GFLOP/s f16',
+  int8Gops: 'GOP/s int8 dots',
+  dispatchMicros: 'us/dispatch',
+  passMicros: 'us/timed pass',
+};
+export type Quantity = keyof typeof UNITS;
+export const QUANTITIES = Object.keys(UNITS) as Quantity[];
 
 /** Whether less of it is better. */
 export function isTime(quantity: Quantity): boolean {
   return quantity.endsWith('Micros');
+}
+
+/** The best of what was measured of a ceiling; NaN of nothing. */
+export function bestOf(quantity: Quantity, values: readonly number[]): number {
+  if (values.length === 0) return Number.NaN;
+  return (isTime(quantity) ? Math.min : Math.max)(...values);
 }
 
 /** One kernel, with its constants, that may set a ceiling. */

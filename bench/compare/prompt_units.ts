@@ -1,4 +1,5 @@
 import { decode, Phi4Vision } from '../../model/index.ts';
+import { lazy } from '../../model/lazy.ts';
 import type { Device } from '../../runtime/index.ts';
 import { encodeAll, preparePrompt } from '../e2e/inputs.ts';
 import { choosePrompts, type PromptSet, TINY } from '../e2e/prompts.ts';
@@ -11,10 +12,10 @@ import type { Prepared, Unit } from './units.ts';
 /** Vision, prefill and a decode step of prompts of the tiny checkpoint, on the wall clock; no names mean all prompts. */
 export function promptUnits(device: Device, names: readonly string[]): Unit[] {
   const set = choosePrompts({ folder: TINY, dtype: 'f32' });
-  const load = once(() => Phi4Vision.load(device, TINY));
+  const load = lazy(() => Phi4Vision.load(device, TINY));
   const chosen = set.prompts.filter(({ name }) => names.length === 0 || names.includes(name));
   return chosen.flatMap((prompt) => {
-    const check = once(async () => checkPrompt(await load(), prompt, set));
+    const check = lazy(async () => checkPrompt(await load(), prompt, set));
     const phases: Phase[] = prompt.images.length > 0 ? ['vision', 'prefill', 'decode'] : ['prefill', 'decode'];
     return phases.map((phase) => ({
       name: phase,
@@ -24,15 +25,6 @@ export function promptUnits(device: Device, names: readonly string[]): Unit[] {
       prepare: async () => preparePhase(await load(), phase, prompt, set),
     }));
   });
-}
-
-/** The function with its first result kept. */
-function once<T>(body: () => Promise<T>): () => Promise<T> {
-  let result: Promise<T> | undefined;
-  return () => {
-    result ??= body();
-    return result;
-  };
 }
 
 async function checkPrompt(model: Phi4Vision, prompt: ExpectedPrompt, { picture, check }: PromptSet): Promise<string> {

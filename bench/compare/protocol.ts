@@ -22,6 +22,3 @@ export interface Answers {
   sample: { micros: number };
   dispose: Record<string, never>;
 }
-
-/** An answer, or why there is none; `expected` tells errors of the user or the machine from faults. */
-export type Reply = { answer: Answers[keyof Answers] } | { error: string; expected: boolean };

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Child } from '../../runtime/child.ts';
 import { DaybreakError, UsageError } from '../../runtime/index.ts';
-import { type Answers, PROTOCOL, type Reply, type Request } from './protocol.ts';
+import { type Answers, PROTOCOL, type Request } from './protocol.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const WORKER = 'bench/compare/worker.ts';
@@ -102,7 +102,7 @@ export function removeAtExit(folder: string): void {
 /** A process that runs a side's own worker; it ends with this one. */
 export class Worker {
   #side: Side;
-  #child: Child<Reply>;
+  #child: Child<Answers[keyof Answers]>;
 
   constructor(side: Side) {
     const preload = join(side.folder, 'tools/software_vulkan.ts');

@@ -1,9 +1,11 @@
 // One side of a comparison: holds a device open and does what the parent process asks, one request at a time.
-import { DaybreakError, openDevice } from '../../runtime/index.ts';
+
+import { serve } from '../../runtime/child.ts';
+import { openDevice } from '../../runtime/index.ts';
 import { median } from '../measure.ts';
 import { environment } from '../report.ts';
 import { promptUnits } from './prompt_units.ts';
-import { type Answers, PROTOCOL, type Reply, type Request } from './protocol.ts';
+import { type Answers, PROTOCOL, type Request } from './protocol.ts';
 import { opUnits, type Prepared, type Unit } from './units.ts';
 
 let units: readonly Unit[] = [];
@@ -42,15 +44,5 @@ async function sample({ run }: Prepared, millis: number): Promise<number> {
   return median(micros);
 }
 
-process.on('message', async (request: Request) => {
-  const reply: Reply = await answer(request).then(
-    (answer) => ({ answer }),
-    (error: Error) => {
-      const expected = error instanceof DaybreakError;
-      return { error: expected ? error.message : `${error.stack}`, expected };
-    },
-  );
-  process.send!(reply);
-});
-process.on('disconnect', () => process.exit());
+serve(answer);
 process.on('SIGINT', () => {}); // Ctrl-C reaches the whole group; the parent ends its workers

@@ -1,6 +1,6 @@
 import { Checkpoint, decode, type ImageFeatures, type Phi4Vision } from '../../model/index.ts';
 import { type HostTensor, widen } from '../../runtime/index.ts';
-import { decoderLayer, logits } from '../full/host_layers.ts';
+import { decoderLayer, logits, rowsOf } from '../full/host_layers.ts';
 import { HostWeights } from '../full/host_weights.ts';
 import { progressBar } from '../report.ts';
 import { BOUNDS, compareStage, type StageError } from '../verify.ts';
@@ -55,10 +55,7 @@ export async function findLayer(
 async function runDecoder(model: Phi4Vision, ids: Uint32Array, images: readonly ImageFeatures[]): Promise<Stages> {
   const stages: Stages = new Map();
   const take = (name: string, { shape, dtype, data }: HostTensor) => {
-    const values = Float64Array.from(widen(dtype, data));
-    const width = shape.at(-1)!;
-    const rows = Array.from({ length: shape[0]! }, (_, row) => values.subarray(row * width, (row + 1) * width));
-    stages.set(name, [...(stages.get(name) ?? []), ...rows]);
+    stages.set(name, [...(stages.get(name) ?? []), ...rowsOf(widen(dtype, data), shape.at(-1)!)]);
   };
   const taps = { wants: () => true, take };
   const session = await model.session();

@@ -4,6 +4,12 @@ import type { HostWeights } from './host_weights.ts';
 
 type Rows = Float64Array[];
 
+/** Values [rows, width] as rows. */
+export function rowsOf(values: ArrayLike<number>, width: number): Rows {
+  const all = Float64Array.from(values);
+  return Array.from({ length: all.length / width }, (_, row) => all.subarray(row * width, (row + 1) * width));
+}
+
 /** Rows `wanted` of decoder layer `layer` for x, the residual stream of positions 0, 1, ... in front of it. */
 export function decoderLayer(
   weights: HostWeights,

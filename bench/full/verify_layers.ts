@@ -1,7 +1,7 @@
 import type { ModelConfig, Taps } from '../../model/index.ts';
 import { widen } from '../../runtime/index.ts';
 import { compareStage, type StageError } from '../verify.ts';
-import { decoderLayer, logits, visionLayer } from './host_layers.ts';
+import { decoderLayer, logits, rowsOf, visionLayer } from './host_layers.ts';
 import type { HostWeights } from './host_weights.ts';
 
 const ROWS = 8;
@@ -58,7 +58,6 @@ export class LayerChecks implements Taps {
   }
 
   #rows(name: string, width: number): Float64Array[] {
-    const values = Float64Array.from(this.#kept.get(name)!);
-    return Array.from({ length: values.length / width }, (_, row) => values.subarray(row * width, (row + 1) * width));
+    return rowsOf(this.#kept.get(name)!, width);
   }
 }

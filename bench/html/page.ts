@@ -14,7 +14,7 @@ import {
   tokenFigure,
   verdictTable,
 } from './prompts.ts';
-import { type OtherRow, type Row, rowsOf } from './rows.ts';
+import { type FullRow, type OtherRow, type Row, rowsOf } from './rows.ts';
 import {
   ceilingsOf,
   ceilingsTable,
@@ -66,61 +66,45 @@ function body(rows: readonly Row[]): Html {
 ${table(originTable(origins))}
 ${ceilings ? table(ceilingsTable(origins)) : note('No ceilings are in the files.')}</header>
 ${cases.length > 0 ? prompts(cases, rows) : []}
-${section(
-  origins,
-  'speed',
-  'Speed',
-  (own) => html`${table(speedTable(own))}
-${note('Wall clock: tokens of a prompt (pp) or an answer (tg), behind so many positions (@ d), over the seconds that they took; the median over repeats.')}`,
-)}
-${section(
-  origins,
-  'full',
-  'Full size',
-  (own) => html`${table(fullTable(own))}
-${note('Layers evaluated again in float64 on the host. Wall clock; loaded against the same files only read.')}
-${own.map((row) => details(`Stages of ${row.model}`, stageTable(row)))}`,
-)}
-${section(
-  origins,
-  'quality',
-  'Quality',
-  (own) => html`${table(qualityTable(own))}
-${note('Divergence of the next token’s distribution (Kullback-Leibler, nats) from that of the weights as they are.')}`,
-)}
+${section(origins, 'speed', 'Speed', (own) => table(speedTable(own)))}
+${section(origins, 'full', 'Full size', (own) => [table(fullTable(own)), ...own.map(stageDetails)])}
+${section(origins, 'quality', 'Quality', (own) => table(qualityTable(own)))}
 ${section(origins, 'ops', 'Ops', (own) => {
   const ceilings = ceilingsOf(rows, own[0]!);
-  return html`${figure(opsRoofline(own, ceilings))}${table(opsTable(own, ceilings))}
-${note(`GPU clock, summed over the dispatches of an op: the median over repeats of the median of each. Not timed: compiling and a first run. ${CEILING}`)}`;
+  return [figure(opsRoofline(own, ceilings)), table(opsTable(own, ceilings))];
 })}
-${section(
-  origins,
-  'host',
-  'Host',
-  (own) => html`${table(hostTable(own))}
-${note('Host clock, one execution: the median over repeats of the median of each.')}`,
-)}
-${section(
-  origins,
-  'peers',
-  'Peers',
-  (own) => html`${table(peersTable(own))}
-${note('Wall clock from submit to done, less the wait for an idle device; inputs and outputs stay on the device. A ratio is the median of theirs over ours, pair by pair: above 1 ours is faster.')}`,
-)}`;
+${section(origins, 'host', 'Host', (own) => table(hostTable(own)))}
+${section(origins, 'peers', 'Peers', (own) => table(peersTable(own)))}`;
 }
 
+/** What one must know to read the rows of a bench. */
+const NOTES = {
+  speed:
+    'Wall clock: tokens of a prompt (pp) or an answer (tg), behind so many positions (@ d), over the seconds that they took; the median over repeats.',
+  full: 'Layers evaluated again in float64 on the host. Wall clock; loaded against the same files only read.',
+  quality: 'Divergence of the next token’s distribution (Kullback-Leibler, nats) from that of the weights as they are.',
+  ops: `GPU clock, summed over the dispatches of an op: the median over repeats of the median of each. Not timed: compiling and a first run. ${CEILING}`,
+  host: 'Host clock, one execution: the median over repeats of the median of each.',
+  peers:
+    'Wall clock from submit to done, less the wait for an idle device; inputs and outputs stay on the device. A ratio is the median of theirs over ours, pair by pair: above 1 ours is faster.',
+};
+
 /** The rows of a bench, those of every origin under its name. */
-function section<B extends Row['bench']>(
+function section<B extends keyof typeof NOTES>(
   origins: readonly Origin[],
   bench: B,
   title: string,
-  show: (rows: Extract<Row, { bench: B }>[]) => Html,
+  show: (rows: Extract<Row, { bench: B }>[]) => Html | Html[],
 ): Html | readonly Html[] {
   const parts = origins.flatMap(({ name, rows }) => {
     const own = rowsOf(rows, bench);
-    return own.length > 0 ? [html`${name ? html`<h3>${name}</h3>` : []}${show(own)}`] : [];
+    return own.length > 0 ? [html`${name ? html`<h3>${name}</h3>` : []}${show(own)}${note(NOTES[bench])}`] : [];
   });
   return parts.length > 0 ? html`<section><h2>${title}</h2>${parts}</section>` : [];
+}
+
+function stageDetails(row: FullRow): Html {
+  return details(`Stages of ${row.model}`, stageTable(row));
 }
 
 function prompts(cases: readonly Case[], rows: readonly Row[]): Html {

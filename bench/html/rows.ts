@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { UsageError } from '../../runtime/index.ts';
+import { QUANTITIES, type Quantity } from '../ceilings/probes.ts';
 import { folderName } from '../report.ts';
 
 /** JSON has no NaN and writes null, which is read back as NaN. */
@@ -24,15 +25,7 @@ const ENVIRONMENT = {
   cpu: text,
   date: text,
 };
-const RATES = {
-  copyGBs: number,
-  readGBs: number,
-  f32Gflops: number,
-  f16Gflops: number,
-  int8Gops: number,
-  dispatchMicros: number,
-  passMicros: number,
-};
+const RATES = Object.fromEntries(QUANTITIES.map((quantity) => [quantity, number])) as Record<Quantity, typeof number>;
 const VERDICT = {
   steps: number,
   matched: number,

@@ -1,3 +1,4 @@
+import { bestOf, QUANTITIES, UNITS } from '../ceilings/probes.ts';
 import { median, quantile, sum } from '../measure.ts';
 import { ratio } from '../peers/side.ts';
 import { mebibytes } from '../report.ts';
@@ -17,16 +18,6 @@ import {
 } from './rows.ts';
 
 const MACHINE = ['adapter', 'driver', 'cpu'] as const;
-const CEILINGS = {
-  'copying, GB/s': 'copyGBs',
-  'reading, GB/s': 'readGBs',
-  'f32, GFLOP/s': 'f32Gflops',
-  'f16, GFLOP/s': 'f16Gflops',
-  'int8 dots, GOP/s': 'int8Gops',
-  'dispatch, us (wall)': 'dispatchMicros',
-  'timed pass, us': 'passMicros',
-} as const;
-
 /** The best ceilings measured on the machine of a row, if any were. */
 export function ceilingsOf(rows: readonly Row[], row: Row): Ceilings | undefined {
   const own = rowsOf(rows, 'ceilings').filter((other) => MACHINE.every((key) => other[key] === row[key]));
@@ -34,10 +25,9 @@ export function ceilingsOf(rows: readonly Row[], row: Row): Ceilings | undefined
 }
 
 function best(rows: readonly CeilingsRow[]): Ceilings {
-  const values = Object.values(CEILINGS).map((key) => {
-    const measured = rows.map(({ ceilings }) => ceilings[key]).filter(Number.isFinite);
-    if (measured.length === 0) return [key, Number.NaN];
-    return [key, key.endsWith('Micros') ? Math.min(...measured) : Math.max(...measured)];
+  const values = QUANTITIES.map((quantity) => {
+    const measured = rows.map(({ ceilings }) => ceilings[quantity]).filter(Number.isFinite);
+    return [quantity, bestOf(quantity, measured)];
   });
   return { ...rows[0]!.ceilings, ...Object.fromEntries(values) };
 }
@@ -67,12 +57,12 @@ function dates({ rows }: Origin): string {
 export function ceilingsTable(origins: readonly Origin[]): DataTable {
   const measured = origins.map(({ name, rows }) => ({ name, own: rowsOf(rows, 'ceilings') }));
   return {
-    columns: ['ceilings of', 'clock of the rates', ...Object.keys(CEILINGS)],
+    columns: ['ceilings of', 'clock of the rates', ...Object.values(UNITS)],
     rows: measured
       .filter(({ own }) => own.length > 0)
       .map(({ name, own }) => {
         const ceilings = best(own);
-        return [name || own[0]!.adapter, ceilings.clock, ...Object.values(CEILINGS).map((key) => ceilings[key])];
+        return [name || own[0]!.adapter, ceilings.clock, ...QUANTITIES.map((quantity) => ceilings[quantity])];
       }),
   };
 }

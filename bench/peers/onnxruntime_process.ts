@@ -1,9 +1,11 @@
 // Runs ONNX Runtime in a process of its own, for bench/peers/peer.ts: FOLDER_OF_THE_PACKAGE webgpu|cpu.
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
+import { serve } from '../../runtime/child.ts';
+import { DaybreakError } from '../../runtime/errors.ts';
 import { timed } from '../measure.ts';
 import { type OnnxGraph, type OnnxShape, type OnnxTensor, onnxModel } from './onnx.ts';
-import type { Answers, Reply, Request } from './peer.ts';
+import type { Answers, Request } from './peer.ts';
 
 /** The part of onnxruntime-node that is used; the package is no dependency, so its types are not at hand. */
 interface OnnxRuntime {
@@ -133,22 +135,16 @@ function emptyData({ type, dims }: OnnxShape): OnnxTensor['data'] {
 
 let subject: Subject | undefined;
 
-async function answer(request: Request): Promise<Reply> {
-  try {
-    if (request.kind === 'load') {
-      subject = await Subject.load(request);
-      return { answer: null };
-    }
-    if (!subject) return { error: 'no model is loaded' };
-    return { answer: request.kind === 'time' ? await subject.time() : await subject.result() };
-  } catch (error) {
-    return {
-      error: String((error as Error).message)
-        .replace(/\s+/g, ' ')
-        .slice(0, 300),
-    };
+async function answer(request: Request): Promise<Answers[Request['kind']]> {
+  if (request.kind === 'load') {
+    subject = await Subject.load(request);
+    return null;
   }
+  return request.kind === 'time' ? subject!.time() : subject!.result();
 }
 
-process.on('message', async (request: Request) => process.send!(await answer(request)));
-process.on('disconnect', () => process.exit());
+serve((request: Request) =>
+  answer(request).catch((error: Error) => {
+    throw new DaybreakError(error.message.replace(/\s+/g, ' ').slice(0, 300));
+  }),
+);

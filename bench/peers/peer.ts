@@ -31,9 +31,6 @@ export interface Answers {
   time: Sample;
 }
 
-/** What a peer's process sends back. */
-export type Reply = { answer: Answers[Request['kind']] } | { error: string };
-
 /** ONNX Runtime's execution provider. */
 export type Provider = 'webgpu' | 'cpu';
 
@@ -58,7 +55,7 @@ const SOFTWARE = [
 
 /** A model loaded into ONNX Runtime in a process of its own. */
 export class Peer {
-  readonly #child: Child<Reply>;
+  readonly #child: Child<Answers[Request['kind']]>;
   readonly #maxSeconds: number;
 
   private constructor({ folder, provider, adapter, maxSeconds }: PeerOptions) {

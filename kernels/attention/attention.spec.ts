@@ -38,7 +38,9 @@ export const spec: OpSpec<AttentionCase> = {
   name: 'attention',
   formula: 'y = softmax(q k^T / sqrt(headDim)) v, bidirectional or causal',
   variants,
-  applies: ({ name }, { tokens }) => tokens <= DECODE_ROWS || !name.includes('decode'),
+  applies: ({ name }, { tokens, as, kv, causal }) =>
+    (tokens <= DECODE_ROWS || !name.includes('decode')) &&
+    (!name.includes('matrix') || (as === 'f16' && (!causal || kv === 'f16'))),
   cases: [
     ...[31, 32, 33, 63, 64, 65, 101].map((n) => ({ ...vision, tokens: n, keys: n, quick: n === 33 })),
     { ...vision, tokens: 1, keys: 1 },

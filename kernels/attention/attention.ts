@@ -8,9 +8,11 @@ import {
   expect,
   type Graph,
   type Kernel,
+  matrixUnit,
   rowsOf,
   showShape,
   type Tensor,
+  unitConstants,
   type ValueOf,
   type Variant,
   variant,
@@ -52,6 +54,12 @@ const file = (name: string, ...lib: string[]): Kernel => ({
 });
 const STRIPS = file('attention', 'pages');
 const TILE = file('attention_tile', 'pages');
+const SUBGROUP: Kernel = { ...file('attention_subgroup', 'pages', 'attention_runs'), needs: ['subgroups'] };
+const MATRIX: Kernel = {
+  ...file('attention_matrix', 'pages', 'attention_runs'),
+  needs: ['shader-f16', 'subgroups', 'subgroup-size-control', 'chromium-experimental-subgroup-matrix'],
+  matrix: { component: 'f16', result: 'f32' },
+};
 const DECODE = file('attention_decode', 'pages', 'attention_decode');
 const DECODE_SUBGROUP: Kernel = {
   ...file('attention_decode_subgroup', 'pages', 'attention_decode'),
@@ -68,7 +76,7 @@ export const DECODE_ROWS = 8;
 const TILE_DIM = 128;
 
 /** The variants of this op: the decode ones take each query row over blocks of keys, the others strips of query rows. */
-export const variants = [DECODE_SUBGROUP, DECODE, TILE, STRIPS].map((kernel) => variant(kernel));
+export const variants = [DECODE_SUBGROUP, DECODE, MATRIX, TILE, SUBGROUP, STRIPS].map((kernel) => variant(kernel));
 
 /**
  * y[t, h] = sum_j p[j] v[j, g] with p = softmax_j(q[t, h] . k[j, g] / sqrt(headDim)) and g = floor(h kvHeads / heads), in f32
@@ -100,7 +108,9 @@ export function attention(g: Graph, o: AttentionOptions): Tensor {
   }
   const { kernel, constants } = choose(g, 'attention', problemOf(o), variants, (each) => applies(each, o));
   const y = g.temp('attention', [tokens, heads * headDim], o.as ?? o.q.tensor.dtype, placesOf(o));
-  if (kernel === STRIPS || kernel === TILE) prefill(g, kernel, constants, o, keys, y);
+  if (kernel === SUBGROUP) subgroup(g, kernel, constants, o, keys, y);
+  else if (kernel === MATRIX) matrix(g, kernel, constants, o, keys, y);
+  else if (kernel === STRIPS || kernel === TILE) prefill(g, kernel, constants, o, keys, y);
   else decode(g, kernel, constants, o, keys, y);
   return y;
 }
@@ -119,6 +129,42 @@ function prefill(g: Graph, kernel: Kernel, own: Constants, o: AttentionOptions, 
     workgroups: (value) => [ceilDiv(value(tokens), (lanes / cols) * 4), heads],
     cost: (value) => cost(o, y, value),
   });
+}
+
+function subgroup(g: Graph, kernel: Kernel, own: Constants, o: AttentionOptions, keys: number, y: Tensor): void {
+  const tokens = rowsOf(placesOf(o));
+  const rows = 16;
+  g.dispatch({
+    kernel,
+    constants: { ...constantsOf(o), elem: y.dtype, ROWS: rows, ...own },
+    ...operands(o),
+    write: { y },
+    params: { ...addresses(o), tokens, len: keys, quads: o.headDim / 4 },
+    workgroups: (value) => [ceilDiv(value(tokens), rows), o.heads],
+    cost: (value) => cost(o, y, value),
+  });
+}
+
+function matrix(g: Graph, kernel: Kernel, own: Constants, o: AttentionOptions, keys: number, y: Tensor): void {
+  const tokens = rowsOf(placesOf(o));
+  const unit = matrixUnit(g.device, kernel.matrix!)!;
+  const { GROUP, QUADS, CAUSAL, SCALE } = constantsOf(o);
+  const all = { GROUP, QUADS, CAUSAL, SCALE, elem: y.dtype, ...unitConstants(unit), SUBGROUPS: 8, KEYS: 32, ...own };
+  g.dispatch({
+    kernel,
+    constants: { ...all, KEYS: Number(process.env.KEYS ?? (matrixBytes(all, o.headDim) > 32768 ? 16 : 32)) },
+    ...operands(o),
+    write: { y },
+    params: { ...addresses(o), tokens, len: keys },
+    workgroups: (value) => [ceilDiv(value(tokens), all.SUBGROUPS * unit.M), o.heads],
+    cost: (value) => cost(o, y, value),
+  });
+}
+
+/** Workgroup memory of MATRIX. */
+function matrixBytes(c: { M?: unknown; SUBGROUPS: number; KEYS: number }, headDim: number): number {
+  const dims = ceilDiv(headDim, 16) * 16;
+  return c.KEYS * (2 * dims + 16) + dims * (2 * c.KEYS + 16) + c.SUBGROUPS * Number(c.M) * (4 * c.KEYS + 16);
 }
 
 function decode(g: Graph, kernel: Kernel, own: Constants, o: AttentionOptions, keys: number, y: Tensor): void {
@@ -163,6 +209,8 @@ function problemOf({ q, k, kv, headDim, heads, kvHeads }: AttentionOptions): str
 /** Whether a variant can compute a problem. */
 function applies({ kernel }: Variant, o: AttentionOptions): boolean {
   if (kernel === DECODE || kernel === DECODE_SUBGROUP) return placesOf(o).shape[0]! <= DECODE_ROWS && decodeFits(o);
+  if (kernel === MATRIX)
+    return o.headDim <= TILE_DIM && [o.q, o.k, o.v].every(({ tensor }) => tensor.dtype === 'f16');
   return kernel !== TILE || o.headDim <= TILE_DIM;
 }
 

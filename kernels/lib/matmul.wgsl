@@ -52,6 +52,10 @@ fn finish(row: u32, col: u32, sums: vec4f) {
   } else if (ACTIVATION == GELU_ERF) {
     v *= normal_cdf(v);
   }
+  if (col + 4u <= params.outs) {
+    put_quad(row * params.width + params.first + col, v);
+    return;
+  }
   for (var i = 0u; i < 4u && col + i < params.outs; i++) {
     put(row, params.first + col + i, v[i]);
   }
@@ -64,6 +68,18 @@ fn put(row: u32, col: u32, value: f32) {
   } else {
     y[at] = out_elem(value);
   }
+}
+
+/// Four neighbours at once: a compiler may make one access of them, which it does not where each has a condition.
+fn put_quad(at: u32, value: vec4f) {
+  var v = value;
+  if (RESIDUAL) {
+    v += vec4f(residual[at], residual[at + 1u], residual[at + 2u], residual[at + 3u]);
+  }
+  y[at] = out_elem(v.x);
+  y[at + 1u] = out_elem(v.y);
+  y[at + 2u] = out_elem(v.z);
+  y[at + 3u] = out_elem(v.w);
 }
 
 fn sigmoid(v: vec4f) -> vec4f {

@@ -67,7 +67,8 @@ export const spec: OpSpec<MatmulCase> = {
   name: 'matmul',
   formula: 'y = act(x w^T + bias) + residual',
   variants,
-  applies: (variant, { rows, from, weights }) => applies(variant, rows, from, weights === 'half' ? 'f16' : weights),
+  applies: (variant, { rows, from, weights }) =>
+    applies(variant, rows, from, { dtype: formatOf(weights), fitsF16: true }),
   needsF16: ({ from, as }) => from === 'f16' || as === 'f16',
   cases: [
     sized(1, 8, 1, { quick: true }),
@@ -238,9 +239,10 @@ function matrix(tensors: Record<string, Tensor>, { weights, group, inner, outs }
   const { w, wScales, rest, restScales } = tensors;
   const blocks = [{ tensor: w!, scales: wScales, row: 0 }];
   if (rest) blocks.push({ tensor: rest, scales: restScales, row: w!.shape[0]! });
-  const dtype = weights === 'half' ? 'f16' : weights;
-  return { name: 'w', rows: outs, cols: inner, dtype, group, blocks };
+  return { name: 'w', rows: outs, cols: inner, dtype: formatOf(weights), group, fitsF16: true, blocks };
 }
+
+const formatOf = (weights: MatmulCase['weights']) => (weights === 'half' ? 'f16' : weights);
 
 function* rowsOf(values: Float32Array, cols: number): Generator<Float32Array> {
   for (let at = 0; at < values.length; at += cols) yield values.subarray(at, at + cols);

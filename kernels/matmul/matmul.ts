@@ -19,7 +19,6 @@ import {
   unitConstants,
   type Variant,
   variant,
-  type WeightFormat,
 } from '../../runtime/index.ts';
 import { BLOCK_COLS, checkQuantized, FORMAT_CODES, type Int8Rows, isQuantized } from '../lib/quantized.ts';
 import { choose, rowsClass } from '../policy.ts';
@@ -98,12 +97,12 @@ const VECTORS = [GEMV, GEMV_REGISTER, GEMV_SUBGROUP];
 const DOT_VECTORS = [GEMV_DOT, GEMV_DOT_SUBGROUP];
 
 /** Whether a variant can multiply so many rows of such operands; x is 'i8' where its rows are quantised. */
-export function applies({ kernel }: Variant, rows: number, x: DType, w: WeightFormat): boolean {
+export function applies({ kernel }: Variant, rows: number, x: DType, w: Pick<Matrix, 'dtype' | 'fitsF16'>): boolean {
   if (DOT_VECTORS.includes(kernel)) return x === 'i8' && rows === 1;
   if (kernel === DOT_TILE || kernel === DOT_REGISTER) return x === 'i8';
   if (x === 'i8') return false;
-  if (kernel === MATRIX) return x === 'f16' && w !== 'f32';
-  if (kernel === GEMV_SHUFFLE) return rows === 1 && isQuantized(w);
+  if (kernel === MATRIX) return x === 'f16' && w.dtype !== 'f32' && (w.dtype !== 'bf16' || w.fitsF16 === true);
+  if (kernel === GEMV_SHUFFLE) return rows === 1 && isQuantized(w.dtype);
   return rows === 1 || !VECTORS.includes(kernel);
 }
 
@@ -120,12 +119,13 @@ export function matmul(g: Graph, x: Tensor | Int8Rows, w: Matrix, options: Matmu
   check(most, inner, dtype, w, options, width);
   const y = g.temp('matmul', [most, width], as, like);
   const problem = `${rowsClass(most)} ${dtype} ${w.dtype}`;
-  const chosen = choose(g, 'matmul', problem, variants, (each) => applies(each, most, dtype, w.dtype));
-  const padded = isQuantized(w.dtype) && inner % BLOCK_COLS !== 0;
+  const chosen = choose(g, 'matmul', problem, variants, (each) => applies(each, most, dtype, w));
   const { matrix } = chosen.kernel;
   const unit = matrix && matrixUnit(g.device, matrix);
+  const padded = (isQuantized(w.dtype) || unit !== undefined) && inner % BLOCK_COLS !== 0;
   const constants = {
-    ...(dtype !== 'i8' && !unit && { elem: dtype, PADDED: padded }),
+    ...(dtype !== 'i8' && { PADDED: padded }),
+    ...(dtype !== 'i8' && !unit && { elem: dtype }),
     ...(unit && { ...unitConstants(unit), ...LARGE }),
     out_elem: as,
     FORMAT: FORMAT_CODES[w.dtype]!,

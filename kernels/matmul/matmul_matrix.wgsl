@@ -1,12 +1,37 @@
-// y = act(x w^T)
+// y[r, n] = act(sum_k x[r, k] w[n, k] + bias[n]) + residual[r, n]; see lib/matmul.wgsl for act
+// x [rows, inner] f16 in 16-byte words read; w [outs, inner] bf16, f16, q4 or q8 in 16-byte words read; bias [all outs]
+// f32 read; residual [rows, width] f32 read; scales [outs, groups] f16 in pairs read, of quantised w; y [rows, width]
+// out_elem written from column `first` on
+// Grid: x over tiles of 2 DOWN M rows (neighbours share the weights in cache), y over tiles of 2 ACROSS N columns.
+// Workgroup memory: 2 (DOWN M + ACROSS N) rows of 5 * 16 bytes: 20480 with units of 16 x 16, 10240 of 8 x 8 or DOWN and
+// ACROSS 2.
+// For matrix units of any size: f16 products, f32 sums. 2 x ACROSS subgroups, each DOWN x 2 matrices of M x N, step 32
+// along inner. While a step is multiplied its successor is on the way to registers: widened only when it is stored. A row
+// of a tile takes 5 words (4 of f16 and one that skews it); offsets and strides of matrices count words. A subgroup
+// passes its sums on to `finish` through the tile, two matrices at a time.
+// Precision: bf16 weights become f16, exact from 2^-17 to 65280 in magnitude; smaller ones are rounded to multiples of
+// 2^-24, larger ones must not come here (Matrix.fitsF16). quant * scale is rounded to f16. x in f32 is not taken: who
+// asks for f32 would lose 13 bits of it.
+// Source: own; tile, skew and the loads between the barriers follow what cooperative matrix samples do.
+// Versions: vector and memory instructions of the main loop for a product of 16 x 16 x 16 by RDNA3's compiler (Mesa 25.0),
+// without robustness checks; f16, bf16, q4, q8 weights
+//   64 x 64, copy loops that are not unrolled, widened before the barrier, sums in an array  q4 40, and two inner loops
+//   128 x 128, as here, the end of a row looked at in every step  4.7, 6.2, 7.4, 7.9
+//   128 x 128, looked at only where PADDED says so (kept)  4.25, 5.75, 7.0, 7.4; 168 registers, 9 subgroups per SIMD
+//   64 x 64 (DOWN and ACROSS 2), for few rows  7.25, 10.5, 12.5, 12.9; 120 registers, 12 subgroups per SIMD
+//   finish with four neighbours stored at once: 1 store in place of 4 for 4 sums
+//   lavapipe (Mesa 26.1, 8 x 8 x 8) 256 x 1024 x 1024: 4 GMAC/s per 2 cores, matmul_subgroup 19; not yet timed on a GPU
 enable f16;
 enable subgroups;
 enable subgroup_size_control;
 enable chromium_experimental_subgroup_matrix;
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 alias out_elem = f32;
+// FORMAT of w: 1 bf16, 2 f16, 3 q4, 4 q8. GROUP: columns that share a scale. PADDED: rows end inside a step. ACTIVATION:
+// 0 none, 1 gelu_tanh, 2 gelu_erf, 3 silu_gate. M, N, K and LANES are the unit's.
 const FORMAT: u32 = 1u;
 const GROUP: u32 = 32u;
+const PADDED: bool = false;
 const ACTIVATION: u32 = 0u;
 const BIAS: bool = false;
 const RESIDUAL: bool = false;
@@ -16,8 +41,8 @@ const K: u32 = 16u;
 const LANES: u32 = 32u;
 const DOWN: u32 = 4u;
 const ACROSS: u32 = 4u;
-const DEPTH = 32u;
-const WORDS = DEPTH / 8u;
+const DEPTH = 32u; // columns of a step
+const WORDS = DEPTH / 8u; // of f16 in a row of a tile
 const STRIDE = WORDS + 1u;
 const THREADS = 2u * ACROSS * LANES;
 const TILE_ROWS = 2u * DOWN * M;
@@ -49,6 +74,11 @@ var<workgroup> tile: array<vec4<u32>, max(W_TILE + TILE_COLS * STRIDE, 2u * ACRO
 alias Left = subgroup_matrix_left<f16, K, M>;
 alias Right = subgroup_matrix_right<f16, N, K>;
 alias Sum = subgroup_matrix_result<f32, N, M>;
+
+/// A word of a row that ends inside a step.
+fn inside(word: u32, pitch: u32) -> u32 {
+  return select(word, min(word, pitch - 1u), PADDED);
+}
 
 /// Passes two sums side by side on through the tile to finish.
 fn pass_on(a: Sum, b: Sum, subgroup: u32, place: u32, row: u32, col: u32) {
@@ -82,7 +112,7 @@ fn main(
   var x_next = array<vec4u, X_CHUNKS>();
   for (var i = 0u; i < X_CHUNKS; i++) {
     x_at[i] = min(row + line + i * THREADS / WORDS, params.rows - 1u) * pitch;
-    x_next[i] = x[x_at[i] + min(quarter, pitch - 1u)];
+    x_next[i] = x[x_at[i] + inside(quarter, pitch)];
   }
   var w_at = array<u32, W_WORDS>();
   var s_at = array<u32, W_WORDS>();
@@ -91,9 +121,9 @@ fn main(
   for (var i = 0u; i < W_WORDS; i++) {
     let chunk = select(lane * W_CHUNKS + i * SHARE, lane + i * THREADS, WIDE == 1u);
     let out = min(col + chunk / WORDS, params.outs - 1u);
-    w_at[i] = out * params.words + chunk % WORDS / WIDE;
+    w_at[i] = out * params.words + select(chunk % WORDS / WIDE, 0u, WIDE == 1u);
     s_at[i] = out * groups;
-    w_next[i] = w[w_at[i]];
+    w_next[i] = w[w_at[i] + select(0u, inside(quarter, pitch), WIDE == 1u)];
     if (FORMAT >= Q4) {
       s_next[i] = scales[s_at[i] / 2u];
     }
@@ -110,7 +140,7 @@ fn main(
   var s31: Sum;
   for (var k = 0u; k < steps; k++) {
     workgroupBarrier();
-    if (k * WORDS + WORDS > pitch) {
+    if (PADDED && k * WORDS + WORDS > pitch) {
       for (var i = 0u; i < X_CHUNKS; i++) {
         x_next[i] = select(vec4u(), x_next[i], k * WORDS + quarter < pitch);
       }
@@ -127,12 +157,12 @@ fn main(
     }
     workgroupBarrier();
     let next = min(k + 1u, steps - 1u);
+    let at = inside(next * WORDS + quarter, pitch);
     for (var i = 0u; i < X_CHUNKS; i++) {
-      x_next[i] = x[x_at[i] + min(next * WORDS + quarter, pitch - 1u)];
+      x_next[i] = x[x_at[i] + at];
     }
     for (var i = 0u; i < W_WORDS; i++) {
-      let word = select(next * WORDS / WIDE, min(next * WORDS + quarter, pitch - 1u) - quarter, WIDE == 1u);
-      w_next[i] = w[w_at[i] + word];
+      w_next[i] = w[w_at[i] + select(next * WORDS / WIDE, at, WIDE == 1u)];
       if (FORMAT >= Q4) {
         s_next[i] = scales[(s_at[i] + next * DEPTH / GROUP) / 2u];
       }

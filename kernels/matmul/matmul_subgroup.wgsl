@@ -15,6 +15,8 @@
 //   8 rows, 8 columns, subgroupBroadcast  12.1; quadBroadcast  14.0
 //   8 rows, 8 columns, SHARE 8  18.5 (14.7), wrong in subgroups of 4
 //   8 rows, 12 or 16 columns; 16 rows, 4 or 8 columns  5.7 to 6.9 (spills)
+//   a quad at a time in place of two (kept): 252 registers on RDNA3 and none spilled (q4 spilled 9), CPU time for bf16, q4
+//     and q8 1.02, 0.87 and 0.85 of before
 //   q4, every word loaded for both its halves  15.5 to 17.2 (kept), once, in a variable  16.2, but bf16 then 0.88 of its speed;
 //     q8 14.3; dequantised once to f16: 12.3 at 256 rows, 10.4 at 64, 3.5 at 8 (15.5 here), so that it never pays
 //   SwiftShader (subgroups of 4), 64 x 512 x 512: 1.0 times matmul_register, f32 1.1; an array of arrays for the sums  0.9
@@ -48,6 +50,21 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> y: array<out_elem>;
 @group(0) @binding(31) var<uniform> params: Params;
 
+/// A block whose words begin with the quads of step k: words of q4 have those of two steps.
+fn part(b: Block, k: u32) -> Block {
+  if (QUADS <= SHARE) {
+    return b;
+  }
+  let later = k % QUADS != 0u;
+  return Block(
+    select(b.p, b.p.zwzw, later),
+    select(b.q, b.q.zwzw, later),
+    select(b.r, b.r.zwzw, later),
+    select(b.s, b.s.zwzw, later),
+    b.scale,
+  );
+}
+
 @compute @workgroup_size(LANES)
 fn main(
   @builtin(workgroup_id) group: vec3u,
@@ -69,22 +86,15 @@ fn main(
     }
     for (var j = 0u; j < SHARE; j += min(QUADS, SHARE)) {
       let word = min((k + j) / QUADS, params.words - 1u);
-      let a = load(left_cols, word);
-      let b = load(right_cols, word);
-      for (var q = 0u; q < min(QUADS, SHARE); q += 2u) {
-        let a_low = quad(a, (k + q) % QUADS);
-        let b_low = quad(b, (k + q) % QUADS);
-        let a_high = quad(a, (k + q + 1u) % QUADS);
-        let b_high = quad(b, (k + q + 1u) % QUADS);
+      let a = part(load(left_cols, word), k);
+      let b = part(load(right_cols, word), k);
+      for (var q = 0u; q < min(QUADS, SHARE); q++) {
+        let a_quad = quad(a, q);
+        let b_quad = quad(b, q);
         for (var i = 0u; i < ROWS; i++) {
           let v = subgroupShuffle(mine[i], j + q);
-          left[i] += v * a_low;
-          right[i] += v * b_low;
-          if (QUADS > 1u) {
-            let u = subgroupShuffle(mine[i], j + q + 1u);
-            left[i] += u * a_high;
-            right[i] += u * b_high;
-          }
+          left[i] += v * a_quad;
+          right[i] += v * b_quad;
         }
       }
     }

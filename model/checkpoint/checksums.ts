@@ -1,8 +1,7 @@
-import { readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { writeDurably } from './durable_file.ts';
-import { checkpointError, isObject, type JsonObject, MAX_JSON_BYTES, readObject, show, statFile } from './json.ts';
+import { checkpointError, isObject, type JsonObject, readObject, readSmall, show } from './json.ts';
 import { type Checkpoint, INDEX, SafetensorsFile, type TensorInfo } from './safetensors.ts';
 import { showSum } from './safetensors_writer.ts';
 
@@ -71,14 +70,7 @@ export function verifyFiles(checkpoint: Checkpoint): boolean {
 
 /** CRC-32 of a small file. */
 function fileSum(path: string): number {
-  try {
-    const { size } = statFile(path);
-    if (size > MAX_JSON_BYTES) throw new Error(`${size} bytes`);
-    return crc32(readFileSync(path));
-  } catch (error) {
-    const expected = `a readable file of at most ${MAX_JSON_BYTES} bytes`;
-    throw checkpointError(path, 'file', expected, (error as Error).message, DAMAGED);
-  }
+  return crc32(readSmall(path));
 }
 
 function checkSum(file: string, what: string, stored: unknown, sum: number): void {

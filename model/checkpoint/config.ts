@@ -1,7 +1,5 @@
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
 import type { Shape } from '../../runtime/shape.ts';
-import { checkpointError, isObject, type JsonObject, readObject, show } from './json.ts';
+import { Fields } from './fields.ts';
 
 /** The formats that each class of matrices may have in a checkpoint that `npm run quantize` wrote. */
 export const CLASS_FORMATS = {
@@ -75,7 +73,6 @@ export interface ModelConfig {
 
 const CONTEXT_LIMIT = 16384;
 const MAX_LAYERS = 1024;
-const MAX_SIZE = 2 ** 31;
 const VISION = 'model.vision_tower.vision_tower.vision_model.';
 
 /** Keys without influence on inference: provenance, training, and defaults of other programs. */
@@ -92,10 +89,10 @@ const BOOKKEEPING = new Set([
  * file, key, expected and got when a value is missing, malformed, contradictory or not supported.
  */
 export function loadConfig(dir: string): ModelConfig {
-  const config = Section.open(dir, 'config.json');
-  const visionConfig = config.section('vision_config');
-  const generation = Section.openOptional(dir, 'generation_config.json');
-  const preprocessor = Section.openOptional(dir, 'preprocessor_config.json');
+  const config = Fields.open(dir, 'config.json');
+  const visionConfig = config.object('vision_config');
+  const generation = Fields.openOptional(dir, 'generation_config.json');
+  const preprocessor = Fields.openOptional(dir, 'preprocessor_config.json');
 
   config.require('architectures', ['Phi4ForCausalLMV']);
   config.require('model_type', 'phi4-siglip');
@@ -115,16 +112,16 @@ export function loadConfig(dir: string): ModelConfig {
     sampling: {
       temperature: generation.number('temperature', (x) => x >= 0, 'a number >= 0', 1),
       topP: generation.number('top_p', (x) => x > 0 && x <= 1, 'a number in (0, 1]', 1),
-      topK: generation.integer('top_k', 0, MAX_SIZE, 50),
+      topK: generation.integer('top_k', 0, undefined, 50),
       doSample: generation.boolean('do_sample', false),
     },
     contextLimit: Math.min(CONTEXT_LIMIT, decoder.maxPositions),
-    ...(config.has(QUANTIZATION.key) && { formats: readFormats(config.section(QUANTIZATION.key)) }),
+    ...(config.has(QUANTIZATION.key) && { formats: readFormats(config.object(QUANTIZATION.key)) }),
     unknownKeys: [
-      ...config.unknownKeys(''),
-      ...visionConfig.unknownKeys('vision_config.'),
-      ...generation.unknownKeys('generation_config.'),
-      ...preprocessor.unknownKeys('preprocessor_config.'),
+      ...unknownKeys(config, ''),
+      ...unknownKeys(visionConfig, 'vision_config.'),
+      ...unknownKeys(generation, 'generation_config.'),
+      ...unknownKeys(preprocessor, 'preprocessor_config.'),
     ],
   };
 }
@@ -145,11 +142,11 @@ export function isUnused(name: string, config: ModelConfig): boolean {
   return unused.some((part) => name.startsWith(VISION + part));
 }
 
-function readDecoder(config: Section): ModelConfig['decoder'] {
+function readDecoder(config: Fields): ModelConfig['decoder'] {
   const hidden = config.integer('hidden_size');
   const heads = config.integer('num_attention_heads');
-  const kvHeads = config.integer('num_key_value_heads', 1, MAX_SIZE, heads);
-  const headDim = config.headDim(hidden, heads);
+  const kvHeads = config.integer('num_key_value_heads', 1, undefined, heads);
+  const headDim = readHeadDim(config, hidden, heads);
   config.check(heads % kvHeads === 0, 'num_key_value_heads', `a divisor of num_attention_heads ${heads}`);
   config.allow('head_dim', headDim);
   config.allow('hidden_act', 'silu');
@@ -176,8 +173,8 @@ function readDecoder(config: Section): ModelConfig['decoder'] {
  * The base of the rotary embedding: rope_theta, or that of rope_parameters, where transformers 5 writes it. Both that and
  * the older rope_scaling may say that nothing else is done to the embedding, and nothing else may they say.
  */
-function readRopeTheta(config: Section): number {
-  const named = ['rope_parameters', 'rope_scaling'].filter((key) => config.has(key)).map((key) => config.section(key));
+function readRopeTheta(config: Fields): number {
+  const named = ['rope_parameters', 'rope_scaling'].filter((key) => config.has(key)).map((key) => config.object(key));
   for (const rope of named) {
     for (const key of ['rope_type', 'type']) rope.allow(key, 'default');
     rope.allow('partial_rotary_factor', 1);
@@ -186,11 +183,11 @@ function readRopeTheta(config: Section): number {
   const holders = [config, ...named].filter((section) => section.has('rope_theta'));
   const theta = (holders[0] ?? config).positive('rope_theta');
   for (const holder of holders) holder.require('rope_theta', theta);
-  for (const rope of named) rope.allowNothingElse();
+  for (const rope of named) for (const key of unknownKeys(rope)) rope.check(!rope.has(key), key, 'nothing');
   return theta;
 }
 
-function readVision(config: Section): ModelConfig['vision'] {
+function readVision(config: Fields): ModelConfig['vision'] {
   config.require('model_type', 'siglip2_vision_model');
   config.allow('hidden_act', 'gelu_pytorch_tanh');
   config.allow('patch_size', 16);
@@ -204,7 +201,7 @@ function readVision(config: Section): ModelConfig['vision'] {
     layers,
     usedLayers: layers - 1,
     heads,
-    headDim: config.headDim(hidden, heads),
+    headDim: readHeadDim(config, hidden, heads),
     ffn: config.integer('intermediate_size'),
     layerNormEps: config.positive('layer_norm_eps', 1e-6),
     patch: 16,
@@ -214,9 +211,9 @@ function readVision(config: Section): ModelConfig['vision'] {
 }
 
 /** config.json decides, as in the reference; preprocessor_config.json may only repeat it. */
-function readImage(config: Section, preprocessor: Section, patch: number): ModelConfig['image'] {
-  const minPatches = config.integer('min_num_patches', 1, MAX_SIZE, 256);
-  const maxPatches = config.integer('max_num_patches', 1, MAX_SIZE, 3600);
+function readImage(config: Fields, preprocessor: Fields, patch: number): ModelConfig['image'] {
+  const minPatches = config.integer('min_num_patches', 1, undefined, 256);
+  const maxPatches = config.integer('max_num_patches', 1, undefined, 3600);
   config.check(minPatches <= maxPatches, 'min_num_patches', `at most max_num_patches ${maxPatches}`);
   preprocessor.allow('min_num_patches', minPatches);
   preprocessor.allow('max_num_patches', maxPatches);
@@ -230,17 +227,37 @@ function readImage(config: Section, preprocessor: Section, patch: number): Model
 }
 
 /** generation_config.json decides; config.json fills in what it lacks. Both are asked, so that both know the key. */
-function readTokens(config: Section, generation: Section, vocab: number): ModelConfig['tokens'] {
+function readTokens(config: Fields, generation: Fields, vocab: number): ModelConfig['tokens'] {
   const source = (key: string) => [generation, config].filter((section) => section.has(key))[0] ?? config;
   const id = (key: string) => (source(key).has(key) ? source(key).integer(key, 0, vocab - 1) : undefined);
   return {
     bos: id('bos_token_id'),
-    eos: source('eos_token_id').tokenIds('eos_token_id', vocab),
+    eos: readTokenIds(source('eos_token_id'), 'eos_token_id', vocab),
     pad: id('pad_token_id'),
   };
 }
 
-function readFormats(section: Section): StoredFormats {
+/** hidden / heads, which the attention kernels need to be a multiple of 8. */
+function readHeadDim(config: Fields, hidden: number, heads: number): number {
+  config.check(hidden % (8 * heads) === 0, 'hidden_size', `a multiple of 8 x num_attention_heads ${heads}`);
+  return hidden / heads;
+}
+
+/** One id or a list of ids, each below `vocab`. */
+function readTokenIds(config: Fields, key: string, vocab: number): number[] {
+  const value = config.get(key);
+  const ids = Array.isArray(value) ? value : [value];
+  const valid = ids.length > 0 && ids.every((id) => Number.isInteger(id) && id >= 0 && id < vocab);
+  config.check(valid, key, `a token id below vocab_size ${vocab}, or a list of such`);
+  return ids;
+}
+
+/** Keys that nothing here reads and that are not known to be without influence. */
+function unknownKeys(fields: Fields, prefix = ''): string[] {
+  return fields.unasked().flatMap((key) => (BOOKKEEPING.has(key) ? [] : [prefix + key]));
+}
+
+function readFormats(section: Fields): StoredFormats {
   section.require('version', QUANTIZATION.version);
   return {
     group: section.oneOf('group', QUANTIZATION.groups),
@@ -308,112 +325,4 @@ function visionTensors(config: ModelConfig['vision']): [string, Shape][] {
     ...normTensors(`${head}.layernorm`, hidden),
     ...mlp(`${head}.mlp`),
   ];
-}
-
-/** The keys of one JSON object, each read once with its check; null counts as absent, as it does in the reference. */
-class Section {
-  readonly #file: string;
-  readonly #values: JsonObject;
-  readonly #prefix: string;
-  readonly #known = new Set(BOOKKEEPING);
-
-  constructor(file: string, values: JsonObject, prefix = '') {
-    this.#file = file;
-    this.#values = values;
-    this.#prefix = prefix;
-  }
-
-  static open(dir: string, name: string): Section {
-    const path = join(dir, name);
-    return new Section(path, readObject(path));
-  }
-
-  static openOptional(dir: string, name: string): Section {
-    const path = join(dir, name);
-    return new Section(path, existsSync(path) ? readObject(path) : {});
-  }
-
-  section(key: string): Section {
-    const values = this.#get(key);
-    this.check(isObject(values), key, 'an object');
-    return new Section(this.#file, values as JsonObject, `${key}.`);
-  }
-
-  check(condition: boolean, key: string, expected: string): void {
-    if (condition) return;
-    const hint = 'use a Phi-4-reasoning-vision checkpoint, as published';
-    throw checkpointError(this.#file, this.#prefix + key, expected, show(this.#values[key]), hint);
-  }
-
-  /** The key must hold this value. */
-  require(key: string, supported: unknown): void {
-    this.check(show(this.#get(key)) === show(supported), key, show(supported));
-  }
-
-  /** The key may be absent, and otherwise must hold this value. */
-  allow(key: string, supported: unknown): void {
-    if (this.#get(key) !== undefined) this.require(key, supported);
-  }
-
-  number(key: string, valid: (value: number) => boolean, expected: string, fallback?: number): number {
-    const value = this.#get(key) ?? fallback;
-    this.check(typeof value === 'number' && Number.isFinite(value) && valid(value), key, expected);
-    return value as number;
-  }
-
-  positive(key: string, fallback?: number): number {
-    return this.number(key, (x) => x > 0, 'a positive number', fallback);
-  }
-
-  integer(key: string, min = 1, max = MAX_SIZE, fallback?: number): number {
-    const valid = (x: number) => Number.isInteger(x) && x >= min && x <= max;
-    return this.number(key, valid, `an integer from ${min} to ${max}`, fallback);
-  }
-
-  oneOf<T>(key: string, choices: readonly T[]): T {
-    const value = this.#get(key) as T;
-    this.check(choices.includes(value), key, `one of ${choices.join(', ')}`);
-    return value;
-  }
-
-  boolean(key: string, fallback: boolean): boolean {
-    const value = this.#get(key) ?? fallback;
-    this.check(typeof value === 'boolean', key, 'true or false');
-    return value as boolean;
-  }
-
-  /** hidden / heads, which the attention kernels need to be a multiple of 8. */
-  headDim(hidden: number, heads: number): number {
-    this.check(hidden % (8 * heads) === 0, 'hidden_size', `a multiple of 8 x num_attention_heads ${heads}`);
-    return hidden / heads;
-  }
-
-  /** One id or a list of ids, each below `vocab`. */
-  tokenIds(key: string, vocab: number): number[] {
-    const value = this.#get(key);
-    const ids = Array.isArray(value) ? value : [value];
-    const valid = ids.length > 0 && ids.every((id) => Number.isInteger(id) && id >= 0 && id < vocab);
-    this.check(valid, key, `a token id below vocab_size ${vocab}, or a list of such`);
-    return ids;
-  }
-
-  has(key: string): boolean {
-    return this.#get(key) !== undefined;
-  }
-
-  /** Every key must be one that was asked for, or null. */
-  allowNothingElse(): void {
-    for (const key of this.unknownKeys('')) this.check((this.#values[key] ?? null) === null, key, 'nothing');
-  }
-
-  unknownKeys(prefix: string): string[] {
-    return Object.keys(this.#values)
-      .filter((key) => !this.#known.has(key))
-      .map((key) => prefix + key);
-  }
-
-  #get(key: string): unknown {
-    this.#known.add(key);
-    return this.#values[key] ?? undefined;
-  }
 }

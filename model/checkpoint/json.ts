@@ -48,17 +48,21 @@ export function parseObject(file: string, what: string, bytes: Uint8Array): Json
 
 /** The object in a JSON file of at most 100 MB. CheckpointError when it cannot be read or parsed. */
 export function readObject(path: string): JsonObject {
-  let bytes: Uint8Array;
+  const bytes = readSmall(path);
+  refuseLfsPointer(path, bytes);
+  return parseObject(path, 'file', bytes);
+}
+
+/** The bytes of a file of at most 100 MB. CheckpointError when it cannot be read. */
+export function readSmall(path: string): Uint8Array {
   try {
     const { size } = statFile(path);
     if (size > MAX_JSON_BYTES) throw new Error(`${size} bytes`);
-    bytes = readFileSync(path);
+    return readFileSync(path);
   } catch (error) {
     const expected = `a readable file of at most ${MAX_JSON_BYTES} bytes`;
     throw checkpointError(path, 'file', expected, (error as Error).message, 'pass the folder of a complete checkpoint');
   }
-  refuseLfsPointer(path, bytes);
-  return parseObject(path, 'file', bytes);
 }
 
 const LFS_MARK = Buffer.from('version https://git-lfs.github.com/spec/');

@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { loadConfig } from '../checkpoint/config.ts';
-import { checkpointError, isObject, type JsonObject, readObject, show } from '../checkpoint/json.ts';
+import { Fields } from '../checkpoint/fields.ts';
+import { isObject, show } from '../checkpoint/json.ts';
 import { BYTE_CHARS } from './byte_level.ts';
 
 /** A token that is looked for in text before all else; lstrip and rstrip take the white space beside it along. */
@@ -39,20 +40,19 @@ const ROLES = ['bos_token', 'eos_token', 'unk_token', 'sep_token', 'pad_token', 
  * missing, broken or not byte-level BPE, and for an id that repeats or is past the vocab_size of the folder's config.json.
  */
 export function readTokenizerFile(dir: string): TokenizerFile {
-  const file = Fields.open(join(dir, 'tokenizer.json'));
-  const configPath = join(dir, 'tokenizer_config.json');
-  const config = existsSync(configPath) ? Fields.open(configPath) : undefined;
+  const file = Fields.open(dir, 'tokenizer.json');
+  const config = Fields.openOptional(dir, 'tokenizer_config.json');
   const maxId = existsSync(join(dir, 'config.json')) ? loadConfig(dir).decoder.vocab - 1 : MAX_ID;
-  file.expect('normalizer', [undefined]);
-  file.expectType('decoder', 'ByteLevel');
-  if (file.get('post_processor') !== undefined) file.expectType('post_processor', 'ByteLevel');
-  file.expectType('model', 'BPE');
   const model = file.object('model');
-  model.expect('dropout', [undefined, 0]);
-  model.expect('continuing_subword_prefix', [undefined, '']);
-  model.expect('end_of_word_suffix', [undefined, '']);
+  file.allow('normalizer', null);
+  file.object('decoder').require('type', 'ByteLevel');
+  if (file.has('post_processor')) file.object('post_processor').require('type', 'ByteLevel');
+  model.require('type', 'BPE');
+  model.allow('dropout', 0);
+  model.allow('continuing_subword_prefix', '');
+  model.allow('end_of_word_suffix', '');
   const vocab = readVocab(model, maxId);
-  const roles = config ? readRoles(config) : {};
+  const roles = readRoles(config);
   return {
     added: readAdded(file, config, vocab, maxId, new Set(Object.values(roles).flat())),
     roles,
@@ -65,7 +65,7 @@ export function readTokenizerFile(dir: string): TokenizerFile {
 
 function readVocab(model: Fields, maxId: number): Map<string, number> {
   const entries = model.object('vocab');
-  const vocab = new Map(entries.keys().map((token) => [token, entries.integer(token, maxId)]));
+  const vocab = new Map(entries.keys().map((token) => [token, entries.integer(token, 0, maxId)]));
   const missing = BYTE_CHARS.find((char) => !vocab.has(char));
   model.check(missing === undefined, 'vocab', 'a token for each of the 256 bytes', `none for ${missing}`);
   const ids = new Set(vocab.values()).size;
@@ -85,22 +85,23 @@ function readMerges(model: Fields, vocab: ReadonlyMap<string, number>): [string,
 
 /** The pattern of the one supported shape: words by a pattern, then the bytes of each. */
 function readPattern(file: Fields): string {
-  file.expectType('pre_tokenizer', 'Sequence');
-  const steps = file.object('pre_tokenizer').objects('pretokenizers');
+  const sequence = file.object('pre_tokenizer');
+  sequence.require('type', 'Sequence');
+  const steps = sequence.objects('pretokenizers');
   const types = show(steps.map((step) => step.get('type')));
   file.check(types === '["Split","ByteLevel"]', 'pre_tokenizer', 'Split and ByteLevel', types);
   const [split, bytes] = steps as [Fields, Fields];
-  split.expect('behavior', ['Isolated']);
-  split.expect('invert', [undefined, false]);
-  bytes.expect('add_prefix_space', [false]);
-  bytes.expect('use_regex', [false]);
+  split.require('behavior', 'Isolated');
+  split.allow('invert', false);
+  bytes.require('add_prefix_space', false);
+  bytes.require('use_regex', false);
   return split.object('pattern').text('Regex');
 }
 
 /** The added tokens of tokenizer.json with what tokenizer_config.json changes in them, and adds. */
 function readAdded(
   file: Fields,
-  config: Fields | undefined,
+  config: Fields,
   vocab: ReadonlyMap<string, number>,
   maxId: number,
   special: ReadonlySet<string>,
@@ -127,8 +128,8 @@ function readAdded(
       special: isSpecial || special.has(content),
     });
   };
-  for (const entry of file.objects('added_tokens')) add(entry, entry.integer('id', maxId));
-  if (config?.get('added_tokens_decoder') !== undefined) {
+  for (const entry of file.objects('added_tokens')) add(entry, entry.integer('id', 0, maxId));
+  if (config.has('added_tokens_decoder')) {
     const entries = config.object('added_tokens_decoder');
     for (const key of entries.keys()) {
       entries.check(/^\d+$/.test(key) && Number(key) <= maxId, key, `an id of at most ${maxId}`, key);
@@ -141,97 +142,14 @@ function readAdded(
 /** The tokens to which tokenizer_config.json gives a role, each as a string or as an object with a content. */
 function readRoles(config: Fields): Record<string, string | string[]> {
   const additional = 'additional_special_tokens';
-  const roles: Record<string, string | string[]> = {};
-  for (const role of ROLES.filter((key) => config.get(key) !== undefined)) roles[role] = config.token(role);
-  if (config.get(additional) !== undefined) {
-    roles[additional] = config.array(additional).map((_, i) => config.token(additional, i));
-  }
-  return roles;
-}
-
-/** The values of one JSON object, each checked as it is read; null counts as absent, as it does in the reference. */
-class Fields {
-  readonly #file: string;
-  readonly #values: JsonObject;
-  readonly #prefix: string;
-
-  constructor(file: string, values: JsonObject, prefix: string) {
-    this.#file = file;
-    this.#values = values;
-    this.#prefix = prefix;
-  }
-
-  static open(path: string): Fields {
-    return new Fields(path, readObject(path), '');
-  }
-
-  check(condition: boolean, key: string, expected: string, got: string): void {
-    if (condition) return;
-    const hint = 'use the tokenizer of a Phi-4-reasoning-vision checkpoint, as published';
-    throw checkpointError(this.#file, this.#prefix + key, expected, got, hint);
-  }
-
-  keys(): string[] {
-    return Object.keys(this.#values);
-  }
-
-  get(key: string): unknown {
-    return this.#values[key] ?? undefined;
-  }
-
-  /** The key must hold one of these values; undefined among them lets it be absent. */
-  expect(key: string, values: readonly unknown[]): void {
-    const value = this.get(key);
-    this.check(values.includes(value), key, values.map((supported) => show(supported)).join(' or '), show(value));
-  }
-
-  expectType(key: string, type: string): void {
-    this.object(key).expect('type', [type]);
-  }
-
-  boolean(key: string, fallback: boolean): boolean {
-    const value = this.get(key) ?? fallback;
-    this.check(typeof value === 'boolean', key, 'true or false', show(value));
-    return value as boolean;
-  }
-
-  integer(key: string, max: number): number {
-    const value = this.get(key);
-    const valid = Number.isInteger(value) && (value as number) >= 0 && (value as number) <= max;
-    this.check(valid, key, `an integer from 0 to ${max}`, show(value));
-    return value as number;
-  }
-
-  text(key: string): string {
-    const value = this.get(key);
-    this.check(typeof value === 'string' && value !== '', key, 'text', show(value));
-    return value as string;
-  }
-
-  /** A token as a string or as an object with a content: of the key, or one of those in its array. */
-  token(key: string, i?: number): string {
-    const value = i === undefined ? this.get(key) : this.array(key)[i];
+  const token = (key: string, value: unknown): string => {
     const content = isObject(value) ? value.content : value;
-    this.check(typeof content === 'string', key, 'a token, as text or as an object with a content', show(value));
+    config.check(typeof content === 'string', key, 'a token, as text or as an object with a content', show(value));
     return content as string;
-  }
-
-  array(key: string): unknown[] {
-    const value = this.get(key);
-    this.check(Array.isArray(value), key, 'an array', show(value));
-    return value as unknown[];
-  }
-
-  object(key: string): Fields {
-    return this.#nested(key, this.get(key));
-  }
-
-  objects(key: string): Fields[] {
-    return this.array(key).map((value, i) => this.#nested(`${key}[${i}]`, value));
-  }
-
-  #nested(key: string, value: unknown): Fields {
-    this.check(isObject(value), key, 'an object', show(value));
-    return new Fields(this.#file, value as JsonObject, `${this.#prefix}${key}.`);
-  }
+  };
+  const roles = ROLES.filter((key) => config.has(key)).map((key) => [key, token(key, config.get(key))]);
+  return {
+    ...Object.fromEntries(roles),
+    ...(config.has(additional) && { [additional]: config.array(additional).map((value) => token(additional, value)) }),
+  };
 }

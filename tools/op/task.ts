@@ -12,6 +12,8 @@ export interface OpOptions {
   profile?: boolean;
   printWgsl?: boolean;
   watch?: boolean;
+  /** A family of AMD's GPUs, or true for that of this machine. */
+  isa?: string | true;
   adapter?: string;
   json?: string;
   /** Whether to time bench shapes too that take long on a CPU. */
