@@ -357,6 +357,16 @@ function withModel(model: Model): void {
     await reasonOf(chat.send([{ type: 'image', image: '/nowhere.png' }]).result());
     await chat.send('Stop', { signal: AbortSignal.abort() }).result();
     assert.equal(chat.messages, kept);
+    const stop = new AbortController();
+    const abort = { signal: stop.signal, onProgress: () => stop.abort() };
+    const other = join(TINY, 'images/img0.png');
+    await chat.send([{ type: 'image', image: other }], abort).result();
+    assert.equal(chat.messages, kept);
+    const asked = [...kept, { role: 'user', content: [{ type: 'image', image: picture }] }] as const;
+    const seen = await chat.send(asked.at(-1)!.content).result();
+    const alone = await model.generate({ messages: asked, ...greedy, mode: 'nothink' }).result();
+    assert.equal(seen.tokenIds, alone.tokenIds);
+    assert.is(seen.usage.promptTokens, alone.usage.promptTokens);
     const first = chat.send('One')[Symbol.asyncIterator]();
     await first.next();
     assert.match((await reasonOf(chat.send('Two').result())).message, /chat: send: expected no answer on its way/);
