@@ -110,6 +110,7 @@ test('a picture from each source is the same picture', async () => {
     `data:image/png;base64,${base64}`,
     `data:image/png;base64,${encodeURIComponent(base64)}`,
     new URL(`data:image/png;base64,${base64}`),
+    `data:,${[...bytes].map((byte) => `%${byte.toString(16).padStart(2, '0')}`).join('')}`,
     expected,
     { ...expected, data: new Uint8ClampedArray(expected.data) },
   ];
@@ -127,8 +128,8 @@ test('a bad picture is refused in few words and without its bytes', async () => 
   const bad: [unknown, RegExp][] = [
     [base64, /expected a path, got \d+ characters that are none; for base64, pass Buffer/],
     [short, /expected a path, got \d+ characters that are none/],
-    [`data:image/png;base64,${base64}%`, /expected a data: URL with base64/],
-    [`data:image/png;base64,${base64}!`, /expected a data: URL with base64/],
+    [`data:image/png;base64,${base64}%`, /expected a data: URL of base64 after ;base64,/],
+    [`data:image/png;base64,${base64}!`, /expected a data: URL of base64 after ;base64,/],
     ['data:image/png', /a comma before its data/],
     [`data:image/png;base64,${base64.slice(0, 400)}`, /picture of \d+ bytes: expected /],
     [bytes.subarray(0, 100), /picture of 100 bytes: expected /],
