@@ -1,11 +1,11 @@
 // The API as TypeScript sees it: compiled by a test, with strict flags and those of others.
-import { boxes, type Chat, load, type Model, type PictureSource, type Result, readPicture } from 'daybreak';
+import { type AnswerOptions, boxes, type Chat, load, type Model, type PictureSource, type Result, readPicture } from 'daybreak';
 import { matmul, rmsNorm } from 'daybreak/kernels';
 import { generate, Phi4Vision, Processor } from 'daybreak/model';
 import { asMatrix, type Device, Graph, kernel, openDevice, Plan, type Tensor, variant } from 'daybreak/runtime';
 import { type OpSpec, timeCase, verifyCase } from 'daybreak/testing';
 
-export async function ask(dir: string, picture: PictureSource, signal: AbortSignal): Promise<Result> {
+export async function ask(dir: string, picture: PictureSource, signal: AnswerOptions['signal']): Promise<Result> {
   const model: Model = await load(dir, {
     dtype: 'f16',
     onProgress: (phase, done, total) => void [phase, done / total],
