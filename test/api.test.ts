@@ -1,6 +1,7 @@
 // tier: any
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { copyFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -115,7 +116,10 @@ test('a picture from each source is the same picture', async () => {
     { ...expected, data: new Uint8ClampedArray(expected.data) },
   ];
   for (const [i, source] of sources.entries()) assert.equal(await readPicture(source), expected, `source ${i}`);
-  assert.is(bytes.length, readFileSync(picture).length); // nothing was taken away
+  const reused = new Uint8Array(bytes);
+  const reading = readPicture(reused);
+  reused.fill(0); // the caller's again as soon as the call is made
+  assert.equal(await reading, expected);
   const sideways = fileURLToPath(new URL('fixtures/pictures/orientation_6.png', import.meta.url));
   const upright = await readPicture(readFileSync(sideways), { upright: true });
   assert.equal(upright, await readImage(sideways, { upright: true }));
@@ -303,7 +307,8 @@ function withModel(model: Model): void {
 
   test('a second turn computes its new tokens and answers as all messages at once', async () => {
     const chat = model.chat({ ...greedy, mode: 'nothink' });
-    const unseen = join(TINY, 'images/img2.png');
+    const unseen = join(mkdtempSync(join(tmpdir(), 'daybreak-')), 'picture.png');
+    copyFileSync(join(TINY, 'images/img2.png'), unseen);
     const say = [
       [
         { type: 'image', image: unseen },
@@ -328,6 +333,8 @@ function withModel(model: Model): void {
       if (before > 0) assert.ok(computed <= usage.promptTokens - before + 1, `${computed} of ${usage.promptTokens}`);
       before = usage.promptTokens;
     }
+    rmSync(dirname(unseen), { recursive: true });
+    assert.is((await chat.send('Once more?').result()).usage.newTokens, 12); // the picture is kept
     chat.reset();
     assert.equal(chat.messages, []);
     chat.dispose();
