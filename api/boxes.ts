@@ -14,7 +14,7 @@ export interface Point {
   readonly y: number;
 }
 
-const NUMBER = String.raw`\s*(?:[xy]\d?\s*[=:]\s*)?(\d*\.?\d+)\s*`;
+const NUMBER = String.raw`\s*(?:[xy]\d?\s*[=:]\s*)?(\d+(?:\.\d+)?|\.\d+)\s*`;
 const LIST = new RegExp(String.raw`[[(]${NUMBER},${NUMBER}(?:,${NUMBER},${NUMBER})?[\])]`, 'g');
 
 /**

@@ -52,9 +52,11 @@ export class Chat {
       );
     const turn = {};
     this.#turn = turn;
-    let [said, counts] = ['', true];
+    const kept = this.#kept;
+    const { pictures } = kept;
+    let [said, counts] = ['', false];
     try {
-      for await (const part of this.#answer(messages, options, this.#kept)) {
+      for await (const part of this.#answer(messages, options, kept)) {
         said += part.text;
         counts = said !== '' || (part.end !== undefined && part.end.finishReason !== 'abort');
         yield part;
@@ -63,6 +65,7 @@ export class Chat {
       counts = false;
       throw error;
     } finally {
+      if (!counts) kept.pictures = pictures;
       if (this.#turn === turn) {
         this.#turn = undefined;
         if (counts) this.#messages = [...messages, { role: 'assistant', content: said }];

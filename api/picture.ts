@@ -27,6 +27,8 @@ export interface PictureOptions {
 const KINDS = 'a path, a file: or data: URL, the bytes of a file, a Blob or RGB values { width, height, data }';
 /** As many characters of base64 and nothing else are no path that anybody has. */
 const LEAST_BASE64 = 64;
+/** The longest path that a system takes, and how much of one stands in an error. */
+const MOST_PATH = 4096;
 const MOST_NAME = 200;
 
 /** The pixels of a picture, 8-bit RGB; throws an ImageError that never shows the picture's own bytes, or the signal's reason. */
@@ -50,7 +52,7 @@ function readText(text: string, options: PictureOptions): Promise<Picture> {
   }
   if (text === '' || text.includes('\0')) throw refuse('a path', 'an empty or broken one', 'pass the path of a file');
   const base64 = text.length >= LEAST_BASE64 && /^[\w+/=\s-]+$/.test(text) && !existsSync(text);
-  if (base64 || text.length > MOST_NAME * 20) {
+  if (base64 || text.length > MOST_PATH) {
     const got = `${text.length} characters that are none`;
     throw refuse('a path', got, 'for base64, pass Buffer.from(text, "base64") or a data: URL');
   }
@@ -72,13 +74,11 @@ function decodeData(href: string): Uint8Array {
   const comma = href.indexOf(',');
   if (comma < 0)
     throw refuse('a data: URL with a comma before its data', 'one without', 'write data:image/png;base64,...');
-  const data = href.slice(comma + 1);
-  try {
-    const text = decodeURIComponent(data);
-    if (!/;base64$/i.test(href.slice(0, comma))) return Buffer.from(text, 'latin1');
-    if (/^[\w+/\s-]*=*\s*$/.test(text)) return Buffer.from(text, 'base64');
-  } catch {} // of a percent sign without two digits: no data either
-  throw refuse('a data: URL with base64 or percent-encoded data', 'other characters in it', 'encode it anew');
+  const byte = (_: string, hex: string) => String.fromCharCode(Number.parseInt(hex, 16));
+  const data = href.slice(comma + 1).replace(/%([\da-f]{2})/gi, byte);
+  if (!/;base64$/i.test(href.slice(0, comma))) return Buffer.from(data, 'latin1');
+  if (!/[^\w+/=\s-]/.test(data)) return Buffer.from(data, 'base64');
+  throw refuse('a data: URL of base64 after ;base64,', 'other characters in it', 'encode it anew');
 }
 
 function readBytes(bytes: Uint8Array, options: PictureOptions): Promise<Picture> {

@@ -64,6 +64,10 @@ export function loadKernel(kernel: Kernel): LoadedKernel {
 
 function read(source: WgslSource): string {
   if (typeof source === 'string') return source;
+  if (!(source instanceof URL))
+    throw new WgslError(
+      `kernel: wgsl: expected a text or the URL of a file, got ${source}; pass new URL(FILE, import.meta.url)`,
+    );
   try {
     return readFileSync(source, 'utf8');
   } catch (error) {

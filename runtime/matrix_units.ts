@@ -55,7 +55,8 @@ async function tryUnits(
   probe: URL,
   kept: string,
 ): Promise<Outcome[]> {
-  const start = () => new Child<string>(fileURLToPath(probe), [backend, name], {});
+  const options = probe.pathname.endsWith('.js') ? { execArgv: [] } : {}; // sources need the loader that this process has
+  const start = () => new Child<string>(fileURLToPath(probe), [backend, name], options);
   const outcomes: Outcome[] = [];
   let child = start();
   try {

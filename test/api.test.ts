@@ -1,6 +1,7 @@
 // tier: any
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { copyFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -110,11 +111,15 @@ test('a picture from each source is the same picture', async () => {
     `data:image/png;base64,${base64}`,
     `data:image/png;base64,${encodeURIComponent(base64)}`,
     new URL(`data:image/png;base64,${base64}`),
+    `data:,${[...bytes].map((byte) => `%${byte.toString(16).padStart(2, '0')}`).join('')}`,
     expected,
     { ...expected, data: new Uint8ClampedArray(expected.data) },
   ];
   for (const [i, source] of sources.entries()) assert.equal(await readPicture(source), expected, `source ${i}`);
-  assert.is(bytes.length, readFileSync(picture).length); // nothing was taken away
+  const reused = new Uint8Array(bytes);
+  const reading = readPicture(reused);
+  reused.fill(0); // the caller's again as soon as the call is made
+  assert.equal(await reading, expected);
   const sideways = fileURLToPath(new URL('fixtures/pictures/orientation_6.png', import.meta.url));
   const upright = await readPicture(readFileSync(sideways), { upright: true });
   assert.equal(upright, await readImage(sideways, { upright: true }));
@@ -127,8 +132,8 @@ test('a bad picture is refused in few words and without its bytes', async () => 
   const bad: [unknown, RegExp][] = [
     [base64, /expected a path, got \d+ characters that are none; for base64, pass Buffer/],
     [short, /expected a path, got \d+ characters that are none/],
-    [`data:image/png;base64,${base64}%`, /expected a data: URL with base64/],
-    [`data:image/png;base64,${base64}!`, /expected a data: URL with base64/],
+    [`data:image/png;base64,${base64}%`, /expected a data: URL of base64 after ;base64,/],
+    [`data:image/png;base64,${base64}!`, /expected a data: URL of base64 after ;base64,/],
     ['data:image/png', /a comma before its data/],
     [`data:image/png;base64,${base64.slice(0, 400)}`, /picture of \d+ bytes: expected /],
     [bytes.subarray(0, 100), /picture of 100 bytes: expected /],
@@ -302,7 +307,8 @@ function withModel(model: Model): void {
 
   test('a second turn computes its new tokens and answers as all messages at once', async () => {
     const chat = model.chat({ ...greedy, mode: 'nothink' });
-    const unseen = join(TINY, 'images/img2.png');
+    const unseen = join(mkdtempSync(join(tmpdir(), 'daybreak-')), 'picture.png');
+    copyFileSync(join(TINY, 'images/img2.png'), unseen);
     const say = [
       [
         { type: 'image', image: unseen },
@@ -327,6 +333,8 @@ function withModel(model: Model): void {
       if (before > 0) assert.ok(computed <= usage.promptTokens - before + 1, `${computed} of ${usage.promptTokens}`);
       before = usage.promptTokens;
     }
+    rmSync(dirname(unseen), { recursive: true });
+    assert.is((await chat.send('Once more?').result()).usage.newTokens, 12); // the picture is kept
     chat.reset();
     assert.equal(chat.messages, []);
     chat.dispose();
@@ -357,6 +365,16 @@ function withModel(model: Model): void {
     await reasonOf(chat.send([{ type: 'image', image: '/nowhere.png' }]).result());
     await chat.send('Stop', { signal: AbortSignal.abort() }).result();
     assert.equal(chat.messages, kept);
+    const stop = new AbortController();
+    const abort = { signal: stop.signal, onProgress: () => stop.abort() };
+    const other = join(TINY, 'images/img0.png');
+    await chat.send([{ type: 'image', image: other }], abort).result();
+    assert.equal(chat.messages, kept);
+    const asked = [...kept, { role: 'user', content: [{ type: 'image', image: picture }] }] as const;
+    const seen = await chat.send(asked.at(-1)!.content).result();
+    const alone = await model.generate({ messages: asked, ...greedy, mode: 'nothink' }).result();
+    assert.equal(seen.tokenIds, alone.tokenIds);
+    assert.is(seen.usage.promptTokens, alone.usage.promptTokens);
     const first = chat.send('One')[Symbol.asyncIterator]();
     await first.next();
     assert.match((await reasonOf(chat.send('Two').result())).message, /chat: send: expected no answer on its way/);

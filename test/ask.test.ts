@@ -69,7 +69,7 @@ if (device) {
     fails(ask('--image', '/nowhere.png', 'What?'), /\/nowhere\.png: expected a readable picture/);
     fails(ask('--mode', 'maybe', 'What?'), /--mode .* is invalid.*hybrid, think, nothink/);
     fails(ask('--temperature', 'hot', 'What?'), /temperature: expected a finite number >= 0, got NaN/);
-    fails(ask('--top-p', '2', 'What?'), /top-p: expected a number above 0 and at most 1, got 2/);
+    fails(ask('--top-p', '2', 'What?'), /topP: expected a number above 0 and at most 1, got 2/);
     fails(ask('--max-tokens', '0', 'What?'), /--max-tokens .*expected an integer from 1 on/);
     fails(runAsk('What?'), /required option '--model <dir>'/);
   });

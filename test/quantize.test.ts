@@ -124,7 +124,7 @@ test('a folder that holds anything else is refused and left alone', async () => 
   };
   const other = mkdtempSync(join(root, 'other-'));
   writeFileSync(join(other, 'notes.1.part'), 'mine');
-  await refuses(other, /expected a new or empty folder, got 1 files; choose another --out/);
+  await refuses(other, /expected a new or empty folder, got 1 files; choose another folder/);
   await refuses(copy(), /expected a new folder, or one of the same model and options/, { formats: { group: 32 } });
   await refuses(copy(), /expected a new folder, or one of the same model and options/, { shardBytes: 2 ** 20 });
   const model = mkdtempSync(join(root, 'model-'));

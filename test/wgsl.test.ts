@@ -1,7 +1,11 @@
 // tier: host
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { reflect, specialise, WgslError } from '../runtime/index.ts';
+import { kernel, loadKernel, reflect, specialise, WgslError } from '../runtime/index.ts';
 
 const SOURCE = `// header
 alias elem = f32;
@@ -62,6 +66,26 @@ test('names file and line of what it cannot read, and unknown or ill-typed const
   assert.throws(set({ COLS: -1 }), /constant COLS: expected u32, got -1/);
   assert.throws(set({ BIAS: 1 }), /constant BIAS: expected bool, got 1/);
   assert.throws(set({ SCALE: Number.NaN }), /constant SCALE: expected f32/);
+});
+
+test('a kernel of your own comes as text or as a file, with what it appends, and is refused at once', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'daybreak-wgsl-'));
+  const file = join(folder, 'own.wgsl');
+  writeFileSync(file, SOURCE);
+  const lib = ['fn half(x: f32) -> f32 { return 0.5 * x; }'];
+  const made = [SOURCE, pathToFileURL(file)].map((wgsl) => loadKernel(kernel({ name: 'own/own', wgsl, lib })));
+  assert.is(made[0]!.text, `${SOURCE}\n${lib[0]}`);
+  assert.equal(made[1], made[0]);
+  rmSync(folder, { recursive: true });
+  const refuses = (options: object, message: RegExp) =>
+    assert.throws(
+      () => kernel({ name: 'own/own', wgsl: SOURCE, ...options }),
+      (error: Error) => error instanceof WgslError && message.test(error.message),
+    );
+  refuses({ wgsl: SOURCE.replace('array<vec2u>', 'vec2u') }, /^own\/own\.wgsl:11: expected/);
+  refuses({ wgsl: pathToFileURL(file) }, /kernel: file: expected a readable one, got ENOENT/);
+  refuses({ wgsl: undefined }, /kernel: wgsl: expected a text or the URL of a file, got undefined/);
+  refuses({ name: 'a b' }, /kernel: name: expected <op>\/<variant>, got "a b"/);
 });
 
 test.run();

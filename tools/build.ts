@@ -50,13 +50,15 @@ function embedKernels(): void {
   }
 }
 
-/** Lets declarations stand alone, whatever libraries a program has and from TypeScript 5.6 on. */
+/** Lets declarations stand alone, whatever libraries and options a program has and from TypeScript 5.6 on. */
 function freeDeclarations(): void {
   const names = new Set<string>();
   for (const file of filesOf(DIST, '.d.ts')) {
     const text = readFileSync(join(DIST, file), 'utf8')
       .replace(/((?:from |import\()["']\.[^"']*)\.ts(["'])/g, '$1.js$2')
-      .replace(/(\w+Array)<ArrayBuffer(?:Like)?>/g, '$1'); // no generic types before 5.7
+      .replace(/(\w+Array)<ArrayBuffer(?:Like)?>/g, '$1') // no generic types before 5.7
+      .replace(/^ +#private;\n/gm, '') // refused where the target is ES5, as it is before 6 unless told
+      .replace(/^( +(?:readonly )?\w+\?: )(.+);$/gm, '$1($2) | undefined;'); // exactOptionalPropertyTypes would refuse an undefined
     const used = [...new Set(text.match(GLOBAL))];
     for (const name of used) names.add(name);
     const imported = `import type { ${used.join(', ')} } from '${pathTo(file, 'globals.js')}';\n`;

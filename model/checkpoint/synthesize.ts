@@ -54,7 +54,7 @@ export async function synthesizeCheckpoint(out: string, options: SynthesizeOptio
 /** Makes the folder; UsageError where it holds something, cannot be made, or its disk lacks room. */
 function openFolder(out: string, bytes: number): void {
   const refuse = (expected: string, got: string) =>
-    new UsageError(`synthesize: ${out}: expected ${expected}, got ${got}; choose another --out`);
+    new UsageError(`synthesize: ${out}: expected ${expected}, got ${got}; choose another folder`);
   let entries: string[];
   try {
     if (!existsSync(out)) mkdirSync(out);

@@ -149,5 +149,5 @@ function isCompanion(dir: string, name: string): boolean {
 }
 
 function refuse(dir: string, expected: string, got: string): UsageError {
-  return new UsageError(`quantize: ${dir}: expected ${expected}, got ${got}; choose another --out`);
+  return new UsageError(`quantize: ${dir}: expected ${expected}, got ${got}; choose another folder`);
 }
