@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { AnswerText } from '../model/answer_text.ts';
 import {
   boxes,
   ImageError,
@@ -14,8 +15,7 @@ import {
   type PictureSource,
   type Result,
   readPicture,
-} from '../api/index.ts';
-import { AnswerText } from '../model/answer_text.ts';
+} from '../model/api/index.ts';
 import { generate, Phi4Vision, Processor, processImage, readImage, splitAnswer, Tokenizer } from '../model/index.ts';
 import { CheckpointError, DaybreakError, PromptError } from '../runtime/index.ts';
 import { TINY } from './bench.ts';

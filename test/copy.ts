@@ -8,7 +8,7 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url));
 /** A copy of the sources in a temporary folder, to break things in; the caller removes it. */
 export function copySources(): string {
   const root = mkdtempSync(join(tmpdir(), 'daybreak-copy-'));
-  for (const name of ['runtime', 'kernels', 'model', 'api', 'bench', 'tools', 'package.json'])
+  for (const name of ['runtime', 'kernels', 'model', 'bench', 'tools', 'package.json'])
     cpSync(join(ROOT, name), join(root, name), { recursive: true });
   symlinkSync(join(ROOT, 'node_modules'), join(root, 'node_modules'));
   return root;

@@ -17,12 +17,12 @@ import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { load } from '../api/index.ts';
+import { load } from '../model/api/index.ts';
 import { TINY } from './bench.ts';
 import { testDevice } from './gpu.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
-const EXAMPLES = join(ROOT, 'examples');
+const EXAMPLES = join(ROOT, 'test/examples');
 const slow = process.env.DAYBREAK_SLOW === '1';
 const picture = join(TINY, 'images/img1.png');
 

@@ -27,7 +27,7 @@ cpSync(join(ROOT, 'model/shapes'), join(DIST, 'model/shapes'), { recursive: true
 
 /** JavaScript, declarations and source maps of every file of the library, in the folders of the sources. */
 function compile(): void {
-  const { status } = spawnSync('npx', ['tsc', '-p', 'tsconfig.build.json'], { cwd: ROOT, stdio: 'inherit' });
+  const { status } = spawnSync('npx', ['tsc', '-p', 'tools/tsconfig.build.json'], { cwd: ROOT, stdio: 'inherit' });
   if (status !== 0) process.exit(1);
 }
 

@@ -10,17 +10,7 @@ import { type Answers, PROTOCOL, type Request } from './protocol.ts';
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const WORKER = 'bench/compare/worker.ts';
 /** What a side needs of the working tree; nothing else is copied, so that a model folder beside it is not. */
-const SOURCES = [
-  'runtime',
-  'kernels',
-  'model',
-  'api',
-  'bench',
-  'tools',
-  'package.json',
-  'package-lock.json',
-  'tsconfig.json',
-];
+const SOURCES = ['runtime', 'kernels', 'model', 'bench', 'tools', 'package.json', 'package-lock.json', 'tsconfig.json'];
 const MOST_SECONDS = 600;
 
 /** The sources of one side, frozen for the time of a comparison. */

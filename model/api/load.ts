@@ -1,5 +1,5 @@
-import { type LoadOptions as ModelOptions, Phi4Vision, Processor } from '../model/index.ts';
-import { type Device, openDevice } from '../runtime/index.ts';
+import { type Device, openDevice } from '../../runtime/index.ts';
+import { type LoadOptions as ModelOptions, Phi4Vision, Processor } from '../index.ts';
 import { Model } from './model.ts';
 
 /** How to load a model; every field is optional. */

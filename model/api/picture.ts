@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { type Picture, readImage } from '../model/index.ts';
-import { ImageError } from '../runtime/index.ts';
+import { ImageError } from '../../runtime/index.ts';
+import { type Picture, readImage } from '../index.ts';
 
 /**
  * A picture: the path of a file, a file: or data: URL, the bytes of a file (a Buffer too), a Blob, or RGB values. Nothing is fetched

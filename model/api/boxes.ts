@@ -1,4 +1,4 @@
-import { DaybreakError } from '../runtime/index.ts';
+import { DaybreakError } from '../../runtime/index.ts';
 
 /** A rectangle in pixels, from the left and upper to the right and lower edge: 0 to the picture's width and height. */
 export interface Box {

@@ -1,4 +1,5 @@
 import { setImmediate } from 'node:timers/promises';
+import { DaybreakError, type Device, type HostTensor } from '../../runtime/index.ts';
 import {
   type Answer,
   checkSampling,
@@ -7,8 +8,7 @@ import {
   type Phi4Vision,
   type Processor,
   type Prompt,
-} from '../model/index.ts';
-import { DaybreakError, type Device, type HostTensor } from '../runtime/index.ts';
+} from '../index.ts';
 import { Chat, type Kept } from './chat.ts';
 import { type AnswerOptions, Generation, type Part, resultOf } from './generation.ts';
 import { type ChatMessage, markPictures } from './messages.ts';

@@ -1,5 +1,5 @@
-import type { Patches, Session } from '../model/index.ts';
-import { PromptError } from '../runtime/index.ts';
+import { PromptError } from '../../runtime/index.ts';
+import type { Patches, Session } from '../index.ts';
 import { type AnswerOptions, Generation, type Part } from './generation.ts';
 import type { ChatMessage, Content } from './messages.ts';
 

@@ -1,5 +1,5 @@
-import type { Answer, GenerateOptions, LogProb, PromptOptions } from '../model/index.ts';
-import { PromptError } from '../runtime/index.ts';
+import { PromptError } from '../../runtime/index.ts';
+import type { Answer, GenerateOptions, LogProb, PromptOptions } from '../index.ts';
 import type { PictureOptions } from './picture.ts';
 
 /**

@@ -1,6 +1,6 @@
-export type { LogProb, Picture } from '../model/index.ts';
-export * from '../runtime/errors.ts';
-export { type Device, kernel, openDevice } from '../runtime/index.ts';
+export * from '../../runtime/errors.ts';
+export { type Device, kernel, openDevice } from '../../runtime/index.ts';
+export type { LogProb, Picture } from '../index.ts';
 export { type Box, boxes, type Point } from './boxes.ts';
 export type { Chat } from './chat.ts';
 export type { AnswerOptions, Generation, Part, Result } from './generation.ts';

@@ -1,5 +1,5 @@
-import type { Message } from '../model/index.ts';
-import { PromptError } from '../runtime/index.ts';
+import { PromptError } from '../../runtime/index.ts';
+import type { Message } from '../index.ts';
 import type { PictureSource } from './picture.ts';
 
 /** A piece of a message: text, or a picture as OpenAI's image_url or under its own name. */
