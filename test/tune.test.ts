@@ -1,15 +1,13 @@
 // tier: gpu
 // The tuner: what is right and fastest is found on the device, and what is wrong there is named and never used.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { race } from '../bench/tune/race.ts';
-import { familyOf } from '../kernels/measured.ts';
 import { specs } from '../kernels/specs.ts';
-import { type Ended, fails, runTune, TINY } from './bench.ts';
+import { type Ended, fails, runTune } from './bench.ts';
 import { copySources, replaceIn } from './copy.ts';
 import { testDevice } from './gpu.ts';
 
@@ -102,41 +100,11 @@ if (device) {
     assert.match(right.stdout, /all 2 prompts match/);
   });
 
-  test('asking tunes once on an adapter that is not known, and says so; --no-tune does not', () => {
-    rmSync(cache, { recursive: true });
-    const measured = join(root, 'kernels/measured.ts');
-    const committed = /COMMITTED: readonly MeasuredTable\[\] = \[.*\];/.exec(readFileSync(measured, 'utf8'))![0];
-    replaceIn(measured, committed, 'COMMITTED: readonly MeasuredTable[] = [];');
-    replaceIn(join(root, 'bench/tune.ts'), 'seconds: 45', 'seconds: 1');
-    const ask = (...args: string[]) => run('tools/ask.ts', '--model', TINY, '--max-tokens', '2', ...args, 'Hello');
-    const kept = () =>
-      existsSync(join(cache, 'daybreak')) &&
-      readdirSync(join(cache, 'daybreak')).some((name) => name.startsWith('variants-'));
-    const note = /^note: measuring once what is fastest on .*, 1 s; --no-tune leaves it out$/m;
-    assert.not.match(ask('--no-tune').stderr, note);
-    assert.not.ok(kept());
-    const first = ask('--json');
-    assert.is(first.status, 0, first.stderr);
-    assert.match(first.stderr, note);
-    assert.is(JSON.parse(first.stdout).newTokens, 2, 'nothing else on standard output');
-    assert.ok(kept());
-    assert.not.match(ask().stderr, note);
-  });
-
-  test('a table can be written for the project, and the command line is checked', () => {
-    const folder = mkdtempSync(join(tmpdir(), 'daybreak-tune-'));
-    const file = join(folder, 'table.ts');
-    const written = run('tools/tune.ts', '--formats', 'bf16', '--dtypes', 'f32', '--seconds', '1', '--write', file);
-    assert.match(written.stdout, /^Kept in .*table\.ts$/m);
-    const [, text] = /^export const table = ({.*});$/ms.exec(readFileSync(file, 'utf8'))!;
-    const { adapter, driver, ops } = JSON.parse(text!);
-    assert.equal({ adapter, driver }, familyOf(device));
-    assert.equal(Object.keys(ops).sort(), ['attention', 'layer_norm', 'matmul', 'rms_norm']);
-    rmSync(folder, { recursive: true });
+  test('the command line is checked', () => {
     fails(runTune('--adapter', 'null'), /tune: expected an adapter that computes, got 'null'$/);
     fails(runTune('--formats', 'int3'), /--formats .*expected some of int4, bf16$/);
     fails(runTune('--seconds', '0'), /--seconds .*expected a number above 0$/);
-    fails(runTune('--write', join(folder, 'no', 'file')), /--write: expected a file that can be written/);
+    fails(runTune('--write', join(root, 'no', 'file')), /--write: expected a file that can be written/);
   });
 }
 
