@@ -706,5 +706,120 @@ const MENDED: Mutation[] = [
   ]),
 ].flat();
 
+/** Faults of what came later: programs' starts, matrix units, guards, the API. */
+const LATER: Mutation[] = [
+  of('tools/limit_warnings.mjs', [
+    'start: a warning in two pieces passes',
+    "if (begins && !line.endsWith('\\n') && mayWarn(line)) held = line;",
+    '',
+    'start',
+  ]),
+  of('tools/start.mjs', [
+    'start: tsx before stderr is direct',
+    "['./direct_stderr.mjs', 'tsx']",
+    "['tsx', './direct_stderr.mjs']",
+    'start',
+  ]),
+  of('tools/start.mjs', ['start: a stray process hangs it', 'if (filters) closeWhenIdle(child.stderr);', '', 'start']),
+  of('model/weights.ts', [
+    'f16: the bound of a norm without its columns',
+    'largest * Math.sqrt(cols)',
+    'largest',
+    'not_finite',
+  ]),
+  of('model/phi4_vision.ts', [
+    'f16: norms beyond it are not named',
+    "dtype === 'f16' ? store.overflowNotes() : []",
+    '[]',
+    'not_finite',
+  ]),
+  of('model/checkpoint/fields.ts', [
+    'config: any value of a fixed field passes',
+    'if (this.has(key)) this.require(key, supported);',
+    'this.has(key);',
+    'config',
+  ]),
+  of('runtime/adapter.ts', [
+    'robustness: on for GPUs',
+    'if (!word) return isSoftware(entry);',
+    'if (!word) return true;',
+    'adapter',
+  ]),
+  of('runtime/webgpu_device.ts', [
+    'robustness: on whatever is asked',
+    'robustness ? ENABLED : [...ENABLED, ...UNGUARDED]',
+    'ENABLED',
+    'robustness',
+  ]),
+  of('tools/isa/count.ts', ['isa: loops never end', 'while (open.at(-1)!.last < first) open.pop();', '', 'isa']),
+  of('runtime/matrix_units.ts', [
+    'matrix units: a wrong product is believed',
+    'if (!problem) return { lanes };',
+    'return { lanes };',
+    'matrix_units',
+  ]),
+  of('runtime/matrix_units.ts', [
+    'matrix units: a dead process is asked on',
+    'if (child.ended) child = start();',
+    '',
+    'matrix_units',
+  ]),
+  of('runtime/kernel.ts', [
+    'matrix units: the smallest is taken',
+    'size(b) - size(a)',
+    'size(a) - size(b)',
+    'matrix_units',
+  ]),
+  of('runtime/dtype.ts', ['weights: f16 ends earlier', '0x38803880', '0x387f387f', 'dtype']),
+  of('model/weights.ts', [
+    'weights: the last block says what fits f16',
+    'fits &&= fitsF16',
+    'fits = fitsF16',
+    'weights',
+  ]),
+  of('runtime/webgpu_device.ts', [
+    'device: a lost one is used on',
+    `this.#gone ??= \`lost (\${reason}): \${message}\`;`,
+    '',
+    'device_lost',
+  ]),
+  of('model/session.ts', [
+    'chat: a new draw does not begin anew',
+    '    this.#sampling = sampling;\n    this.#turn = 0;',
+    '    this.#sampling = sampling;',
+    'api',
+  ]),
+  of('model/api/chat.ts', [
+    'chat: pictures of a turn that does not count stay',
+    'if (!counts) kept.pictures = pictures;',
+    '',
+    'api',
+  ]),
+  of('model/api/messages.ts', [
+    'api: an image mark in a text is a picture',
+    "if (typeof content === 'string') return withoutMarks(content);",
+    "if (typeof content === 'string') return content;",
+    'api',
+  ]),
+  of('model/api/model.ts', [
+    'api: disposing leaves answers running',
+    'for (const running of this.#running) running.abort();',
+    '',
+    'api',
+  ]),
+  of('model/api/picture.ts', [
+    'api: a picture is read after its bytes changed',
+    'Uint8Array.from(bytes)',
+    'bytes',
+    'api',
+  ]),
+  of('runtime/graph.ts', [
+    'plan: a grid that depends on scalars stays as it was planned',
+    "asked ||= typeof amount !== 'number';",
+    '',
+    'scalars',
+  ]),
+].flat();
+
 /** Faults that were made in this project, and their like. */
-export const mutations: readonly Mutation[] = [...KERNELS, ...RUNTIME, ...MODEL, ...PROGRAMS, ...MENDED];
+export const mutations: readonly Mutation[] = [...KERNELS, ...RUNTIME, ...MODEL, ...PROGRAMS, ...MENDED, ...LATER];
