@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { showCase } from '../kernels/spec.ts';
+import { type Case, showCase } from '../kernels/spec.ts';
 import { specs } from '../kernels/specs.ts';
 import { CapabilityError } from '../runtime/index.ts';
 import { chooseTarget, compileIsa, type DispatchIsa, type IsaJob, isaOf } from '../tools/isa/compile.ts';
@@ -114,21 +114,21 @@ const perFma = (variant: string, text: string, most: number): Bound => ({
 const BOUNDS: Bound[] = [
   perProduct('matmul/matmul_matrix', 'rows=1024,from=f16,weights=half', 68 / 16),
   perProduct('matmul/matmul_matrix', 'rows=1024,from=f16,weights=bf16', 92 / 16),
-  perProduct('matmul/matmul_matrix', 'rows=1024,from=f16,weights=q4,group=64', 112 / 16),
+  perProduct('matmul/matmul_matrix', 'rows=1024,from=f16,weights=q4,group=64', 114 / 16),
   perProduct('matmul/matmul_matrix', 'rows=1024,from=f16,weights=q8,group=64', 119 / 16),
   perProduct('matmul/matmul_matrix:DOWN=2,ACROSS=2', 'rows=64,from=f16,weights=half', 58 / 8),
-  perWeight('matmul/gemv_dot', 'rows=1,from=i8,weights=q4,group=64', 126 / 128),
-  perWeight('matmul/gemv_dot_subgroup', 'rows=1,from=i8,weights=q4,group=64', 279 / 256),
+  perWeight('matmul/gemv_dot_subgroup', 'rows=1,from=i8,weights=q4,group=64', 206 / 256),
   perFma('matmul/matmul_tile', 'rows=1024,from=f16,weights=bf16', 339 / 260),
-  perFma('matmul/matmul_tile', 'rows=1024,from=f16,weights=q4,group=64', 363 / 268),
+  perFma('matmul/matmul_tile', 'rows=1024,from=f16,weights=q4,group=64', 374 / 264),
 ];
 
 const ROPE = specs.find(({ name }) => name === 'rope')!.bench[0]!;
 
-/** Variants that spill, or leave room for fewer subgroups, until they are mended. */
-const LEFT_OUT = ['attention/attention_matrix', 'attention/attention_subgroup'];
+/** Of CPUs, whose registers are memory: it is the last that a GPU takes. */
+const LEFT_OUT = ['attention/attention'];
 
-const LEAST_SUBGROUPS = 8; // per SIMD of a kernel for matrix units, to hide the latency of memory
+/** Subgroups per SIMD of a kernel for matrix units, to hide the latency of memory: the sums of 128 columns leave room for fewer. */
+const leastSubgroups = (c: Case) => (Number(c.headDim) > 72 ? 6 : 8);
 
 delete process.env.DAYBREAK_ROBUSTNESS; // what a GPU gets by default is counted
 
@@ -159,7 +159,8 @@ if (results) {
   test.after(() => rmSync(folder, { recursive: true }));
   const compiled = results.slice(bounded.length).flatMap((dispatches, i) => {
     const shown = showCase(shapes[i]!.case);
-    return dispatches.map((dispatch) => ({ ...dispatch, shown }));
+    const least = leastSubgroups(shapes[i]!.case);
+    return dispatches.map((dispatch) => ({ ...dispatch, shown, least }));
   });
 
   test('the command prints a table and writes rows', () => {
@@ -213,9 +214,9 @@ if (results) {
       const own = compiled.filter((dispatch) => dispatch.variant === variant);
       if (own.length === 0 || LEFT_OUT.includes(variant)) continue;
       test(`${variant} spills no register at the shapes of ${name}`, () => {
-        for (const { kernel, shown, isa } of own) {
+        for (const { kernel, shown, least, isa } of own) {
           assert.equal([isa.spilled, isa.scratchBytes], [{ vector: 0, scalar: 0 }, 0], `${kernel} ${shown}`);
-          assert.ok(!matrix || isa.subgroupsPerSimd >= LEAST_SUBGROUPS, `${isa.subgroupsPerSimd}: ${kernel} ${shown}`);
+          assert.ok(!matrix || isa.subgroupsPerSimd >= least, `${isa.subgroupsPerSimd}: ${kernel} ${shown}`);
         }
       });
     }

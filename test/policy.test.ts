@@ -149,13 +149,13 @@ const table = (names: string[], wrong: Record<string, string> = {}) => ({
 
 test('what was measured of an adapter comes before the defaults, as far as it goes', () => {
   const device = unknown();
-  const file = keepMeasured(device, table(['matmul_tile', 'gemv']))!;
+  const file = keepMeasured(device, table(['matmul_tile', 'matmul_register']))!;
   assert.is(taken(device, 'matmul', step), 'matmul_tile');
-  assert.is(taken(device, 'matmul', { rows: 1, weights: 'q4', from: 'f32' }), 'gemv_subgroup');
+  assert.is(taken(device, 'matmul', { rows: 1, weights: 'q4', from: 'f32' }), 'gemv_half');
   assert.is(taken(device, 'attention', { tokens: 9, causal: true }), 'attention_tile');
   assert.is(taken(unknown(), 'matmul', step), 'gemv_subgroup');
-  keepMeasured(device, { matmul: { kernels, best: { 'matmul 1 f32 q4': ['gemv'] }, wrong: {} } });
-  assert.is(taken(device, 'matmul', { rows: 1, weights: 'q4', from: 'f32' }), 'gemv');
+  keepMeasured(device, { matmul: { kernels, best: { 'matmul 1 f32 q4': ['gemv_shuffle'] }, wrong: {} } });
+  assert.is(taken(device, 'matmul', { rows: 1, weights: 'q4', from: 'f32' }), 'gemv_shuffle');
   assert.is(taken(device, 'matmul', step), 'matmul_tile', 'what is not measured again stays');
   assert.equal(Object.keys(JSON.parse(readFileSync(file, 'utf8')).ops.matmul.best).length, 2);
 });
@@ -167,9 +167,9 @@ test('a variant that the device cannot run is passed over, and one that was foun
   const device = unknown();
   keepMeasured(
     device,
-    table(['gemv_subgroup', 'gemv_register', 'gemv'], { gemv_subgroup: 'NaN', gemv_register: 'NaN' }),
+    table(['gemv_subgroup', 'gemv_register', 'matmul_register'], { gemv_subgroup: 'NaN', gemv_register: 'NaN' }),
   );
-  assert.is(taken(device, 'matmul', step), 'gemv');
+  assert.is(taken(device, 'matmul', step), 'matmul_register');
   const graph = new Graph(device, { variants: { matmul: 'gemv_subgroup' } });
   assert.is(choose(graph, 'matmul', '1 f32 bf16', VARIANTS.matmul!).name, 'matmul/gemv_subgroup');
   const all = Object.fromEntries(VARIANTS.matmul!.map(({ name }) => [name.split('/')[1]!, 'NaN']));
@@ -178,7 +178,7 @@ test('a variant that the device cannot run is passed over, and one that was foun
     () => taken(device, 'matmul', step),
     (error: Error) =>
       error instanceof CapabilityError &&
-      /^matmul: expected a variant that is right on 'GPU .*gemv: NaN/.test(error.message),
+      /^matmul: expected a variant that is right on 'GPU .*gemv_register: NaN/.test(error.message),
   );
 });
 
