@@ -19,13 +19,13 @@ if (device) {
     const c = spec.bench.find(({ rows, weights, from }) => rows === 1 && weights === 'bf16' && from === 'f32')!;
     const small = { ...c, inner: 512, outs: 512, activation: 'none', split: 0 };
     // On one row a tile of 64 does 64 times the work.
-    const variants = spec.variants.filter(({ name }) => ['matmul/matmul_tile', 'matmul/gemv'].includes(name));
+    const variants = spec.variants.filter(({ name }) => ['matmul/matmul_tile', 'matmul/gemv_register'].includes(name));
     const { problem, usual, order, micros, wrong } = await race(device, spec, [small], variants, 100);
     assert.is(problem, '1 f32 bf16');
-    assert.is(usual.name, 'matmul/gemv');
+    assert.is(usual.name, 'matmul/gemv_register');
     assert.equal(
       order.map(({ name }) => name),
-      ['matmul/gemv', 'matmul/matmul_tile'],
+      ['matmul/gemv_register', 'matmul/matmul_tile'],
     );
     assert.ok(micros.get(usual)!.length >= 3 && micros.get(usual)!.every((sample) => sample > 0));
     assert.is(wrong.size, 0);
@@ -60,8 +60,8 @@ if (device) {
     replaceIn(join(root, 'kernels/matmul/gemv_register.wgsl'), 'sums += input', 'sums -= input');
     replaceIn(
       join(root, 'kernels/matmul/gemv_subgroup.wgsl'),
-      'sums += product(k, near) +',
-      'sums += product(k, near) -',
+      'fma(products[r], unit.scale, (*sums)[r])',
+      'fma(products[r], -unit.scale, (*sums)[r])',
     );
     const blind = run('bench/main.ts', '--prompts', 'text', '--no-tune');
     assert.is(blind.status, 1, blind.stdout + blind.stderr);

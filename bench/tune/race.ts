@@ -155,7 +155,7 @@ function turned<T>(all: readonly T[], round: number): T[] {
   return all.map((_, i) => all[(i + round) % all.length]!);
 }
 
-/** The fastest first, by their times over those of one variant in the same rounds. */
+/** The fastest first, by their times over those of one variant: in the same rounds and by the medians, whichever is worse for them. */
 function inOrder(micros: ReadonlyMap<Variant, readonly number[]>): Variant[] {
   const [first] = micros.keys();
   if (!first) return [];
@@ -165,13 +165,13 @@ function inOrder(micros: ReadonlyMap<Variant, readonly number[]>): Variant[] {
     ? first
     : finished.sort((a, b) => median(micros.get(a)!) - median(micros.get(b)!))[0]!;
   const ratio = (variant: Variant): number => {
+    if (variant === base) return variant === first ? 1 - WORTH : 1;
     const pairs = micros.get(variant)!.map((time, round) => [micros.get(base)![round]!, time] as const);
-    return (
-      estimate(
-        pairs.map((pair) => [pair]),
-        0.05,
-      ).ratio * (variant === first ? 1 - WORTH : 1)
-    );
+    const paired = estimate(
+      pairs.map((pair) => [pair]),
+      0.05,
+    ).ratio;
+    return Math.max(paired, median(micros.get(variant)!) / median(micros.get(base)!));
   };
   const ratios = new Map([...micros.keys()].map((variant) => [variant, ratio(variant)]));
   return [...micros.keys()].sort((a, b) => ratios.get(a)! - ratios.get(b)!);

@@ -4,7 +4,7 @@ export const table = {
   driver: 'SwiftShader driver 5.0.0',
   ops: {
     matmul: {
-      kernels: 'd0a303dff5e5adf8',
+      kernels: 'd3f0b1badc93ca8e',
       best: {
         'matmul 1 f32 q4': [
           'gemv_shuffle',
@@ -12,37 +12,43 @@ export const table = {
           'matmul_register',
           'gemv_subgroup',
           'matmul_subgroup',
-          'gemv',
           'matmul_tile',
         ],
-        'matmul 1 f32 bf16': [
-          'gemv_register',
-          'gemv_subgroup',
-          'matmul_register',
-          'matmul_subgroup',
-          'gemv',
-          'matmul_tile',
-        ],
+        'matmul 1 f32 bf16': ['gemv_register', 'matmul_register', 'matmul_subgroup', 'gemv_subgroup', 'matmul_tile'],
         'matmul 1 f32 q8': [
           'gemv_register',
           'gemv_shuffle',
-          'gemv_subgroup',
           'matmul_register',
+          'gemv_subgroup',
           'matmul_subgroup',
-          'gemv',
           'matmul_tile',
         ],
+        'matmul 64+ f32 q4': ['matmul_subgroup', 'matmul_register', 'matmul_tile'],
+        'matmul 64+ f32 bf16': ['matmul_subgroup', 'matmul_register', 'matmul_tile'],
+        'matmul 64+ f32 f16': ['matmul_subgroup', 'matmul_register', 'matmul_tile'],
+        'matmul 9-63 f32 q4': ['matmul_subgroup', 'matmul_register', 'matmul_tile'],
+        'matmul 9-63 f32 bf16': ['matmul_subgroup', 'matmul_register', 'matmul_tile'],
+        'matmul 2-8 f32 q4': ['gemv_shuffle', 'matmul_register', 'matmul_subgroup', 'gemv_subgroup', 'matmul_tile'],
+        'matmul 2-8 f32 bf16': ['matmul_register', 'matmul_subgroup', 'gemv_subgroup', 'matmul_tile'],
       },
       wrong: {},
     },
     attention: {
-      kernels: 'f5117e3a10a013c8',
+      kernels: '29dd68c1bcaf6766',
       best: {
         'attention 1 causal 128 4 f32 f32': [
-          'attention_decode',
+          'attention_decode_shuffle',
           'attention_decode_subgroup',
-          'attention_subgroup',
           'attention',
+          'attention_tile',
+        ],
+        'attention 64+ causal 128 4 f32 f32': ['attention', 'attention_tile'],
+        'attention 64+ spans 72 1 f32 f32': ['attention', 'attention_tile'],
+        'attention 9-63 causal 128 4 f32 f32': ['attention', 'attention_tile'],
+        'attention 2-8 causal 128 4 f32 f32': [
+          'attention',
+          'attention_decode_shuffle',
+          'attention_decode_subgroup',
           'attention_tile',
         ],
       },
@@ -50,12 +56,18 @@ export const table = {
     },
     layer_norm: {
       kernels: 'be604da719d6916a',
-      best: {},
+      best: {
+        'layer_norm 64+ wide f32': ['layer_norm_subgroup', 'layer_norm'],
+      },
       wrong: {},
     },
     rms_norm: {
       kernels: 'a1187f748d833aac',
-      best: {},
+      best: {
+        'rms_norm 1 wide f32': ['rms_norm_subgroup', 'rms_norm', 'rms_norm_subgroup:WG=256'],
+        'rms_norm 64+ wide f32': ['rms_norm_subgroup', 'rms_norm', 'rms_norm_subgroup:WG=256'],
+        'rms_norm 9-63 wide f32': ['rms_norm_subgroup', 'rms_norm', 'rms_norm_subgroup:WG=256'],
+      },
       wrong: {},
     },
   },
