@@ -1,4 +1,4 @@
-// tier: gpu
+// tier: any
 // Variants that are asked for by name run in the whole model.
 import { join } from 'node:path';
 import { test } from 'uvu';

@@ -1,4 +1,4 @@
-// tier: gpu
+// tier: any
 // A day with a GPU, on a small model: answers are kept as they come, and a second call goes on where the first was cut off.
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,4 +1,4 @@
-// tier: gpu
+// tier: any
 // The tuner: what is right and fastest is found on the device, and what is wrong there is named and never used.
 import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync, rmSync } from 'node:fs';

@@ -1,4 +1,4 @@
-// tier: gpu
+// tier: any
 // Who asks on an adapter of which nothing is known measures first what is fastest there, once.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
