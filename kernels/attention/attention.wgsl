@@ -140,7 +140,7 @@ fn main(
           sum[r][i] *= scale;
         }
         for (var m = 0u; m < KEY_QUADS; m++) {
-          let p = select(vec4f(0.0), exp2(score[r][m] - top[r]), score[r][m] > vec4f(HIDDEN));
+          let p = select(exp2(score[r][m] - top[r]), vec4f(0.0), score[r][m] == vec4f(HIDDEN)); // NaN stays
           weight[r] += dot(p, vec4f(1.0));
           probs[r * (KEYS / 4u) + m * WG + lane] = p;
         }
