@@ -125,7 +125,7 @@ export const table = {
       wrong: {},
     },
     attention: {
-      kernels: '29dd68c1bcaf6766',
+      kernels: 'dfac8aefc1691ae4',
       best: {
         'attention 1 causal 128 4 f32 f32': [
           'attention_decode_shuffle',
