@@ -9,7 +9,17 @@ import { type Ended, TINY } from './bench.ts';
 import { copySources, replaceIn } from './copy.ts';
 import { testDevice } from './gpu.ts';
 
-const device = await testDevice();
+const slow = process.env.DAYBREAK_SLOW === '1';
+test('a command line without a device asks for nothing to be measured', () => {
+  const { status, stdout } = spawnSync(process.execPath, ['--import', 'tsx', 'tools/ask.ts', '--help'], {
+    encoding: 'utf8',
+  });
+  assert.is(status, 0);
+  assert.match(stdout, /--no-tune/);
+});
+
+const device = slow ? await testDevice() : undefined;
+if (!slow) console.log('without DAYBREAK_SLOW=1: no tuning of an adapter that is not known (a minute or two)');
 if (device) {
   device.dispose();
   const root = copySources();
