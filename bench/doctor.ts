@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { readObject } from '../model/checkpoint/json.ts';
 import { Checkpoint, expectedTensors, loadConfig, Processor, readTokenizerFile, type Taps } from '../model/index.ts';
 import { LARGEST_F16 } from '../model/quantize/rows.ts';
-import { type Device, widen } from '../runtime/index.ts';
+import { type Device, type DeviceInfo, widen } from '../runtime/index.ts';
 import { loadModel, modelName } from './load.ts';
 import { openAdapter } from './open.ts';
 import { rainbow } from './rainbow.ts';
@@ -33,10 +33,34 @@ const QUESTION = 'What is in this picture, and what is 17 times 23?';
 export async function doctor({ model, adapter, run, json: file }: DoctorOptions): Promise<number> {
   const json = new JsonLines(file);
   const device = run || !model ? await openAdapter(adapter) : undefined;
+  if (device) console.log(`${unitLines(device).join('\n')}\n`);
   const variants = device && examineVariants(device);
   const folder = model !== undefined ? await examineFolder(model, device) : undefined;
-  json.write({ bench: 'doctor', ...environment(device), variants, ...folder });
+  const units = device && { matrices: device.matrices ?? null, unusable: device.unusable };
+  json.write({ bench: 'doctor', ...environment(device), ...units, variants, ...folder });
   return variants?.wrong.length || folder?.ill ? 1 : 0;
+}
+
+/** The matrix units that a device computes right with, and those that it lists and that were left out, with the reason. */
+export function unitLines({ matrices, unusable }: Pick<DeviceInfo, 'matrices' | 'unusable'>): string[] {
+  const shown = ({
+    component,
+    result,
+    M,
+    N,
+    K,
+  }: {
+    component: string;
+    result: string;
+    M: number;
+    N: number;
+    K: number;
+  }) => `${M}x${N}x${K} of ${component} to ${result}`;
+  const right = matrices?.map((unit) => `${shown(unit)} in ${unit.lanes} lanes`).join(', ');
+  return [
+    `Matrix units: ${matrices ? right || 'none' : 'any, as the null backend only compiles'}`,
+    ...unusable.map((unit) => `  listed but not used: ${shown(unit)}: ${unit.reason}`),
+  ];
 }
 
 /** What a model folder holds, and with a device what it computes. */

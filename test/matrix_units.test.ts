@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { unitLines } from '../bench/doctor.ts';
 import { matmul } from '../kernels/index.ts';
 import { choose } from '../kernels/policy.ts';
 import { specs } from '../kernels/specs.ts';
@@ -105,6 +106,15 @@ test('weights of bf16 that f16 may not hold are multiplied by another variant, a
   assert.is(chosen('bf16', true), VARIANT);
   assert.is(chosen('f16'), VARIANT);
   for (const fitsF16 of [false, undefined]) assert.not.ok(chosen('bf16', fitsF16).kernel.matrix);
+});
+
+test('doctor names the units, and those that were left out with the reason', () => {
+  const wrong = { ...listed(8), reason: 'its process ended with SIGSEGV' };
+  assert.equal(unitLines({ matrices: [{ ...listed(16), lanes: 32 }], unusable: [wrong] }), [
+    'Matrix units: 16x16x16 of f16 to f32 in 32 lanes',
+    '  listed but not used: 8x8x8 of f16 to f32: its process ended with SIGSEGV',
+  ]);
+  assert.equal(unitLines({ matrices: [], unusable: [] }), ['Matrix units: none']);
 });
 
 test('a unit that crashes, or is wrong in every subgroup size, is left out and named; the others are tried all the same', async () => {
