@@ -1,13 +1,13 @@
 // tier: any
 // The tuner: what is right and fastest is found on the device, and what is wrong there is named and never used.
 import { spawnSync } from 'node:child_process';
-import { readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { race } from '../bench/tune/race.ts';
 import { specs } from '../kernels/specs.ts';
-import { type Ended, fails, runTune } from './bench.ts';
+import { type Ended, fails, runTune, TINY } from './bench.ts';
 import { copySources, replaceIn } from './copy.ts';
 import { testDevice } from './gpu.ts';
 
@@ -33,22 +33,16 @@ if (device) {
   });
 
   const root = copySources();
-  const cache = join(root, 'cache');
-  const run = (script: string, ...args: string[]): Ended => {
-    const command = [
-      '--import',
-      'tsx',
-      '--import',
-      join(root, 'tools/software_vulkan.ts'),
-      join(root, script),
-      ...args,
-    ];
-    const env = { ...process.env, XDG_CACHE_HOME: cache };
-    return spawnSync(process.execPath, command, { cwd: root, env, encoding: 'utf8', timeout: 540_000 });
+  const cacheIn = (folder: string) => join(folder, 'cache');
+  const run = (folder: string, script: string, ...args: string[]): Ended => {
+    const preload = join(folder, 'tools/software_vulkan.ts');
+    const command = ['--import', 'tsx', '--import', preload, join(folder, script), ...args];
+    const env = { ...process.env, XDG_CACHE_HOME: cacheIn(folder) };
+    return spawnSync(process.execPath, command, { cwd: folder, env, encoding: 'utf8', timeout: 540_000 });
   };
   const table = () => {
-    const file = readdirSync(join(cache, 'daybreak')).find((name) => name.startsWith('variants-'))!;
-    return JSON.parse(readFileSync(join(cache, 'daybreak', file), 'utf8'));
+    const file = readdirSync(join(cacheIn(root), 'daybreak')).find((name) => name.startsWith('variants-'))!;
+    return JSON.parse(readFileSync(join(cacheIn(root), 'daybreak', file), 'utf8'));
   };
   test.after(() => {
     device.dispose();
@@ -63,14 +57,14 @@ if (device) {
       'fma(products[r], unit.scale, (*sums)[r])',
       'fma(products[r], -unit.scale, (*sums)[r])',
     );
-    const blind = run('bench/main.ts', '--prompts', 'text', '--no-tune');
+    const blind = run(root, 'bench/main.ts', '--prompts', 'text', '--no-tune');
     assert.is(blind.status, 1, blind.stdout + blind.stderr);
     assert.match(blind.stdout, /^text .*WRONG/m);
     replaceIn(join(root, 'kernels/layer_norm/layer_norm_subgroup.wgsl'), '/ f32(COLS) + EPS)', '/ f32(COLS) + EPZ)');
 
     const json = join(root, 'tune.jsonl');
     const args = ['--formats', 'bf16', '--dtypes', 'f32', '--seconds', '4', '--json', json];
-    const tuned = run('tools/tune.ts', ...args);
+    const tuned = run(root, 'tools/tune.ts', ...args);
     assert.is(tuned.status, 1, tuned.stdout + tuned.stderr);
     const broken = ['matmul/gemv_register', 'matmul/gemv_subgroup', 'layer_norm/layer_norm_subgroup'];
     const named = [...tuned.stdout.matchAll(/^(\S+) is WRONG here and not used: (.+)$/gm)];
@@ -91,14 +85,40 @@ if (device) {
       rows[0].variants.every(({ micros }: { micros: number[] }) => micros.length > 0 && micros.every((t) => t > 0)),
     );
 
-    const seen = run('bench/main.ts', 'doctor');
+    const seen = run(root, 'bench/main.ts', 'doctor');
     assert.is(seen.status, 1, seen.stderr);
     for (const name of broken) assert.match(seen.stdout, new RegExp(`^${name} is WRONG here and not used: `, 'm'));
     assert.match(seen.stdout, /^matmul 1 f32 bf16 +measured here +matmul\/(?!gemv_(reg|sub))/m);
-    const right = run('bench/main.ts', '--prompts', 'text,one');
+    const right = run(root, 'bench/main.ts', '--prompts', 'text,one');
     assert.is(right.status, 0, right.stdout + right.stderr);
     assert.match(right.stdout, /all 2 prompts match/);
   });
+
+  const asksOnce = () => {
+    const fresh = copySources();
+    test.after(() => rmSync(fresh, { recursive: true }));
+    const measured = join(fresh, 'kernels/measured.ts');
+    const committed = /COMMITTED: readonly MeasuredTable\[\] = \[.*\];/.exec(readFileSync(measured, 'utf8'))![0];
+    replaceIn(measured, committed, 'COMMITTED: readonly MeasuredTable[] = [];');
+    replaceIn(join(fresh, 'bench/tune.ts'), 'seconds: 45', 'seconds: 1');
+    const ask = (...args: string[]) =>
+      run(fresh, 'tools/ask.ts', '--model', TINY, '--max-tokens', '2', ...args, 'Hello');
+    const kept = () =>
+      existsSync(join(cacheIn(fresh), 'daybreak')) &&
+      readdirSync(join(cacheIn(fresh), 'daybreak')).some((name) => name.startsWith('variants-'));
+    const note = /^note: measuring once what is fastest on .*, 1 s; --no-tune leaves it out$/m;
+    assert.not.match(ask('--no-tune').stderr, note);
+    assert.not.ok(kept());
+    const first = ask('--json');
+    assert.is(first.status, 0, first.stderr);
+    assert.match(first.stderr, note);
+    assert.is(JSON.parse(first.stdout).newTokens, 2, 'nothing else on standard output');
+    assert.ok(kept());
+    assert.not.match(ask().stderr, note);
+  };
+  if (process.env.DAYBREAK_SLOW === '1') {
+    test('asking tunes once on an adapter that is not known, and says so; --no-tune does not', asksOnce);
+  } else console.log('without DAYBREAK_SLOW=1: no tuning by ask on an adapter that is not known');
 
   test('the command line is checked', () => {
     fails(runTune('--adapter', 'null'), /tune: expected an adapter that computes, got 'null'$/);
