@@ -42,7 +42,7 @@ export interface Tuned {
   left: number;
 }
 
-/** Everything that a model of the published shapes can meet, in less than a minute. */
+/** Everything that a model of the published shapes can meet, as far as it fits into 45 seconds. */
 const EVERYTHING = { formats: ['int4', 'bf16'], dtypes: ['f32', 'f16'], seconds: 45 } as const;
 
 /** All formats and dtypes of the 15B model. */
@@ -108,7 +108,7 @@ export async function tuneOnce(device: Device, wanted = true): Promise<void> {
   for (const { file, problem } of tablesOf(device)) if (problem) console.error(`note: ${file}: ${problem}; ignored`);
   if (!wanted || isKnown(device)) return;
   const { seconds } = EVERYTHING;
-  console.error(`note: measuring once what is fastest on ${device.name}, ${seconds} s; --no-tune leaves it out`);
+  console.error(`note: measuring once what is fastest on ${device.name}, ${seconds} s once all variants are checked; --no-tune leaves it out`);
   const { ops } = await tune(device, everything());
   for (const line of showWrong(ops)) console.error(`note: ${line}`);
   keepMeasured(device, ops);
