@@ -108,7 +108,9 @@ export async function tuneOnce(device: Device, wanted = true): Promise<void> {
   for (const { file, problem } of tablesOf(device)) if (problem) console.error(`note: ${file}: ${problem}; ignored`);
   if (!wanted || isKnown(device)) return;
   const { seconds } = EVERYTHING;
-  console.error(`note: measuring once what is fastest on ${device.name}, ${seconds} s once all variants are checked; --no-tune leaves it out`);
+  console.error(
+    `note: measuring once what is fastest on ${device.name}, ${seconds} s once all variants are checked; --no-tune leaves it out`,
+  );
   const { ops } = await tune(device, everything());
   for (const line of showWrong(ops)) console.error(`note: ${line}`);
   keepMeasured(device, ops);

@@ -106,7 +106,8 @@ if (device) {
     const kept = () =>
       existsSync(join(cacheIn(fresh), 'daybreak')) &&
       readdirSync(join(cacheIn(fresh), 'daybreak')).some((name) => name.startsWith('variants-'));
-    const note = /^note: measuring once what is fastest on .*, 1 s once all variants are checked; --no-tune leaves it out$/m;
+    const note =
+      /^note: measuring once what is fastest on .*, 1 s once all variants are checked; --no-tune leaves it out$/m;
     assert.not.match(ask('--no-tune').stderr, note);
     assert.not.ok(kept());
     const first = ask('--json');
