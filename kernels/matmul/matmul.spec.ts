@@ -1,25 +1,14 @@
-import { type HostTensor, type Matrix, narrow, type Tensor, widen } from '../../runtime/index.ts';
-import { dequantizeWeightsHost, int8PlaceOf, type Quantization, quantizedShapes } from '../lib/quantized.ts';
-import { type OpSpec, type Random, roundoff } from '../spec.ts';
+import { type HostTensor, widen } from '../../runtime/index.ts';
+import { type OpSpec, roundoff } from '../spec.ts';
 import { type MatmulOptions, matmul, variants } from './matmul.ts';
 import { applies } from './product.ts';
+import { formatOf, operands, type ProductCase, productInputs, productOf } from './product_case.ts';
 
-type MatmulCase = {
-  rows: number;
-  inner: number;
-  outs: number;
-  /** Format of w; 'half' is f16, under another name because it needs no shader-f16. */
-  weights: 'f32' | 'bf16' | 'half' | 'q4' | 'q8';
-  /** Columns that share a scale, of q4 and q8. */
-  group: number;
+type MatmulCase = ProductCase & {
   activation: NonNullable<MatmulOptions['activation']>;
   bias: boolean;
   residual: boolean;
-  /** dtype of x; i8 stands for quantised rows. */
-  from: 'f32' | 'f16' | 'i8';
   as: 'f32' | 'f16';
-  /** Rows of w in its first block; 0 for one block. */
-  split: number;
   quick?: boolean;
 };
 
@@ -143,107 +132,30 @@ export const spec: OpSpec<MatmulCase> = {
   flops: ({ rows, inner, outs }) => 2 * rows * inner * outs,
   weights: ['w', 'wScales', 'rest', 'restScales'],
   inputs(c, random) {
-    const { rows, outs, bias, residual, activation, split } = c;
+    const { rows, outs, bias, residual, activation } = c;
     const width = activation === 'silu_gate' ? outs / 2 : outs;
     return {
-      ...activations(c, random),
-      ...weightBlock('w', split || outs, c, random),
-      ...(split && weightBlock('rest', outs - split, c, random)),
+      ...productInputs(c, random),
       ...(bias && { bias: random.tensor([outs]) }),
       ...(residual && { residual: random.tensor([rows, width]) }),
     };
   },
   record(g, tensors, c) {
-    const { x, xScales, bias, residual } = tensors;
-    const { activation, as, inner } = c;
-    const rows = xScales ? { quants: x!, scales: xScales, cols: inner } : x!;
-    return matmul(g, rows, matrix(tensors, c), {
-      activation,
-      as,
-      ...(bias && { bias }),
-      ...(residual && { residual }),
-    });
+    const { x, w } = operands(tensors, c);
+    const { bias, residual } = tensors;
+    const { activation, as } = c;
+    return matmul(g, x, w, { activation, as, ...(bias && { bias }), ...(residual && { residual }) });
   },
   reference(inputs, c, variant) {
-    const { rows, inner, outs, activation } = c;
-    const values = ({ dtype, data }: HostTensor) => widen(dtype, data);
     const onMatrixUnits = variants.some(({ name, kernel }) => kernel.matrix && name === variant);
-    const x = inputs.xScales ? int8Values(inputs.x!, inputs.xScales, inner) : values(inputs.x!);
-    const w = ['w', 'rest'].flatMap((name) => [...rowsOf(weightValues(inputs, name, c), inner)]);
-    if (onMatrixUnits) for (const row of w) row.set(widen('f16', narrow('f16', row)));
-    const bias = inputs.bias && values(inputs.bias);
-    const sums = new Float64Array(rows * outs);
-    for (let r = 0; r < rows; r++) {
-      for (let n = 0; n < outs; n++) {
-        let sum = bias?.[n] ?? 0;
-        const row = w[n]!;
-        for (let k = 0; k < inner; k++) sum += x[r * inner + k]! * row[k]!;
-        sums[r * outs + n] = sum;
-      }
-    }
-    const residual = inputs.residual && values(inputs.residual);
-    return activated(sums, activation).map((value, i) => value + (residual?.[i] ?? 0));
+    const [bias, residual] = [inputs.bias, inputs.residual].map((given) => given && values(given));
+    const sums = productOf(inputs, c, onMatrixUnits).map((sum, i) => sum + (bias?.[i % c.outs] ?? 0));
+    return activated(sums, c.activation).map((value, i) => value + (residual?.[i] ?? 0));
   },
   tolerance: ({ as }) => ({ atol: 4e-6, rtol: 2 * roundoff(as) + 2e-6 }),
 };
 
-/** x, or the quants and scales of its blocks as quantizeRows lays them out. */
-function activations({ rows, inner, from }: MatmulCase, random: Random): Record<string, HostTensor> {
-  if (from !== 'i8') return { x: random.tensor([rows, inner], from) };
-  const blocks = Math.ceil(inner / 32);
-  const quants = new Int8Array(rows * blocks * 32);
-  for (let row = 0; row < rows; row++) {
-    for (let column = 0; column < inner; column++) quants[int8PlaceOf(row, column, blocks)] = random.below(255) - 127;
-  }
-  const scales = Float32Array.from({ length: rows * blocks }, () => (0.5 + random.uniform()) / 74);
-  return {
-    x: { shape: [rows, 8 * blocks], dtype: 'u32', data: new Uint32Array(quants.buffer) },
-    xScales: { shape: [rows, blocks], dtype: 'f32', data: scales },
-  };
-}
-
-function int8Values(x: HostTensor, scales: HostTensor, inner: number): Float32Array {
-  const [rows = 0, blocks = 0] = scales.shape;
-  const quants = new Int8Array(x.data.buffer);
-  return Float32Array.from({ length: rows * inner }, (_, i) => {
-    const [row, column] = [Math.floor(i / inner), i % inner];
-    return quants[int8PlaceOf(row, column, blocks)]! * scales.data[row * blocks + Math.floor(column / 32)]!;
-  });
-}
-
-/** Rows of w: elements, or random quants, behind the last column too, and scales that make w as large. */
-function weightBlock(name: string, rows: number, { inner, weights, group }: MatmulCase, random: Random) {
-  const size = inner ** -0.5;
-  if (weights !== 'q4' && weights !== 'q8') {
-    return { [name]: random.tensor([rows, inner], weights === 'half' ? 'f16' : weights, size) };
-  }
-  const shapes = quantizedShapes(rows, inner, { format: weights, group });
-  return {
-    [name]: random.integers(shapes.quants, 2 ** 32),
-    [`${name}Scales`]: random.tensor(shapes.scales, 'f16', size / (weights === 'q4' ? 4.6 : 74)),
-  };
-}
-
-function weightValues(inputs: Record<string, HostTensor>, name: string, c: MatmulCase): Float32Array {
-  const { [name]: w, [`${name}Scales`]: scales } = inputs;
-  if (!w) return new Float32Array(0);
-  if (!scales) return widen(w.dtype, w.data);
-  const quantized = { quants: w.data as Uint32Array, scales: scales.data as Uint16Array };
-  return dequantizeWeightsHost(quantized, w.shape[0]!, c.inner, { format: c.weights, group: c.group } as Quantization);
-}
-
-function matrix(tensors: Record<string, Tensor>, { weights, group, inner, outs }: MatmulCase): Matrix {
-  const { w, wScales, rest, restScales } = tensors;
-  const blocks = [{ tensor: w!, scales: wScales, row: 0 }];
-  if (rest) blocks.push({ tensor: rest, scales: restScales, row: w!.shape[0]! });
-  return { name: 'w', rows: outs, cols: inner, dtype: formatOf(weights), group, fitsF16: true, blocks };
-}
-
-const formatOf = (weights: MatmulCase['weights']) => (weights === 'half' ? 'f16' : weights);
-
-function* rowsOf(values: Float32Array, cols: number): Generator<Float32Array> {
-  for (let at = 0; at < values.length; at += cols) yield values.subarray(at, at + cols);
-}
+const values = ({ dtype, data }: HostTensor) => widen(dtype, data);
 
 function activated(sums: Float64Array, activation: MatmulCase['activation']): Float64Array {
   const sigmoid = (v: number) => 1 / (1 + Math.exp(-v));
