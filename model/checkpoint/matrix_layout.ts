@@ -42,6 +42,19 @@ export function interleaved(name: string, half: number, cols: number): MatrixLay
   return { ...plain(name, 2 * half, cols), rows: 2 * roundUp(half, COLUMN_MULTIPLE), rowOf };
 }
 
+/**
+ * One tensor of `heads` heads of q, then kvHeads of k and of v, [headDim, cols] each, in which the two rows that RoPE rotates together
+ * stand side by side: rows 2i and 2i + 1 of a head of q or k are its rows i and headDim / 2 + i. Heads of v are as they stand.
+ */
+export function rotary(name: string, heads: number, kvHeads: number, headDim: number, cols: number): MatrixLayout {
+  const rotated = (heads + kvHeads) * headDim;
+  const rowOf = (row: number) => {
+    const i = row % headDim;
+    return row < rotated ? row - i + (i >> 1) + (i & 1) * (headDim / 2) : row;
+  };
+  return { ...plain(name, rotated + kvHeads * headDim, cols), rowOf };
+}
+
 /** Fills `target` with the bytes of a tensor from `byteOffset` on. */
 export type ReadBytes = (info: TensorInfo, byteOffset: number, target: Uint8Array) => void;
 
