@@ -15,6 +15,11 @@ export interface MatrixLayout {
   rows: number;
   /** The source row of a row of the result, or undefined for a row of zeros. */
   rowOf?(row: number): number | undefined;
+  /**
+   * Where rows of one source only change places within units of so many: these are read whole and from front to back, also
+   * from a quantised checkpoint. Of any other layout such a checkpoint has the rows in the order of the result.
+   */
+  unit?: number;
 }
 
 /** One tensor [rows, cols] as it stands. */
@@ -52,7 +57,7 @@ export function rotary(name: string, heads: number, kvHeads: number, headDim: nu
     const i = row % headDim;
     return row < rotated ? row - i + (i >> 1) + (i & 1) * (headDim / 2) : row;
   };
-  return { ...plain(name, rotated + kvHeads * headDim, cols), rowOf };
+  return { ...plain(name, rotated + kvHeads * headDim, cols), rowOf, unit: headDim };
 }
 
 /** Fills `target` with the bytes of a tensor from `byteOffset` on. */
@@ -71,6 +76,7 @@ export function readRows(
   rowBytes: number,
 ): number {
   const sourceBytes = layout.cols * BYTES[infos[0]!.dtype];
+  if (layout.unit) return readUnits(layout, infos[0]!, read, firstRow, target, sourceBytes, rowBytes);
   const count = target.byteLength / rowBytes;
   let total = 0;
   for (let i = 0; i < count; ) {
@@ -88,6 +94,28 @@ export function readRows(
     i += run;
   }
   return total;
+}
+
+/** The same by units, of which the first row and the target's length are multiples. */
+function readUnits(
+  { unit, rowOf }: MatrixLayout,
+  info: TensorInfo,
+  read: ReadBytes,
+  firstRow: number,
+  target: Uint8Array,
+  sourceBytes: number,
+  rowBytes: number,
+): number {
+  const rows = new Uint8Array(unit! * sourceBytes);
+  for (let at = 0; at < target.byteLength; at += unit! * rowBytes) {
+    const first = firstRow + at / rowBytes;
+    read(info, first * sourceBytes, rows);
+    for (let i = 0; i < unit!; i++) {
+      const from = (rowOf!(first + i)! - first) * sourceBytes;
+      target.set(rows.subarray(from, from + sourceBytes), at + i * rowBytes);
+    }
+  }
+  return (target.byteLength / rowBytes) * sourceBytes;
 }
 
 interface Place {
