@@ -1,10 +1,10 @@
-import { readFileSync } from 'node:fs';
-import { extname, join } from 'node:path';
-import { load, type Model } from '../model/api/index.ts';
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, extname, join } from 'node:path';
+import { type ChatMessage, load, type Model } from '../model/api/index.ts';
 import { type LoadOptions, loadConfig } from '../model/index.ts';
 import { type Device, NotFiniteError, UsageError } from '../runtime/index.ts';
 import { interval, isRight } from './accuracy/judge.ts';
-import { readTasks, type Task } from './accuracy/tasks.ts';
+import { type ReferenceAnswer, readAnswers, readTasks, type Task } from './accuracy/tasks.ts';
 import { groupBy } from './html/plot.ts';
 import { writeHtmlReport } from './html.ts';
 import { openAdapter } from './open.ts';
@@ -16,6 +16,8 @@ export interface AccuracyOptions {
   model: string;
   /** A file of JSON lines; by default tasks.jsonl in the model folder. */
   tasks?: string;
+  /** What another implementation answered; by default answers.jsonl beside the tasks, if there is one. */
+  reference?: string;
   /** Ways to store the weights; each is a run of its own. */
   quantize: readonly WeightsOf[];
   int8Activations?: boolean;
@@ -40,10 +42,12 @@ interface Judged {
   task: Task;
   text: string;
   right: boolean;
-  /** Whether it is the reference's: token by token where it has them, else its text. */
-  same: boolean | undefined;
+  /** What the reference answered, and whether its tokens are the same, or only a tie of its likeliest two apart. */
+  reference?: { right: boolean; same: 'same' | 'tie' | 'other' };
 }
 
+/** Logits of the reference that are closer than this are a tie. */
+const TIE = 1e-3;
 /** Of wrong answers so many stand in a row, with pictures of at most so many bytes. */
 const SHOWN = { answers: 12, pictureBytes: 65536 };
 
@@ -55,14 +59,15 @@ export async function accuracy(options: AccuracyOptions): Promise<number> {
   const { tasks: file = join(options.model, 'tasks.jsonl'), only } = options;
   loadConfig(options.model);
   const tasks = chosen(readTasks(file), only);
+  const answers = referenceOf(file, options.reference);
   const device = await openAdapter(options.adapter);
   await tuneOnce(device, options.tune);
   const json = new JsonLines(options.json);
   console.log(
-    `${tasks.length} questions of ${file}, answered greedily; in brackets the 95 % confidence interval (Wilson), then the share of the reference and answers that equal its own.`,
+    `${tasks.length} questions of ${file}, answered greedily; in brackets the 95 % confidence interval (Wilson), then the reference's share, and how many answers have its tokens.`,
   );
   for (const weights of options.quantize) {
-    const { judged, bytes } = await answerAll(device, options, weights, tasks);
+    const { judged, bytes } = await answerAll(device, options, weights, tasks, answers);
     const { dtype, int8Activations = false } = options;
     const activations = weights.quantize && int8Activations ? `${dtype}, int8 for quantised weights` : dtype;
     console.log(`\nweights ${weights.name}, activations ${activations}, ${mebibytes(bytes)} MiB on the device`);
@@ -84,6 +89,12 @@ export async function accuracy(options: AccuracyOptions): Promise<number> {
   return 0;
 }
 
+/** The answers of the reference, none where no file was named and none is there. */
+function referenceOf(tasks: string, named: string | undefined): ReturnType<typeof readAnswers> {
+  const file = named ?? join(dirname(tasks), 'answers.jsonl');
+  return named || existsSync(file) ? readAnswers(file) : new Map();
+}
+
 /** The questions of these tasks, or all; UsageError for a task that there is none of. */
 function chosen(tasks: readonly Task[], only: AccuracyOptions['only']): readonly Task[] {
   const names = new Set(tasks.map(({ task }) => task));
@@ -98,6 +109,7 @@ async function answerAll(
   { model: dir, dtype, int8Activations, variant: variants, maxTokens }: AccuracyOptions,
   { name, quantize }: WeightsOf,
   tasks: readonly Task[],
+  answers: ReturnType<typeof readAnswers>,
 ): Promise<{ judged: Judged[]; bytes: number }> {
   const before = device.memory.current;
   const how = { device, dtype, quantize, int8Activations: quantize && int8Activations, variants };
@@ -107,7 +119,7 @@ async function answerAll(
   const judged: Judged[] = [];
   try {
     for (const task of tasks) {
-      judged.push(await judge(model, task, maxTokens));
+      judged.push(await judge(model, task, answers.get(task.name), maxTokens));
       bar.update(judged.length, tasks.length);
     }
     return { judged, bytes };
@@ -118,43 +130,64 @@ async function answerAll(
 }
 
 /** Asks one question; logits that are not finite make a wrong answer that says so. */
-async function judge(model: Model, task: Task, maxTokens: number): Promise<Judged> {
-  const { messages, mode, reference } = task;
+async function judge(
+  model: Model,
+  task: Task,
+  expected: ReferenceAnswer | undefined,
+  maxTokens: number,
+): Promise<Judged> {
+  const { mode, steps = maxTokens } = task;
+  const options = { messages: messagesOf(task), mode, temperature: 0, maxTokens: steps };
   try {
-    const { text, tokenIds } = await model.generate({ messages, mode, temperature: 0, maxTokens }).result();
-    const { tokens } = reference ?? {};
-    const same = tokens ? tokens.join() === tokenIds.join() : reference && reference.text === text;
-    return { task, text, right: isRight(task, text), same };
+    const { text, tokenIds, finishReason } = await model.generate(options).result();
+    const ids = finishReason === 'stop' ? tokenIds.slice(0, -1) : tokenIds;
+    const reference = expected && { right: expected.right, same: compareTokens(expected, ids) };
+    return { task, text, right: isRight(task, text), reference };
   } catch (error) {
     if (!(error instanceof NotFiniteError)) throw error;
-    return { task, text: error.message, right: false, same: reference && false };
+    return { task, text: error.message, right: false, reference: expected && { right: expected.right, same: 'other' } };
   }
 }
 
-/** Answers by task and mode, and all of them. */
+/** Whether an answer has the reference's tokens, both without the one that ends it. */
+function compareTokens({ ids, lead }: ReferenceAnswer, got: readonly number[]): 'same' | 'tie' | 'other' {
+  if (got.join() === ids.join()) return 'same';
+  return lead < TIE ? 'tie' : 'other';
+}
+
+/** A task's messages as parts: a mark is a picture. */
+function messagesOf({ messages, images }: Task): ChatMessage[] {
+  const pictures = images.values();
+  return messages.map(({ role, content }) => {
+    const [first, ...rest] = content.split('<image>').map((text) => ({ type: 'text' as const, text }));
+    const parts = rest.flatMap((part) => [{ type: 'image' as const, image: pictures.next().value! }, part]);
+    return { role, content: [first!, ...parts] };
+  });
+}
+
+/** Answers by task, family and mode, and all of them. */
 function groupsOf(judged: readonly Judged[]): { name: string; judged: readonly Judged[] }[] {
-  const groups = groupBy(judged, ({ task }) => `${task.task}, ${task.mode}`);
+  const groups = groupBy(judged, ({ task: { task, family, mode } }) => [task, family, mode].filter(Boolean).join(', '));
   return [...[...groups].map(([name, own]) => ({ name, judged: own })), { name: 'all', judged }];
 }
 
-/** Counts of answers: all, right ones, and where there is a reference its right ones and those that equal its own. */
+/** Counts of answers: all, right ones, and where there is a reference its right ones, equal ones and ties. */
 function tally(judged: readonly Judged[]) {
-  const compared = judged.filter(({ same }) => same !== undefined);
-  const count = (which: (each: Judged) => boolean | undefined) => compared.filter(which).length;
   const right = judged.filter((each) => each.right).length;
+  const compared = judged.flatMap(({ reference }) => (reference ? [reference] : []));
+  const count = (which: 'same' | 'tie') => compared.filter(({ same }) => same === which).length;
   return {
     ...{ all: judged.length, right, ...interval(right, judged.length), compared: compared.length },
-    referenceRight: count(({ task }) => isRight(task, task.reference!.text)),
-    same: count(({ same }) => same),
+    ...{ referenceRight: compared.filter((each) => each.right).length, same: count('same'), ties: count('tie') },
   };
 }
 
 function printTable(judged: readonly Judged[]): void {
-  const table = new Table({ 'task, mode': 24, right: 9, '%': 6, '95 %': 14, 'reference %': 11, same: 9 });
+  const table = new Table({ task: 28, right: 9, '%': 6, '95 %': 14, 'reference %': 11, same: 9, ties: 4 });
   for (const group of groupsOf(judged)) {
-    const { all, right, low, high, compared, referenceRight, same } = tally(group.judged);
+    const { all, right, low, high, compared, referenceRight, same, ties } = tally(group.judged);
     const percent = (share: number) => digits(100 * share);
-    const reference = compared > 0 ? [percent(referenceRight / compared), `${same}/${compared}`] : ['', ''];
+    const reference = compared > 0 ? [percent(referenceRight / compared), `${same}/${compared}`, ties] : [];
     table.row([
       group.name,
       `${right}/${all}`,
@@ -178,15 +211,12 @@ function show(text: string): string {
 
 /** What the last message asks. */
 function questionOf({ messages }: Task): string {
-  const { content } = messages.at(-1)!;
-  if (typeof content === 'string') return content;
-  return content.flatMap((part) => (part.type === 'text' ? [part.text] : [])).join(' ');
+  return messages.at(-1)!.content.replaceAll('<image>', '').trim();
 }
 
 function wrongRow({ task, text }: Judged) {
-  const parts = task.messages.flatMap(({ content }) => (typeof content === 'string' ? [] : content));
-  const pictures = parts.flatMap((part) => (part.type === 'image' ? dataUrl(part.image) : []));
-  return { task: task.task, mode: task.mode, question: questionOf(task), answer: task.answer, text, pictures };
+  const { mode, answer, images } = task;
+  return { task: task.task, mode, question: questionOf(task), answer, text, pictures: images.flatMap(dataUrl) };
 }
 
 const TYPES: Record<string, string> = {

@@ -158,6 +158,7 @@ await main(async () => {
     .description('how many questions of a file a model answers right, by task, mode and weights; see bench/accuracy')
     .requiredOption('--model <dir>', 'model folder')
     .option('--tasks <file>', 'questions, as JSON lines (default: tasks.jsonl in the model folder)')
+    .option('--reference <file>', "another implementation's answers (default: answers.jsonl beside the questions)")
     .addOption(new Option('--only <a,b>', 'only these tasks').argParser(names))
     .addOption(
       new Option('--quantize <a,b>', 'weights: none, int4, int8, the latter also as int4:32')
@@ -167,7 +168,11 @@ await main(async () => {
     .addOption(int8())
     .addOption(dtype())
     .addOption(variantOption())
-    .addOption(new Option('--max-tokens <n>', 'tokens of an answer at most').argParser(integerFrom(1)).default(512))
+    .addOption(
+      new Option('--max-tokens <n>', 'tokens of an answer at most, where the question does not say')
+        .argParser(integerFrom(1))
+        .default(512),
+    )
     .addOption(noTune())
     .addOption(adapter())
     .addOption(json())

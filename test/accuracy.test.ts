@@ -41,8 +41,8 @@ test('a file that is wrong is refused with its line', () => {
   const dir = mkdtempSync(join(tmpdir(), 'daybreak-accuracy-'));
   try {
     const file = join(dir, 'tasks.jsonl');
-    const good = { task: 'a', messages: [{ role: 'user', content: 'Hi' }], answer: 'Hello' };
-    const picture = (image: unknown) => [{ role: 'user', content: [{ type: 'image', image }] }];
+    const good = { name: 'a-1', task: 'a', messages: [{ role: 'user', content: 'Hi' }], answer: 'Hello' };
+    const picture = [{ role: 'user', content: '<image>' }];
     const cases: [string, RegExp][] = [
       ['', /expected a task in each line, got an empty file/],
       ['{', /tasks\.jsonl:2: expected a line of JSON/],
@@ -50,8 +50,9 @@ test('a file that is wrong is refused with its line', () => {
       [JSON.stringify({ ...good, answr: '' }), /:2: answr: expected no such field/],
       [JSON.stringify({ ...good, judge: 'near' }), /:2: judge: expected .*exact.*got "near"/],
       [JSON.stringify({ ...good, messages: [] }), /:2: messages: expected one at least/],
-      [JSON.stringify({ ...good, messages: picture('none.png') }), /:2: image: expected a picture that there is/],
-      [JSON.stringify({ ...good, messages: picture(3) }), /:2: messages\.0\.content.*expected/],
+      [JSON.stringify({ ...good, messages: picture }), /:2: task: expected as many images as there are <image> marks/],
+      [JSON.stringify({ ...good, messages: picture, images: ['none.png'] }), /:2: images: expected pictures that/],
+      [`${JSON.stringify(good)}\n${JSON.stringify(good)}`, /name: expected every name once, got a-1/],
     ];
     for (const [line, pattern] of cases) {
       writeFileSync(file, line && `\n${line}\n`);
@@ -63,7 +64,7 @@ test('a file that is wrong is refused with its line', () => {
     }
     assert.throws(() => readTasks(join(dir, 'none.jsonl')), /expected a file of JSON lines, got ENOENT/);
     writeFileSync(file, `${JSON.stringify(good)}\n\n`);
-    assert.equal(readTasks(file), [{ ...good, judge: 'exact', mode: 'hybrid', place: `${file}:1` }]);
+    assert.equal(readTasks(file), [{ ...good, images: [], judge: 'exact', mode: 'hybrid', place: `${file}:1` }]);
   } finally {
     rmSync(dir, { recursive: true });
   }
@@ -75,29 +76,32 @@ if (device) {
     const dir = mkdtempSync(join(tmpdir(), 'daybreak-accuracy-'));
     try {
       copyFileSync(join(TINY, 'images/img1.png'), join(dir, 'seen.png'));
-      const shown = (text: string, image: string) => ({
-        role: 'user' as const,
-        content: [
-          { type: 'image' as const, image },
-          { type: 'text' as const, text },
-        ],
-      });
       const model = await load(TINY, { device });
       const ask = async (text: string, mode: 'nothink' | 'hybrid') => {
-        const messages = [shown(text, join(dir, 'seen.png'))];
-        return model.generate({ messages, mode, temperature: 0, maxTokens: 6 }).result();
+        const content = [
+          { type: 'image' as const, image: join(dir, 'seen.png') },
+          { type: 'text' as const, text },
+        ];
+        return model.generate({ messages: [{ role: 'user', content }], mode, temperature: 0, maxTokens: 6 }).result();
       };
       const first = await ask('What is this?', 'nothink');
       const second = await ask('And that?', 'hybrid');
       await model.dispose();
-      const reference = { text: first.text, tokens: first.tokenIds };
+      const see = { task: 'see', mode: 'nothink', messages: [{ role: 'user', content: '<image>\nWhat is this?' }] };
+      const look = { task: 'look', family: 'new', messages: [{ role: 'user', content: '<image>\nAnd that?' }] };
       const lines = [
-        { task: 'see', mode: 'nothink', messages: [shown('What is this?', 'seen.png')], answer: first.text, reference },
-        { task: 'see', mode: 'nothink', messages: [shown('What is this?', 'seen.png')], answer: 'no such answer' },
-        { task: 'look', messages: [shown('And that?', 'seen.png')], answer: second.text, reference: { text: 'other' } },
+        { name: 'see-1', ...see, images: ['seen.png'], answer: first.text },
+        { name: 'see-2', ...see, images: ['seen.png'], answer: 'no such answer' },
+        { name: 'look-1', ...look, images: ['seen.png'], answer: second.text, steps: 6 },
       ];
       const file = join(dir, 'tasks.jsonl');
       writeFileSync(file, lines.map((line) => JSON.stringify(line)).join('\n'));
+      const answers = [
+        { name: 'see-1', ids: first.tokenIds, text: first.text, lead: 1, right: true },
+        { name: 'see-2', ids: [1], text: 'other', lead: 1e-6, right: false },
+        { name: 'look-1', ids: [1], text: 'other', lead: 1, right: false },
+      ];
+      writeFileSync(join(dir, 'answers.jsonl'), answers.map((line) => JSON.stringify(line)).join('\n'));
       const [json, html] = [join(dir, 'rows.jsonl'), join(dir, 'page.html')];
       const how = ['--model', TINY, '--tasks', file, '--max-tokens', '6', '--no-tune'];
       const { status, stdout, stderr } = runBench(
@@ -112,8 +116,8 @@ if (device) {
       );
       assert.is(status, 0, stdout + stderr);
       const row = (name: string, rest: string) => new RegExp(`^${name} +${rest}$`, 'm');
-      assert.match(stdout, row('see, nothink', '1/2 +50 +\\[9\\.45, 90\\.5\\] +100 +1/1'));
-      assert.match(stdout, row('look, hybrid', '1/1 +100 +\\[20\\.7, 100\\] +0 +0/1'));
+      assert.match(stdout, row('see, nothink', '1/2 +50 +\\[9\\.45, 90\\.5\\] +50 +1/2 +1'));
+      assert.match(stdout, row('look, new, hybrid', '1/1 +100 +\\[20\\.7, 100\\] +0 +0/1 +0'));
       assert.match(stdout, /^ {2}wrong: .*tasks\.jsonl:2: What is this\? expected "no such answer", got "/m);
       assert.match(stdout, /^weights int4:32, activations f32, \d+ MiB/m);
       const rows = readFileSync(json, 'utf8')
@@ -128,7 +132,7 @@ if (device) {
         ],
       );
       const all = rows[0].groups.at(-1);
-      assert.equal([all.name, all.right, all.all, all.same, all.compared], ['all', 2, 3, 1, 2]);
+      assert.equal([all.name, all.right, all.all, all.same, all.ties, all.compared], ['all', 2, 3, 1, 1, 3]);
       assert.ok(rows[1].bytes < rows[0].bytes);
       const page = readFileSync(html, 'utf8');
       assert.match(page, /<h2>Accuracy<\/h2>/);

@@ -86,7 +86,7 @@ const NOTES = {
   full: 'Layers evaluated again in float64 on the host. Wall clock; loaded against the same files only read.',
   quality: 'Divergence of the next token’s distribution (Kullback-Leibler, nats) from that of the weights as they are.',
   accuracy:
-    'Greedy answers. Low and high: the 95 % confidence interval of the share that is right (Wilson). Same: answers that equal the reference’s, token by token where it has them.',
+    'Greedy answers. Low and high: the 95 % confidence interval of the share that is right (Wilson). Same: answers with the reference’s tokens; a tie differs where its likeliest two tokens were closer than a thousandth.',
   ops: `GPU clock, summed over the dispatches of an op: the median over repeats of the median of each. Not timed: compiling and a first run. ${CEILING}`,
   host: 'Host clock, one execution: the median over repeats of the median of each.',
   peers:

@@ -55,6 +55,7 @@ const TALLY = {
   compared: number,
   referenceRight: number,
   same: number,
+  ties: number,
 };
 const PICTURE = v.pipe(v.string(), v.regex(/^data:image\/\w+;base64,[\w+/=]+$/, 'a data: URL of a picture'));
 const stages = v.array(v.object({ stage: text, relative: number, ok: flag }));

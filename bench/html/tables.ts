@@ -119,14 +119,14 @@ export function qualityTable(rows: readonly QualityRow[]): DataTable {
 export function accuracyTable(rows: readonly AccuracyRow[]): DataTable {
   return {
     columns: [
-      ...['model', 'tasks', 'weights', 'activations', 'task, mode', 'right', 'of', '%', 'low %', 'high %'],
-      ...['reference %', 'same as reference'],
+      ...['model', 'tasks', 'weights', 'activations', 'task', 'right', 'of', '%', 'low %', 'high %'],
+      ...['reference %', 'same as reference', 'ties'],
     ],
     rows: rows.flatMap(({ model, tasks, weights, activations, groups }) =>
-      groups.map(({ name, right, all, low, high, compared, referenceRight, same }): Cell[] => [
+      groups.map(({ name, right, all, low, high, compared, referenceRight, same, ties }): Cell[] => [
         ...[model, tasks, weights, activations, name],
         ...[right, all, 100 * (right / all), 100 * low, 100 * high],
-        ...(compared > 0 ? [100 * (referenceRight / compared), `${same}/${compared}`] : ['', '']),
+        ...(compared > 0 ? [100 * (referenceRight / compared), `${same}/${compared}`, ties] : ['', '', '']),
       ]),
     ),
   };
