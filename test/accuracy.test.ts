@@ -37,6 +37,13 @@ test('intervals are those of Wilson', () => {
   }
 });
 
+test('an interval ends at 0 and 1 exactly', () => {
+  for (let all = 1; all < 40; all++) {
+    assert.is(interval(0, all).low, 0);
+    assert.is(interval(all, all).high, 1);
+  }
+});
+
 test('a file that is wrong is refused with its line', () => {
   const dir = mkdtempSync(join(tmpdir(), 'daybreak-accuracy-'));
   try {

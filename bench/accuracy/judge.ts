@@ -27,5 +27,5 @@ export function interval(right: number, all: number): { low: number; high: numbe
   const middle = share + (z * z) / (2 * all);
   const half = z * Math.sqrt((share * (1 - share)) / all + (z / (2 * all)) ** 2);
   const scale = 1 + (z * z) / all;
-  return { low: Math.max(0, (middle - half) / scale), high: Math.min(1, (middle + half) / scale) };
+  return { low: right > 0 ? (middle - half) / scale : 0, high: right < all ? (middle + half) / scale : 1 };
 }
