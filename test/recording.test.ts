@@ -12,7 +12,7 @@ import { testDevice } from './gpu.ts';
 
 const device = await testDevice();
 
-const SOURCE = new URL(import.meta.url); // never read
+const SOURCE = ''; // binds nothing
 
 const WGSL = `struct Params {
   unsigned: u32,
