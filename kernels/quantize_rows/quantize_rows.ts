@@ -15,6 +15,7 @@ import { BLOCK_COLS, type Int8Rows } from '../lib/quantized.ts';
 const PLAIN: Kernel = {
   name: 'quantize_rows/quantize_rows',
   source: new URL('./quantize_rows.wgsl', import.meta.url),
+  lib: [new URL('../lib/quantize.wgsl', import.meta.url)],
 };
 const WG = 64;
 
