@@ -33,8 +33,7 @@ export function quantizeRows(g: Graph, x: Tensor): Int8Rows {
   const fits = x.shape.length === 2 && rows > 0 && cols > 0 && cols % 8 === 0 && isFloat;
   expect(fits, 'quantize_rows', 'x', 'f32 or f16 [rows, a multiple of 8]', `${x.dtype} ${showShape(x.shape)}`);
   const blocks = ceilDiv(cols, BLOCK_COLS);
-  const quants = g.temp('quants', [rows, 8 * blocks], 'u32', x);
-  const scales = g.temp('scales', [rows, blocks], 'f32', x);
+  const { quants, scales } = int8Rows(g, rows, cols, x);
   g.dispatch({
     kernel: PLAIN,
     constants: { elem: x.dtype, WG },
@@ -48,4 +47,11 @@ export function quantizeRows(g: Graph, x: Tensor): Int8Rows {
     }),
   });
   return { quants, scales, cols };
+}
+
+/** Room for quantised rows, as many of them as `like` has. */
+export function int8Rows(g: Graph, rows: number, cols: number, like: Tensor): Int8Rows {
+  const blocks = ceilDiv(cols, BLOCK_COLS);
+  const quants = g.temp('quants', [rows, 8 * blocks], 'u32', like);
+  return { quants, scales: g.temp('scales', [rows, blocks], 'f32', like), cols };
 }
