@@ -163,7 +163,7 @@ const KERNELS: Mutation[] = [
     ['advance: history past its end', 's < params.capacity', 's <= params.capacity', 'kernels/advance'],
   ),
   of(
-    'kernels/lib/matmul.wgsl',
+    'kernels/lib/finish.wgsl',
     [
       'linear: gate and up swapped',
       'v.yw * sigmoid(vec4f(v.xz, 0.0, 0.0)).xy * v.xz',
@@ -171,9 +171,12 @@ const KERNELS: Mutation[] = [
       'kernels/matmul',
     ],
     ['linear: digits of gelu_tanh swapped', '0.044715', '0.044751', 'kernels/matmul'],
-    ['linear: digits of erf swapped', '1.421413741', '1.412413741', 'kernels/matmul'],
     ['linear: the residual taken off', 'value + residual[at]', 'value - residual[at]', 'kernels/matmul'],
     ['linear: the bias of the first block', 'bias[params.first + min(', 'bias[min(', 'kernels/matmul'],
+  ),
+  of(
+    'kernels/lib/matmul.wgsl',
+    ['linear: digits of erf swapped', '1.421413741', '1.412413741', 'kernels/matmul'],
     [
       'linear: scales of quantised weights, always the even one',
       'scales[at / 2u] >> (at % 2u * 16u)',
