@@ -3,17 +3,16 @@ import {
   embed,
   type Int8Rows,
   isQuantized,
-  kvAppend,
   matmul,
   PAGE,
+  qkv,
   quantizeRows,
   rmsNorm,
-  rope,
   type SequenceRows,
 } from '../kernels/index.ts';
 import type { Amount, DType, Graph, Matrix, Tensor } from '../runtime/index.ts';
 import type { ModelConfig } from './checkpoint/config.ts';
-import { interleaved, plain } from './checkpoint/matrix_layout.ts';
+import { interleaved, plain, rotary } from './checkpoint/matrix_layout.ts';
 import type { PagePool } from './pages.ts';
 import type { WeightStore } from './weights.ts';
 
@@ -113,13 +112,13 @@ export class Phi3 {
     const { as } = this.#activations;
     const mixed = g.scope('attn', () => {
       const normed = rmsNorm(g, x, layer.inputNorm, rmsNormEps, { as });
-      const qkv = matmul(g, this.#rows(g, normed, layer.qkv), layer.qkv);
-      const rotated = rope(g, qkv, ropeTable, places, { heads: heads + kvHeads, headDim });
-      kvAppend(g, rotated, heads * headDim, qkv, (heads + kvHeads) * headDim, { places, tables }, pools);
-      const q = { tensor: rotated, offset: 0, headStride: headDim, rowStride: (heads + kvHeads) * headDim };
+      const sizes = { heads, kvHeads, headDim };
+      const options = { table: ropeTable, places, tables, ...sizes, as };
+      const rotated = qkv(g, this.#rows(g, normed, layer.qkv), layer.qkv, options, pools);
+      const q = { tensor: rotated, offset: 0, headStride: headDim, rowStride: heads * headDim };
       const paged = (tensor: Tensor) => ({ tensor, offset: 0, headStride: PAGE * headDim, rowStride: headDim });
       const kv = { places, tables, pageStride: kvHeads * PAGE * headDim, ...(keys !== undefined && { keys }) };
-      const values = attention(g, { q, k: paged(pools.k), v: paged(pools.v), kv, heads, kvHeads, headDim, as });
+      const values = attention(g, { q, k: paged(pools.k), v: paged(pools.v), kv, ...sizes, as });
       return matmul(g, this.#rows(g, values, layer.out), layer.out, { residual: x });
     });
     return g.scope('mlp', () => {
@@ -134,7 +133,7 @@ async function loadLayer(store: WeightStore, config: ModelConfig['decoder'], pre
   const { hidden, heads, kvHeads, headDim, ffn } = config;
   return {
     inputNorm: await store.norm(`${prefix}.input_layernorm.weight`, hidden),
-    qkv: await store.matrix(plain(`${prefix}.self_attn.qkv_proj.weight`, (heads + 2 * kvHeads) * headDim, hidden)),
+    qkv: await store.matrix(rotary(`${prefix}.self_attn.qkv_proj.weight`, heads, kvHeads, headDim, hidden)),
     out: await store.matrix(plain(`${prefix}.self_attn.o_proj.weight`, hidden, heads * headDim)),
     postNorm: await store.norm(`${prefix}.post_attention_layernorm.weight`, hidden),
     gateUp: await store.matrix(interleaved(`${prefix}.mlp.gate_up_proj.weight`, ffn, hidden)),

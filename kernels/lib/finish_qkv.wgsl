@@ -24,8 +24,12 @@ fn finish(row: u32, col: u32, sums: vec4f) {
   let place = places[row];
   let head = (params.first + col) / HEAD_DIM;
   let i = (params.first + col) % HEAD_DIM;
+  var v = sums;
+  if (head < HEADS + KV_HEADS) {
+    v = rotated(place.x, i, v);
+  }
   if (head < HEADS) {
-    q[(row * HEADS + head) * (HEAD_DIM / 4u) + i / 4u] = vec4<out_elem>(rotated(place.x, i, sums));
+    q[(row * HEADS + head) * (HEAD_DIM / 4u) + i / 4u] = vec4<out_elem>(v);
     return;
   }
   if (place.x >= params.width * PAGE) {
@@ -34,9 +38,9 @@ fn finish(row: u32, col: u32, sums: vec4f) {
   let page = tables[place.y * params.width + place.x / PAGE];
   let slot = ((page * KV_HEADS + (head - HEADS) % KV_HEADS) * PAGE + place.x % PAGE) * (HEAD_DIM / 4u) + i / 4u;
   if (head < HEADS + KV_HEADS) {
-    k_pool[slot] = vec4<pool_elem>(rotated(place.x, i, sums));
+    k_pool[slot] = vec4<pool_elem>(v);
   } else {
-    v_pool[slot] = vec4<pool_elem>(sums);
+    v_pool[slot] = vec4<pool_elem>(v);
   }
 }
 
