@@ -228,10 +228,11 @@ function ready(g: Graph, { normed, ...operand }: Operand): Operand {
   return int8 ? int8Operand(quantizeRows(g, rows)) : { ...operand, like: rows, tensors: { x: rows } };
 }
 
-/** All that the best variant for a product depends on: see choose(). */
+/** All that the best variant for a product depends on: see choose(). Only kernels for few rows norm x, and those of integers quantise y. */
 export function problemOf({ rows, dtype, normed }: Operand, w: Matrix, int8 = false): string {
-  const words = [rowsClass(rows), dtype, w.dtype, ...(normed ? ['normed'] : []), ...(int8 ? ['to_int8'] : [])];
-  return words.join(' ');
+  const few = rows <= VECTOR_ROWS;
+  const fused = [...(few && normed ? ['normed'] : []), ...(few && int8 && dtype === 'i8' ? ['to_int8'] : [])];
+  return [rowsClass(rows), dtype, w.dtype, ...fused].join(' ');
 }
 
 /** What follows a sum, as the file of lib/ with finish() declares it. */
