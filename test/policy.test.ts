@@ -138,7 +138,7 @@ test('a name asked for must be a variant of an op that has a choice', () => {
   );
   assert.throws(
     () => checkForced({ matmull: 'gemv' }),
-    refused(/^variants: expected one of attention, layer_norm, matmul, rms_norm, got 'matmull'$/),
+    refused(/^variants: expected one of attention, layer_norm, matmul, qkv, rms_norm, got 'matmull'$/),
   );
 });
 

@@ -28,7 +28,7 @@ export function listProblems(config: ModelConfig, onCpu: boolean, { formats, dty
   const [step, chunk, ...short] = ROWS[kind];
   const each = (rows: number) =>
     dtypes.flatMap((dtype) => [
-      ...formats.map((format) => linear(config, rows, dtype, format)),
+      ...formats.flatMap((format) => linear(config, rows, dtype, format)),
       attention(config, rows, KEYS[kind], dtype),
     ]);
   const problems = [
@@ -59,26 +59,34 @@ function joined(problems: readonly Problem[]): Problem[] {
 
 const PRODUCT = { group: 64, activation: 'none', bias: false, residual: false, as: 'f32', split: 0 };
 
-/** A product with inner and outs halved until it is work for a CPU; other cases as they are. */
+/** A product with inner and outs, or heads, halved until it is work for a CPU; other cases as they are. */
 function halved(c: Case): Case {
-  const [rows, inner, outs] = [Number(c.rows), Number(c.inner), Number(c.outs)];
+  const [rows, inner, heads, kvHeads] = [Number(c.rows), Number(c.inner), Number(c.heads), Number(c.kvHeads)];
+  const outs = Number(c.outs ?? (heads + 2 * kvHeads) * Number(c.headDim));
   if (!(2 * rows * inner * outs > CPU_FLOPS)) return c;
-  return halved({ ...c, inner: Math.round(inner / 16) * 8, outs: Math.round(outs / 4) * 2 });
+  const half = { ...c, inner: Math.round(inner / 16) * 8 };
+  if (c.outs) return halved({ ...half, outs: Math.round(outs / 4) * 2 });
+  return halved({ ...half, heads: Math.ceil(heads / 2), kvHeads: Math.ceil(kvHeads / 2) });
 }
 
-/** The products of a decoder layer. */
-function linear({ decoder }: ModelConfig, rows: number, from: string, format: SyntheticFormat): Problem {
+/** The products of a decoder layer, that of q, k and v by itself. */
+function linear({ decoder }: ModelConfig, rows: number, from: string, format: SyntheticFormat): Problem[] {
   const { hidden, heads, kvHeads, headDim, ffn } = decoder;
   const shared = { ...PRODUCT, rows, from, weights: format === 'int4' ? DEFAULT_FORMATS.decoder : 'bf16' };
   const as = from === 'i8' ? 'f32' : from;
-  return {
-    op: 'matmul',
-    cases: [
-      { ...shared, inner: hidden, outs: (heads + 2 * kvHeads) * headDim },
-      { ...shared, inner: hidden, outs: 2 * ffn, activation: 'silu_gate', as },
-      { ...shared, inner: ffn, outs: hidden, residual: true },
-    ],
-  };
+  const { weights, group } = shared;
+  const places = { keys: rows, sequences: 1, mixed: false, missing: false };
+  const sizes = { rows, inner: hidden, weights, group, from, split: 0, heads, kvHeads, headDim };
+  return [
+    { op: 'qkv', cases: [{ ...sizes, ...places, as, cache: as, show: 'q' }] },
+    {
+      op: 'matmul',
+      cases: [
+        { ...shared, inner: hidden, outs: 2 * ffn, activation: 'silu_gate', as },
+        { ...shared, inner: ffn, outs: hidden, residual: true },
+      ],
+    },
+  ];
 }
 
 /** lm_head of a quantised model. */
@@ -91,13 +99,13 @@ function head({ decoder: { hidden, vocab } }: ModelConfig, from: string): Proble
 
 /** The products of quantised weights with activations of 8 bits. */
 function integers(config: ModelConfig, rows: readonly number[]): Problem[] {
-  return [...rows.map((count) => linear(config, count, 'i8', 'int4')), head(config, 'i8')];
+  return [...rows.flatMap((count) => linear(config, count, 'i8', 'int4')), head(config, 'i8')];
 }
 
 function attention({ decoder }: ModelConfig, tokens: number, keys: number, kv: string): Problem {
   const { heads, kvHeads, headDim } = decoder;
   const rows = { tokens, keys, sequences: 1, mixed: false, causal: true };
-  return { op: 'attention', cases: [{ ...rows, heads, kvHeads, headDim, as: 'f32', kv, scale: 1 }] };
+  return { op: 'attention', cases: [{ ...rows, heads, kvHeads, headDim, as: kv, kv, scale: 1 }] };
 }
 
 function norm({ decoder: { hidden } }: ModelConfig, rows: number, as: string): Problem {
