@@ -3,17 +3,15 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type LoadOptions, openSynthetic, Phi4Vision } from '../model/index.ts';
-import { DryRunDevice, type Feature, openDevice } from '../runtime/index.ts';
+import { type DryRunDevice, type Feature, openDevice } from '../runtime/index.ts';
 import { TINY } from './bench.ts';
+import { bindingDevice } from './fixtures/binding_device.ts';
 
 const none = await openDevice({ adapter: 'null' });
 
-/** A device of a kind, with as many bindings as every GPU has. */
+/** A device of a kind, on which nothing lacks bindings. */
 function adapter(onCpu: boolean, features: readonly Feature[] = ['shader-f16', 'subgroups']) {
-  const limits = new Proxy(none.limits, {
-    get: (target, name) => (name === 'maxStorageBuffersPerShaderStage' ? 16 : Reflect.get(target, name)),
-  });
-  return Object.assign(new DryRunDevice(none), { onCpu, limits, features: new Set(features), matrices: [] });
+  return Object.assign(bindingDevice(none, 16), { onCpu, features: new Set(features), matrices: [] });
 }
 
 const load = (device: DryRunDevice, shape: string, options: LoadOptions = {}) => {
