@@ -1,6 +1,7 @@
 // How kernels of lib/gemv.wgsl read x in f32 that an RMSNorm comes before: it is linear but for the row's factor, by which the
-// sums are multiplied. The lanes that share columns read all of a row, and add up its squares on the way: for each quad of x one
-// load, four products and four additions beside the 16 of each row. See lib/norm.wgsl; the kernels declare the other names.
+// sums are multiplied. The lanes that share columns read all of a row, and add up its squares on the way: for each quad of x one load
+// and eight operations beside the 16 of the product. See lib/norm.wgsl; the kernels declare the other names. No workgroup memory.
+// Vector instructions a weight of RDNA3's compiler (Mesa 25.0), one row: gemv_half 3.20 (2.35 without), gemv_subgroup of bf16 3.0 (2.2).
 
 var<private> squares: array<f32, ROWS>;
 

@@ -1,5 +1,5 @@
 // finish(r, n, sum_k x[r, k] w[n, k]) for up to ROWS rows, see lib/finish.wgsl and lib/finish_qkv.wgsl
-// x [rows, inner] elem read; w [outs, inner] of any format in 16-byte words read; scales [outs, groups] f16 in pairs
+// x [rows, inner] elem read, see lib/x_rows.wgsl and lib/x_normed.wgsl; w [outs, inner] of any format in 16-byte words read; scales [outs, groups] f16 in pairs
 // read, of quantised w
 // Grid: one workgroup per 4 WG / LANES columns, folded over x and y. Workgroup memory: none.
 // lib/gemv.wgsl for floats: values of w are widened once for all rows, and a unit's sum is multiplied by its scale.
