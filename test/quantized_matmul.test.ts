@@ -9,7 +9,8 @@ import {
   quantizeWeights,
   quantizeWeightsHost,
 } from '../kernels/index.ts';
-import { applies, VECTOR_ROWS, variants } from '../kernels/matmul/matmul.ts';
+import { variants } from '../kernels/matmul/matmul.ts';
+import { applies, VECTOR_ROWS } from '../kernels/matmul/product.ts';
 import { Random } from '../kernels/spec.ts';
 import {
   canRun,

@@ -1,7 +1,8 @@
 import { type HostTensor, type Matrix, narrow, type Tensor, widen } from '../../runtime/index.ts';
 import { dequantizeWeightsHost, int8PlaceOf, type Quantization, quantizedShapes } from '../lib/quantized.ts';
 import { type OpSpec, type Random, roundoff } from '../spec.ts';
-import { applies, type MatmulOptions, matmul, variants } from './matmul.ts';
+import { type MatmulOptions, matmul, variants } from './matmul.ts';
+import { applies } from './product.ts';
 
 type MatmulCase = {
   rows: number;
