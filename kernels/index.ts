@@ -22,7 +22,7 @@ export { quantizeWeights } from './quantize_weights/quantize_weights.ts';
 export { resizePosition } from './resize_position/resize_position.ts';
 export { rmsNorm } from './rms_norm/rms_norm.ts';
 export { type RopeOptions, rope, ropeTable } from './rope/rope.ts';
-export { philox, uniformNumber, uniformWords } from './sample/philox.ts';
+export { philox, randomWords, uniformNumber } from './sample/philox.ts';
 export { chooseToken } from './sample/reference.ts';
 export { type SampleOptions, sample } from './sample/sample.ts';
 export { type Sampling, SETTINGS, settingsTensor } from './sample/settings.ts';

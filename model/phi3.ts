@@ -76,6 +76,11 @@ export class Phi3 {
     return new Phi3(config, activations, embedding, layers, norm, lmHead);
   }
 
+  /** The table of the tokens' embeddings. */
+  get embedding(): Matrix {
+    return this.#embedding;
+  }
+
   /** Records the embedding of ids u32 [tokens]: below vocab a text token, from vocab on a row of `features`. */
   embed(g: Graph, ids: Tensor, features?: Matrix): Tensor {
     const tables = [{ matrix: this.#embedding, firstId: 0 }];

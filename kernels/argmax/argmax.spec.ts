@@ -63,7 +63,5 @@ function known(xs: number[], start: number): [index: number, strays: number, ord
   const largest = finite.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
   const bits = new Uint32Array(Float32Array.of(largest + 0).buffer)[0]!;
   const order = largest < 0 ? 2 ** 32 - 1 - bits : 2 ** 31 + bits;
-  return finite.length
-    ? [start + xs.indexOf(largest), xs.length - finite.length, order]
-    : [start, xs.length, 0];
+  return finite.length ? [start + xs.indexOf(largest), xs.length - finite.length, order] : [start, xs.length, 0];
 }

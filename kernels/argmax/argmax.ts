@@ -1,4 +1,13 @@
-import { ceilDiv, expect, type Graph, type Kernel, roundUp, showShape, type Tensor, variant } from '../../runtime/index.ts';
+import {
+  ceilDiv,
+  expect,
+  type Graph,
+  type Kernel,
+  roundUp,
+  showShape,
+  type Tensor,
+  variant,
+} from '../../runtime/index.ts';
 
 const file = (name: string): URL => new URL(name, import.meta.url);
 const PLAIN: Kernel = {

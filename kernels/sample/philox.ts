@@ -17,12 +17,12 @@ export function philox(counter: readonly number[], key: readonly number[]): Uint
 
 /** The number u of 53 bits in [0, 1) that belongs to a step of an answer. */
 export function uniformNumber(seed: number, step: number): number {
-  const [low, high] = uniformWords(seed, step).data as Uint32Array;
+  const [low, high] = randomWords(seed, step).data as Uint32Array;
   return (high! * 2 ** 21 + (low! >>> 11)) / 2 ** 53;
 }
 
-/** The same as u32 [2]: floor(2^64 u), its low and its high word. */
-export function uniformWords(seed: number, step: number): HostTensor {
+/** What a decode loop draws its step by, u32 [4]: floor(2^64 u) with that u, its low and its high word, the seed, and the step. */
+export function randomWords(seed: number, step: number): HostTensor {
   const [high, low] = philox([step, 0, 0, 0], [seed, 0]);
-  return { shape: [2], dtype: 'u32', data: Uint32Array.of(low! & 0xfffff800, high!) };
+  return { shape: [4], dtype: 'u32', data: Uint32Array.of(low! & 0xfffff800, high!, seed, step) };
 }

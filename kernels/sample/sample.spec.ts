@@ -1,6 +1,6 @@
 import type { HostTensor } from '../../runtime/index.ts';
 import type { OpSpec, Random } from '../spec.ts';
-import { uniformNumber, uniformWords } from './philox.ts';
+import { randomWords, uniformNumber } from './philox.ts';
 import { chooseToken } from './reference.ts';
 import { sample, variants } from './sample.ts';
 import { type Sampling, settingsTensor } from './settings.ts';
@@ -46,14 +46,14 @@ export const spec: OpSpec<SampleCase> = {
     return {
       logits: { shape: [1, n], dtype: 'f32', data: x },
       largest: parts(x.indexOf(x.reduce((a, b) => Math.max(a, b)))),
-      settings: settingsTensor({ ...sampling, seed: SEED }),
-      u: uniformWords(SEED, step),
+      settings: settingsTensor(sampling),
+      random: randomWords(SEED, step),
     };
   },
-  record: (g, { logits, largest, settings, u }) =>
-    sample(g, logits!, { largest: largest!, settings: settings!, u: u! }),
+  record: (g, { logits, largest, settings, random }) =>
+    sample(g, logits!, { largest: largest!, settings: settings!, random: random! }),
   reference: ({ logits }, { step, ...sampling }) =>
-    Float64Array.of(chooseToken(logits!.data as Float32Array, sampling, uniformNumber(SEED, step)), STRAYS, 0),
+    Float64Array.of(chooseToken(logits!.data as Float32Array, sampling, uniformNumber(SEED, step)), STRAYS),
   tolerance: () => ({ atol: 0, rtol: 0 }),
 };
 

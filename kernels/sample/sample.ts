@@ -29,28 +29,28 @@ export const variants = [variant(DRAW)];
 export interface SampleOptions {
   /** [parts, 3], of argmax(). */
   largest: Tensor;
-  /** [7], of settingsTensor(). */
+  /** [6], of settingsTensor(). */
   settings: Tensor;
-  /** [2]: floor(2^64 u), its low and its high word, with u of uniformNumber(). */
-  u: Tensor;
+  /** [4], of randomWords(). */
+  random: Tensor;
 }
 
 /**
- * What is chosen from logits f32 [n] or [1, n], n <= 131072, as argmax() says it, u32 [1, 3]: the token that chooseToken()
- * draws, any one unless all are finite, how many are not, and 0. Temperature, top-k and top-p of the settings, then the first in
+ * A choice, u32 [2], from logits f32 [n] or [1, n], n <= 131072: the token that chooseToken() draws, any one unless all are
+ * finite, and how many are not. Temperature, top-k and top-p of the settings, then the first in
  * index order whose cumulative weight exceeds u of the sum. Integers only, hence the same on every adapter: weights to 2^-46 of
  * the largest, nothing sorted. Throws ShapeError.
  */
-export function sample(g: Graph, logits: Tensor, { largest, settings, u }: SampleOptions): Tensor {
+export function sample(g: Graph, logits: Tensor, { largest, settings, random }: SampleOptions): Tensor {
   const count = expectRow(logits);
   const parts = largest.shape[0] ?? 0;
   expectWords('largest', largest, [parts, 3]);
   expectWords('settings', settings, [SETTINGS]);
-  expectWords('u', u, [2]);
+  expectWords('random', random, [4]);
   const groups = ceilDiv(count, EACH);
   const weights = g.temp('weights', [count, 2], 'u32');
   const bins = g.temp('bins', [groups, BINS, 4], 'u32');
-  const y = g.temp('sample', [1, 3], 'u32');
+  const y = g.temp('sample', [2], 'u32');
   g.dispatch({
     kernel: WEIGHTS,
     read: { logits, largest, settings },
@@ -61,7 +61,7 @@ export function sample(g: Graph, logits: Tensor, { largest, settings, u }: Sampl
   });
   g.dispatch({
     kernel: DRAW,
-    read: { logits, weights, bins, settings, uniform_number: u, largest },
+    read: { logits, weights, bins, settings, random, largest },
     write: { y },
     params: { count, groups, parts },
     workgroups: [1],

@@ -1,8 +1,8 @@
 // y = (the first element, in index order, at which the weight of what is kept exceeds floor(u total), how many logits are not
 // finite). Kept is, of the top_k largest, the lowest indices of equals first, the fewest whose weight reaches total - floor(total
 // (1 - top_p)), total over the top-k.
-// logits [count] f32 read as bits; weights [count, 2], bins [groups, WG, 4] u32 (sample_weights) read; settings [7],
-// uniform_number [2] (floor(2^64 u), low and high), largest [parts, 3] (argmax) u32 read; y [1, 3] u32 written, 0 behind the two
+// logits [count] f32 read as bits; weights [count, 2], bins [groups, WG, 4] u32 (sample_weights) read; settings [6],
+// random [4] (floor(2^64 u), low and high word first), largest [parts, 3] (argmax) u32 read; y [2] u32 written
 // The bins say from which order() on there are elements enough; these are listed, or where they are too many all elements take
 // part, which is as right and slower. Then three radix searches by a place in order, whose digits are those of order() and, behind
 // them, of the index: for the top-k, for the nucleus, and by the index alone for what is drawn. No two elements have one place,
@@ -19,7 +19,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read> weights: array<vec2<u32>>;
 @group(0) @binding(2) var<storage, read> bins: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read> settings: array<u32>;
-@group(0) @binding(4) var<storage, read> uniform_number: array<u32>;
+@group(0) @binding(4) var<storage, read> random: array<u32>;
 @group(0) @binding(5) var<storage, read> largest: array<u32>;
 @group(0) @binding(6) var<storage, read_write> y: array<u32>;
 @group(0) @binding(31) var<uniform> params: Params;
@@ -73,14 +73,13 @@ fn main(@builtin(local_invocation_index) lane: u32) {
   }
   let need = minus(total, high_product(total, vec2u(0u, settings[5])));
   let kept = search(lane, elements, 0u, Goal(true, need), vec2u());
-  let drawn = high_product(kept.weight, vec2u(uniform_number[0], uniform_number[1]));
+  let drawn = high_product(kept.weight, vec2u(random[0], random[1]));
   let last = search(lane, elements, ORDER_DIGITS, Goal(true, plus(drawn, vec2u(1u, 0u))), kept.prefix);
   for (var e = lane; e < elements; e += WG) {
     let i = element_of(e, elements);
     if (takes_part(place_of(i), kept.prefix, last)) {
       y[0] = i;
       y[1] = atomicLoad(&strays);
-      y[2] = 0u;
     }
   }
 }

@@ -1,6 +1,6 @@
 // weight[i] = 2^46 exp((x_i - max x) / T) to the nearest integer, off by one at most, equal on every adapter; and of the
 // elements of each workgroup whose weight is not 0, by their distance from the largest: how many, their weight, the least order()
-// logits [count] f32 read as bits; largest [parts, 3] u32 (argmax) read; settings [7] u32 read; weights [count, 2] u32 written;
+// logits [count] f32 read as bits; largest [parts, 3] u32 (argmax) read; settings [6] u32 read; weights [count, 2] u32 written;
 // bins [groups, WG, 4] u32 (count, weight low and high, order) written
 // Integers only, since exp is not the same everywhere: differences of logits in fixed point, times log2(e) / T, give an
 // exponent to 2^-50; 2^-f of its fraction is Taylor's polynomial at f / 8, squared three times (error below 2^-54).
