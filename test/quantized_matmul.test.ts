@@ -131,7 +131,8 @@ if (device) {
       const { matrix } = randomMatrix(device, 13, inner, { format, group: 64 }, random);
       const x = random.tensor([VECTOR_ROWS, inner]);
       for (const asInt8 of [false, true]) {
-        const few = (each: Variant, rows: number) => applies(each, rows, asInt8 ? 'i8' : 'f32', { dtype: format });
+        const few = (each: Variant, rows: number) =>
+          applies(each, { rows, inner, dtype: asInt8 ? 'i8' : 'f32' }, { dtype: format });
         const able = variants.filter((each) => canRun(device, each.kernel) && few(each, 1) && few(each, VECTOR_ROWS));
         const both = able.filter(({ name }) => name.includes('gemv'));
         assert.ok(both.length > 0);
@@ -165,7 +166,8 @@ if (device) {
       const shown = { ...x, shape: [rows, inner], data: x.data.slice(0, rows * inner) };
       for (const asInt8 of [false, true]) {
         const able = variants.filter(
-          (variant) => canRun(device, variant.kernel) && applies(variant, rows, asInt8 ? 'i8' : 'f32', matrix),
+          (variant) =>
+            canRun(device, variant.kernel) && applies(variant, { rows, inner, dtype: asInt8 ? 'i8' : 'f32' }, matrix),
         );
         for (const { name } of quick ? able.slice(0, 1) : able) {
           const got = await product(device, shown, matrix, asInt8, name);

@@ -39,7 +39,7 @@ fn add_unit(sums: ptr<function, array<vec4f, ROWS>>, unit: Unit, k: u32, words: 
   for (var q = 0u; q < QUADS; q++) {
     let values = array(widen(p[0], q, 1.0), widen(p[1], q, 1.0), widen(p[2], q, 1.0), widen(p[3], q, 1.0));
     for (var r = 0u; r < ROWS; r++) {
-      let v = input(min(r, params.rows - 1u) * params.quads, k * QUADS + q);
+      let v = row_quad(r, k * QUADS + q);
       for (var i = 0u; i < 4u; i++) {
         products[r][i] = add_products(products[r][i], v, values[i]);
       }

@@ -1,5 +1,6 @@
 import { type HostTensor, type Matrix, narrow, type Tensor, widen } from '../../runtime/index.ts';
 import { dequantizeWeightsHost, int8PlaceOf, type Quantization, quantizedShapes } from '../lib/quantized.ts';
+import { blocksOf, quantizedRows, randomRow } from '../quantize_rows/quantize_rows.spec.ts';
 import { type OpSpec, type Random, roundoff } from '../spec.ts';
 import { type MatmulOptions, matmul, variants } from './matmul.ts';
 import { applies } from './product.ts';
@@ -20,12 +21,16 @@ type MatmulCase = {
   as: 'f32' | 'f16';
   /** Rows of w in its first block; 0 for one block. */
   split: number;
+  /** Whether an RMSNorm comes before. */
+  norm: boolean;
+  /** What of the result: y itself, or of y quantised the quants or their scales. */
+  show: 'y' | 'quants' | 'scales';
   quick?: boolean;
 };
 
 function sized(rows: number, inner: number, outs: number, options: Partial<MatmulCase> = {}): MatmulCase {
   const plain = { weights: 'bf16', activation: 'none', bias: false, residual: false, split: 0, group: 32 } as const;
-  return { rows, inner, outs, ...plain, from: 'f32', as: 'f32', ...options };
+  return { rows, inner, outs, ...plain, from: 'f32', as: 'f32', norm: false, show: 'y', ...options };
 }
 
 /** The same with x in f16, as matrix units take it. */
@@ -63,13 +68,57 @@ function quantized(from: MatmulCase['from']): MatmulCase[] {
   ];
 }
 
+/** Products that an RMSNorm comes before, of weights of all formats: rows for which there are kernels that norm, and one more. */
+function afterNorm(): MatmulCase[] {
+  const of = (rows: number, inner: number, outs: number, options: Partial<MatmulCase>) =>
+    sized(rows, inner, outs, { norm: true, group: 64, ...options });
+  return [
+    of(1, 40, 9, { weights: 'q4', from: 'i8', bias: true, residual: true, quick: true }),
+    of(3, 72, 70, { weights: 'q8', from: 'i8', activation: 'silu_gate', split: 34, quick: true }),
+    of(1, 40, 9, { weights: 'q4', bias: true, residual: true, quick: true }),
+    of(3, 72, 70, { weights: 'q8', from: 'f16', activation: 'silu_gate', split: 34, quick: true }),
+    ...[1, 2, 4, 8, 9].flatMap((rows) => [
+      of(rows, 40, 67, { weights: 'q4', from: 'i8' }),
+      of(rows, 360, 14, { weights: 'q8', from: 'i8', group: 128 }),
+      of(rows, 136, 67, { weights: 'q4', residual: true }),
+      of(rows, 1160, 13, { weights: rows === 2 ? 'half' : 'bf16', from: 'f16', as: 'f16' }),
+      of(rows, 24, 70, { weights: 'f32', activation: 'silu_gate', split: 34 }),
+    ]),
+    ...[8, 24, 520, 1152].flatMap((inner) => [
+      of(1, inner, 13, { weights: 'q4', from: 'i8' }),
+      of(5, inner, 13, { weights: 'q4', from: 'f16' }),
+    ]),
+    ...(['i8', 'f32', 'f16'] as const).map((from) => of(2, 5120, 131, { weights: 'q4', from, quick: from === 'i8' })),
+  ];
+}
+
+/** Products whose result is quantised: blocks of 32 outputs, whole and cut, of kernels that quantise and others. */
+function toInt8(): MatmulCase[] {
+  const of = (rows: number, inner: number, outs: number, options: Partial<MatmulCase> = {}) =>
+    (['quants', 'scales'] as const).map((show) =>
+      sized(rows, inner, outs, {
+        ...{ weights: 'q4', group: 64, from: 'i8', activation: 'silu_gate', norm: rows % 2 === 1, show },
+        ...options,
+      }),
+    );
+  return [
+    ...of(1, 40, 16, { quick: true }),
+    ...of(3, 72, 144, { weights: 'q8', split: 64, quick: true }),
+    ...of(2, 72, 80, { quick: true }),
+    ...of(1, 40, 32, { activation: 'none', from: 'f32', bias: true }),
+    ...[1, 2, 4, 8, 9].flatMap((rows) => [...of(rows, 136, 64), ...of(rows, 40, 208, { norm: true, split: 128 })]),
+    ...[48, 112, 128, 144].flatMap((outs) => of(1, 1160, outs)),
+    ...of(1, 104, 48, { from: 'f32' }),
+    ...of(2, 104, 144, { split: 16 }),
+  ];
+}
+
 /** x w^T and what follows it, against float64; on matrix units of the weights as f16, which round quant * scale. */
 export const spec: OpSpec<MatmulCase> = {
   name: 'matmul',
   formula: 'y = act(x w^T + bias) + residual',
   variants,
-  applies: (variant, { rows, from, weights }) =>
-    applies(variant, rows, from, { dtype: formatOf(weights), fitsF16: true }),
+  applies: (variant, c) => applies(variant, operandClass(c), { dtype: formatOf(c.weights), fitsF16: true }, fusible(c)),
   needsF16: ({ from, as }) => from === 'f16' || as === 'f16',
   cases: [
     sized(1, 8, 1, { quick: true }),
@@ -114,6 +163,8 @@ export const spec: OpSpec<MatmulCase> = {
     ...[1, 65].map((rows) =>
       sized(rows, 136, 67, { weights: 'q4', from: 'f16', as: 'f16', group: 64, residual: true }),
     ),
+    ...afterNorm(),
+    ...toInt8(),
   ],
   bench: [
     sized(1, 5120, 7680),
@@ -130,6 +181,12 @@ export const spec: OpSpec<MatmulCase> = {
       sized(64, 5120, 7680, { weights: 'q4', from, group: 64 }),
     ]),
     sized(1, 5120, 7680, { weights: 'q8', group: 64 }),
+    ...(['f32', 'i8'] as const).map((from) => sized(1, 5120, 7680, { weights: 'q4', from, group: 64, norm: true })),
+    ...[false, true].map((norm) =>
+      sized(1, 5120, 35840, {
+        ...{ weights: 'q4', from: 'i8', group: 64, activation: 'silu_gate', split: 17920, norm, show: 'quants' },
+      }),
+    ),
     ...[1, 1024, 4096].flatMap((rows) => [
       halves(rows, 5120, 7680),
       halves(rows, 17920, 5120, { residual: true, split: 2560 }),
@@ -143,49 +200,123 @@ export const spec: OpSpec<MatmulCase> = {
   flops: ({ rows, inner, outs }) => 2 * rows * inner * outs,
   weights: ['w', 'wScales', 'rest', 'restScales'],
   inputs(c, random) {
-    const { rows, outs, bias, residual, activation, split } = c;
-    const width = activation === 'silu_gate' ? outs / 2 : outs;
-    return {
-      ...activations(c, random),
-      ...weightBlock('w', split || outs, c, random),
-      ...(split && weightBlock('rest', outs - split, c, random)),
-      ...(bias && { bias: random.tensor([outs]) }),
-      ...(residual && { residual: random.tensor([rows, width]) }),
-    };
+    for (;;) {
+      const drawn = draw(c, random);
+      if (c.show === 'y' || c.outs > MOST_TO_SETTLE || isSettled(drawn, c)) return drawn;
+    }
   },
   record(g, tensors, c) {
-    const { x, xScales, bias, residual } = tensors;
-    const { activation, as, inner } = c;
-    const rows = xScales ? { quants: x!, scales: xScales, cols: inner } : x!;
-    return matmul(g, rows, matrix(tensors, c), {
+    const { x, xScales, norm, bias, residual } = tensors;
+    const { activation, as, inner, from, show } = c;
+    const stored = from === 'i8' ? 'f32' : from;
+    const normed = norm && { x: x!, norm, eps: EPS, as: stored, int8: from === 'i8' };
+    const rows = normed ?? (xScales ? { quants: x!, scales: xScales, cols: inner } : x!);
+    const y = matmul(g, rows, matrix(tensors, c), {
       activation,
       as,
+      int8: show !== 'y',
       ...(bias && { bias }),
       ...(residual && { residual }),
     });
+    return 'quants' in y ? y[show as 'quants' | 'scales'] : y;
   },
   reference(inputs, c, variant) {
-    const { rows, inner, outs, activation } = c;
-    const values = ({ dtype, data }: HostTensor) => widen(dtype, data);
-    const onMatrixUnits = variants.some(({ name, kernel }) => kernel.matrix && name === variant);
-    const x = inputs.xScales ? int8Values(inputs.x!, inputs.xScales, inner) : values(inputs.x!);
-    const w = ['w', 'rest'].flatMap((name) => [...rowsOf(weightValues(inputs, name, c), inner)]);
-    if (onMatrixUnits) for (const row of w) row.set(widen('f16', narrow('f16', row)));
-    const bias = inputs.bias && values(inputs.bias);
-    const sums = new Float64Array(rows * outs);
-    for (let r = 0; r < rows; r++) {
-      for (let n = 0; n < outs; n++) {
-        let sum = bias?.[n] ?? 0;
-        const row = w[n]!;
-        for (let k = 0; k < inner; k++) sum += x[r * inner + k]! * row[k]!;
-        sums[r * outs + n] = sum;
-      }
-    }
-    const residual = inputs.residual && values(inputs.residual);
-    return activated(sums, activation).map((value, i) => value + (residual?.[i] ?? 0));
+    const y = products64(inputs, c, variant);
+    return c.show === 'y' ? y : quantizedRows(y, widthOf(c), c.show);
   },
-  tolerance: ({ as }) => ({ atol: 4e-6, rtol: 2 * roundoff(as) + 2e-6 }),
+  tolerance({ as, norm, from, show }, variant) {
+    if (show !== 'y') return { atol: 0, rtol: show === 'scales' ? 1e-5 : 0 };
+    const rounds = norm && from === 'f16' && !variant?.endsWith('normed'); // what was normed, to f16
+    return { atol: rounds ? 2e-3 : 4e-6, rtol: 2 * roundoff(as) + 2e-6 };
+  },
 };
+
+const EPS = 1e-5;
+/** Outputs up to which quants are compared. */
+const MOST_TO_SETTLE = 1000;
+
+const widthOf = ({ outs, activation }: MatmulCase) => (activation === 'silu_gate' ? outs / 2 : outs);
+
+const operandClass = ({ rows, inner, from, norm }: MatmulCase) => ({ rows, inner, dtype: from, normed: norm });
+
+/** Whether kernels can quantise the result themselves. */
+function fusible({ activation, bias, residual, show, split }: MatmulCase): boolean {
+  return show !== 'y' && activation === 'silu_gate' && !bias && !residual && split % 64 === 0;
+}
+
+function draw(c: MatmulCase, random: Random): Record<string, HostTensor> {
+  const { rows, outs, bias, residual, split } = c;
+  return {
+    ...(c.norm ? streamRows(c, random) : activations(c, random)),
+    ...weightBlock('w', split || outs, c, random),
+    ...(split && weightBlock('rest', outs - split, c, random)),
+    ...(bias && { bias: random.tensor([outs]) }),
+    ...(residual && { residual: random.tensor([rows, widthOf(c)]) }),
+  };
+}
+
+/** Whether no output is so near the middle of two quants that rounding errors decide. */
+function isSettled(inputs: Record<string, HostTensor>, c: MatmulCase): boolean {
+  const [y, cols] = [products64(inputs, c), widthOf(c)];
+  const blocks = Array.from({ length: c.rows }, (_, r) => blocksOf(y, r * cols, cols)).flat();
+  return blocks.every(({ exact }) => exact.every((value) => Math.abs(Math.abs(value % 1) - 0.5) > 0.003));
+}
+
+/** y in float64, from the same inputs as the variant of this name takes them. */
+function products64(inputs: Record<string, HostTensor>, c: MatmulCase, variant?: string): Float64Array {
+  const { rows, inner, outs, activation } = c;
+  const values = ({ dtype, data }: HostTensor) => widen(dtype, data);
+  const onMatrixUnits = variants.some(({ name, kernel }) => kernel.matrix && name === variant);
+  const x = inputs.norm
+    ? normed64(values(inputs.x!), values(inputs.norm), c)
+    : inputs.xScales
+      ? int8Values(inputs.x!, inputs.xScales, inner)
+      : values(inputs.x!);
+  const w = ['w', 'rest'].flatMap((name) => [...rowsOf(weightValues(inputs, name, c), inner)]);
+  if (onMatrixUnits) for (const row of w) row.set(widen('f16', narrow('f16', row)));
+  const bias = inputs.bias && values(inputs.bias);
+  const sums = new Float64Array(rows * outs);
+  for (let r = 0; r < rows; r++) {
+    for (let n = 0; n < outs; n++) {
+      let sum = bias?.[n] ?? 0;
+      const row = w[n]!;
+      for (let k = 0; k < inner; k++) sum += x[r * inner + k]! * row[k]!;
+      sums[r * outs + n] = sum;
+    }
+  }
+  const residual = inputs.residual && values(inputs.residual);
+  return activated(sums, activation).map((value, i) => value + (residual?.[i] ?? 0));
+}
+
+/** Rows before their norm: normed, they quantise the same way however they are rounded; some are small, so that eps counts. */
+function streamRows({ rows, inner }: MatmulCase, random: Random): Record<string, HostTensor> {
+  const norm = Float32Array.from({ length: inner }, () => 0.5 + random.uniform());
+  const x = Array.from({ length: rows }, (_, r) =>
+    randomRow(inner, random).map((value, i) => ((r % 2 ? 3 : 1e-3) * value) / norm[i]!),
+  );
+  return {
+    x: { shape: [rows, inner], dtype: 'f32', data: Float32Array.from(x.flat()) },
+    norm: { shape: [inner], dtype: 'f32', data: norm },
+  };
+}
+
+/** RMSNorm of rows in float64, and what their quants stand for where they are quantised. */
+function normed64(x: Float32Array, norm: Float32Array, { rows, inner, from }: MatmulCase): Float64Array {
+  const normed = new Float64Array(rows * inner);
+  for (let r = 0; r < rows; r++) {
+    const row = x.subarray(r * inner, (r + 1) * inner);
+    const scale = 1 / Math.sqrt(row.reduce((sum, value) => sum + value ** 2, 0) / inner + EPS);
+    row.forEach((value, i) => {
+      normed[r * inner + i] = norm[i]! * value * scale;
+    });
+  }
+  if (from !== 'i8') return normed;
+  const rowsOfBlocks = Array.from({ length: rows }, (_, r) => blocksOf(normed, r * inner, inner));
+  return normed.map((_, i) => {
+    const { quants, scale } = rowsOfBlocks[Math.floor(i / inner)]![Math.floor((i % inner) / 32)]!;
+    return quants[(i % inner) % 32]! * scale;
+  });
+}
 
 /** x, or the quants and scales of its blocks as quantizeRows lays them out. */
 function activations({ rows, inner, from }: MatmulCase, random: Random): Record<string, HostTensor> {
