@@ -189,11 +189,11 @@ export class Engine {
     const { state, decoder } = this;
     const options = { variants: this.#variants };
     const head = new Graph(this.device, options);
-    this.#recordHead(head, this.lastRows.read, sampled);
+    this.#recordChoice(head, decoder.logits(head, this.lastRows.read), sampled);
     const step = new Graph(this.device, options);
     const keys = step.scalar('keys', this.tablePages * PAGE);
     const layers = { ...state, keys, pool: this.pool, ropeTable: this.#ropeTable };
-    this.#recordHead(step, decoder.finalNorm(step, decoder.layers(step, state.embedding, layers), 0), sampled);
+    this.#recordChoice(step, decoder.lastLogits(step, decoder.layers(step, state.embedding, layers)), sampled);
     const embed = new Graph(this.device, options);
     embed.output('embedding', decoder.embed(embed, state.token), state.embedding.storage);
     const owned = new Owned(this.device);
@@ -205,15 +205,14 @@ export class Engine {
     return plans;
   }
 
-  /** lm_head, the choice of a token, and the step to the next position, with the token's embedding. */
-  #recordHead(g: Graph, normed: Tensor, sampled: boolean): void {
-    const result = this.decoder.logits(g, normed);
-    g.output('logits', result, this.logits.storage);
+  /** What follows the logits: the choice of a token, and the step to the next position, with the token's embedding. */
+  #recordChoice(g: Graph, logits: Tensor, sampled: boolean): void {
+    g.output('logits', logits, this.logits.storage);
     g.scope('head', () => {
       const { forced, forcedCount, history, token, places, random, settings, embedding } = this.state;
-      const draw = () => sample(g, result, { largest: argmax(g, result, PART), settings, random });
+      const draw = () => sample(g, logits, { largest: argmax(g, logits, PART), settings, random });
       const state = { forced, forcedCount, history, token, places, random };
-      const next = advance(g, sampled ? draw() : result, state, this.decoder.embedding);
+      const next = advance(g, sampled ? draw() : logits, state, this.decoder.embedding);
       g.output('embedding', next, embedding.storage);
     });
   }

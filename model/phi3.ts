@@ -107,9 +107,20 @@ export class Phi3 {
     return g.scope('head', () => matmul(g, this.#rows(g, normed, this.#lmHead), this.#lmHead));
   }
 
+  /** Records the final norm and lm_head for x f32 [1, hidden]; returns logits f32 [1, vocab]. */
+  lastLogits(g: Graph, x: Tensor): Tensor {
+    const [norm, eps, lmHead] = [this.#norm, this.#config.rmsNormEps, this.#lmHead];
+    const normed = { x, norm, eps, as: this.#activations.as, int8: this.#takesInt8(lmHead) };
+    return g.scope('head', () => matmul(g, normed, lmHead));
+  }
+
   /** Rows as a weight takes them. */
   #rows(g: Graph, x: Tensor, w: Matrix): Tensor | Int8Rows {
-    return this.#activations.int8 && isQuantized(w.dtype) ? quantizeRows(g, x) : x;
+    return this.#takesInt8(w) ? quantizeRows(g, x) : x;
+  }
+
+  #takesInt8(w: Matrix): boolean {
+    return this.#activations.int8 && isQuantized(w.dtype);
   }
 
   #layer(g: Graph, x: Tensor, layer: Layer, pools: { k: Tensor; v: Tensor }, state: DecoderState): Tensor {
@@ -124,8 +135,10 @@ export class Phi3 {
       const q = { tensor: rotated, offset: 0, headStride: headDim, rowStride: (heads + kvHeads) * headDim };
       const paged = (tensor: Tensor) => ({ tensor, offset: 0, headStride: PAGE * headDim, rowStride: headDim });
       const kv = { places, tables, pageStride: kvHeads * PAGE * headDim, ...(keys !== undefined && { keys }) };
-      const values = attention(g, { q, k: paged(pools.k), v: paged(pools.v), kv, heads, kvHeads, headDim, as });
-      return matmul(g, this.#rows(g, values, layer.out), layer.out, { residual: x });
+      const views = { q, k: paged(pools.k), v: paged(pools.v) };
+      const int8 = this.#takesInt8(layer.out);
+      const values = attention(g, { ...views, kv, heads, kvHeads, headDim, as, int8 });
+      return matmul(g, values, layer.out, { residual: x });
     });
     return g.scope('mlp', () => {
       const normed = rmsNorm(g, mixed, layer.postNorm, rmsNormEps, { as });
