@@ -5,13 +5,14 @@ import {
   isQuantized,
   kvAppend,
   matmul,
+  type Normed,
   PAGE,
   quantizeRows,
   rmsNorm,
   rope,
   type SequenceRows,
 } from '../kernels/index.ts';
-import type { Amount, DType, Graph, Matrix, Tensor } from '../runtime/index.ts';
+import type { Amount, Graph, Matrix, Tensor } from '../runtime/index.ts';
 import type { ModelConfig } from './checkpoint/config.ts';
 import { interleaved, plain } from './checkpoint/matrix_layout.ts';
 import type { PagePool } from './pages.ts';
@@ -36,7 +37,7 @@ export interface DecoderState extends SequenceRows {
 
 /** How activations between norms and matmuls are stored, and whether quantised weights take them as 8-bit integers. */
 export interface Activations {
-  as: DType;
+  as: 'f32' | 'f16';
   int8: boolean;
 }
 
@@ -109,14 +110,17 @@ export class Phi3 {
 
   /** Records the final norm and lm_head for x f32 [1, hidden]; returns logits f32 [1, vocab]. */
   lastLogits(g: Graph, x: Tensor): Tensor {
-    const [norm, eps, lmHead] = [this.#norm, this.#config.rmsNormEps, this.#lmHead];
-    const normed = { x, norm, eps, as: this.#activations.as, int8: this.#takesInt8(lmHead) };
-    return g.scope('head', () => matmul(g, normed, lmHead));
+    return g.scope('head', () => matmul(g, this.#normed(x, this.#norm, this.#lmHead), this.#lmHead));
   }
 
   /** Rows as a weight takes them. */
   #rows(g: Graph, x: Tensor, w: Matrix): Tensor | Int8Rows {
     return this.#takesInt8(w) ? quantizeRows(g, x) : x;
+  }
+
+  /** Rows of the residual stream behind a norm, as a weight takes them. */
+  #normed(x: Tensor, norm: Tensor, w: Matrix): Normed {
+    return { x, norm, eps: this.#config.rmsNormEps, as: this.#activations.as, int8: this.#takesInt8(w) };
   }
 
   #takesInt8(w: Matrix): boolean {

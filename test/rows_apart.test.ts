@@ -23,7 +23,13 @@ if (device) {
   const rows = random.tensor([VECTOR_ROWS, INNER]);
 
   /** The rows of x from one on times a weight, with one variant. */
-  const product = async (name: string, operand: Operand, format: Matrix['dtype'], first: number, count: number) => {
+  const product = async (
+    name: string,
+    operand: Operand,
+    format: 'q4' | 'q8' | 'bf16',
+    first: number,
+    count: number,
+  ) => {
     const graph = new Graph(device, { variants: { matmul: name } });
     const part = (rows.data as Float32Array).slice(first * INNER, (first + count) * INNER);
     const x = graph.input('x', [count, INNER], 'f32');
