@@ -18,6 +18,7 @@ export {
 export { logProbs } from './log_probs/log_probs.ts';
 export { type MatmulOptions, matmul } from './matmul/matmul.ts';
 export type { Normed, Rows } from './matmul/product.ts';
+export { type QkvOptions, qkv } from './qkv/qkv.ts';
 export { quantizeRows } from './quantize_rows/quantize_rows.ts';
 export { quantizeWeights } from './quantize_weights/quantize_weights.ts';
 export { resizePosition } from './resize_position/resize_position.ts';

@@ -3,18 +3,17 @@ import {
   embed,
   type Int8Rows,
   isQuantized,
-  kvAppend,
   matmul,
   type Normed,
   PAGE,
+  qkv,
   quantizeRows,
   rmsNorm,
-  rope,
   type SequenceRows,
 } from '../kernels/index.ts';
 import type { Amount, Graph, Matrix, Tensor } from '../runtime/index.ts';
 import type { ModelConfig } from './checkpoint/config.ts';
-import { interleaved, plain } from './checkpoint/matrix_layout.ts';
+import { interleaved, plain, rotary } from './checkpoint/matrix_layout.ts';
 import type { PagePool } from './pages.ts';
 import type { WeightStore } from './weights.ts';
 
@@ -133,15 +132,15 @@ export class Phi3 {
     const { as } = this.#activations;
     const mixed = g.scope('attn', () => {
       const normed = rmsNorm(g, x, layer.inputNorm, rmsNormEps, { as });
-      const qkv = matmul(g, this.#rows(g, normed, layer.qkv), layer.qkv);
-      const rotated = rope(g, qkv, ropeTable, places, { heads: heads + kvHeads, headDim });
-      kvAppend(g, rotated, heads * headDim, qkv, (heads + kvHeads) * headDim, { places, tables }, pools);
-      const q = { tensor: rotated, offset: 0, headStride: headDim, rowStride: (heads + kvHeads) * headDim };
+      const sizes = { heads, kvHeads, headDim };
+      const options = { table: ropeTable, places, tables, ...sizes, as };
+      const rotated = qkv(g, this.#rows(g, normed, layer.qkv), layer.qkv, options, pools);
+      const q = { tensor: rotated, offset: 0, headStride: headDim, rowStride: heads * headDim };
       const paged = (tensor: Tensor) => ({ tensor, offset: 0, headStride: PAGE * headDim, rowStride: headDim });
       const kv = { places, tables, pageStride: kvHeads * PAGE * headDim, ...(keys !== undefined && { keys }) };
       const views = { q, k: paged(pools.k), v: paged(pools.v) };
       const int8 = this.#takesInt8(layer.out);
-      const values = attention(g, { ...views, kv, heads, kvHeads, headDim, as, int8 });
+      const values = attention(g, { ...views, kv, ...sizes, as, int8 });
       return matmul(g, values, layer.out, { residual: x });
     });
     return g.scope('mlp', () => {
@@ -156,7 +155,7 @@ async function loadLayer(store: WeightStore, config: ModelConfig['decoder'], pre
   const { hidden, heads, kvHeads, headDim, ffn } = config;
   return {
     inputNorm: await store.norm(`${prefix}.input_layernorm.weight`, hidden),
-    qkv: await store.matrix(plain(`${prefix}.self_attn.qkv_proj.weight`, (heads + 2 * kvHeads) * headDim, hidden)),
+    qkv: await store.matrix(rotary(`${prefix}.self_attn.qkv_proj.weight`, heads, kvHeads, headDim, hidden)),
     out: await store.matrix(plain(`${prefix}.self_attn.o_proj.weight`, hidden, heads * headDim)),
     postNorm: await store.norm(`${prefix}.post_attention_layernorm.weight`, hidden),
     gateUp: await store.matrix(interleaved(`${prefix}.mlp.gate_up_proj.weight`, ffn, hidden)),

@@ -7,10 +7,12 @@ fn magnitude(v: vec4f) -> u32 {
   return max(max(bits.x, bits.y), max(bits.z, bits.w));
 }
 
-/// The quants of four values of a block, the first in the lowest byte.
+/// The quants of four values of a block, the first in the lowest byte: beside 1.5 * 2^23 they are the lowest bits of a float.
 fn quantize(v: vec4f, top: u32) -> u32 {
   let largest = bitcast<f32>(top);
-  return pack4xI8(vec4i(round(v * select(0.0, 127.0 / largest, largest > 1e-30))));
+  let inverse = select(0.0, 127.0 / largest, largest > 1e-30);
+  let quants = bitcast<vec4u>(fma(v, vec4f(inverse), vec4f(12582912.0))) & vec4u(255u);
+  return quants.x | (quants.y << 8u) | (quants.z << 16u) | (quants.w << 24u);
 }
 
 /// The scale of a block.

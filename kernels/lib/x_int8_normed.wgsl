@@ -7,7 +7,8 @@ const SPAN: u32 = 4u;
 const BLOCKS = (COLS + 31u) / 32u;
 const PARTS = 8u / SPAN; // quads of a block that a lane has
 const SUBGROUPS = WG / SPAN; // at most
-var<workgroup> x_quants: array<vec4u, 2u * ROWS * BLOCKS>;
+const WHOLE = COLS % 32u == 0u && BLOCKS * SPAN % WG == 0u; // no lane is without columns
+var<workgroup> x_quants: array<u32, 8u * ROWS * BLOCKS>;
 var<workgroup> x_scales: array<f32, ROWS * BLOCKS>;
 var<workgroup> squares: array<f32, ROWS * SUBGROUPS>;
 
@@ -35,8 +36,8 @@ fn quantize_part(row: u32, block: u32, part: u32) -> f32 {
   var top = 0u;
   for (var i = 0u; i < PARTS; i++) {
     let quad = block * 8u + i * SPAN + part;
-    let at = min(quad, COLS / 4u - 1u);
-    let value = select(vec4f(), bitcast<vec4f>(x[base + at]), quad == at);
+    let at = select(min(quad, COLS / 4u - 1u), quad, WHOLE);
+    let value = select(vec4f(), bitcast<vec4f>(x[base + at]), WHOLE || quad == at);
     sum += dot(value, value);
     v[i] = value * norm[at];
     top = max(top, magnitude(v[i]));
@@ -45,13 +46,12 @@ fn quantize_part(row: u32, block: u32, part: u32) -> f32 {
     top = max(top, subgroupShuffleXor(top, step));
   }
   for (var i = 0u; i < PARTS; i++) {
-    let word = quantize(v[i], top);
-    let words = vec4u(word, subgroupShuffleXor(word, 1u), subgroupShuffleXor(word, 2u), subgroupShuffleXor(word, 3u));
-    if (part % 4u == 0u && block < BLOCKS) {
-      x_quants[(2u * row + (i * SPAN + part) / 4u) * BLOCKS + block] = words;
+    let quad = i * SPAN + part;
+    if (WHOLE || block < BLOCKS) {
+      x_quants[((2u * row + quad / 4u) * BLOCKS + block) * 4u + quad % 4u] = quantize(v[i], top);
     }
   }
-  if (part == 0u && block < BLOCKS) {
+  if (part == 0u && (WHOLE || block < BLOCKS)) {
     x_scales[row * BLOCKS + block] = block_scale(top);
   }
   return sum;
@@ -59,8 +59,12 @@ fn quantize_part(row: u32, block: u32, part: u32) -> f32 {
 
 /// Block b of a row of x, of so many.
 fn activations(row: u32, b: u32, blocks: u32) -> Bytes {
-  let at = 2u * row * blocks + b;
-  return Bytes(x_quants[at], x_quants[at + blocks]);
+  let at = 2u * row * BLOCKS + b;
+  return Bytes(x_words(at), x_words(at + BLOCKS));
+}
+
+fn x_words(at: u32) -> vec4u {
+  return vec4u(x_quants[4u * at], x_quants[4u * at + 1u], x_quants[4u * at + 2u], x_quants[4u * at + 3u]);
 }
 
 /// What the sums of a row are multiplied by.

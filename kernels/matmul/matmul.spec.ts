@@ -1,28 +1,23 @@
-import { type HostTensor, type Matrix, narrow, type Tensor, widen } from '../../runtime/index.ts';
-import { dequantizeWeightsHost, int8PlaceOf, type Quantization, quantizedShapes } from '../lib/quantized.ts';
-import { blocksOf, quantizedRows, randomRow } from '../quantize_rows/quantize_rows.spec.ts';
+import { type HostTensor, widen } from '../../runtime/index.ts';
+import { blocksOf, quantizedRows } from '../quantize_rows/quantize_rows.spec.ts';
 import { type OpSpec, type Random, roundoff } from '../spec.ts';
 import { type MatmulOptions, matmul, variants } from './matmul.ts';
 import { applies } from './product.ts';
+import {
+  classOf,
+  formatOf,
+  normRoundoff,
+  operands,
+  type ProductCase,
+  productInputs,
+  productOf,
+} from './product_case.ts';
 
-type MatmulCase = {
-  rows: number;
-  inner: number;
-  outs: number;
-  /** Format of w; 'half' is f16, under another name because it needs no shader-f16. */
-  weights: 'f32' | 'bf16' | 'half' | 'q4' | 'q8';
-  /** Columns that share a scale, of q4 and q8. */
-  group: number;
+type MatmulCase = ProductCase & {
   activation: NonNullable<MatmulOptions['activation']>;
   bias: boolean;
   residual: boolean;
-  /** dtype of x; i8 stands for quantised rows. */
-  from: 'f32' | 'f16' | 'i8';
   as: 'f32' | 'f16';
-  /** Rows of w in its first block; 0 for one block. */
-  split: number;
-  /** Whether an RMSNorm comes before. */
-  norm: boolean;
   /** What of the result: y itself, or of y quantised the quants or their scales. */
   show: 'y' | 'quants' | 'scales';
   quick?: boolean;
@@ -118,7 +113,7 @@ export const spec: OpSpec<MatmulCase> = {
   name: 'matmul',
   formula: 'y = act(x w^T + bias) + residual',
   variants,
-  applies: (variant, c) => applies(variant, operandClass(c), { dtype: formatOf(c.weights), fitsF16: true }, fusible(c)),
+  applies: (variant, c) => applies(variant, classOf(c), { dtype: formatOf(c.weights), fitsF16: true }, fusible(c)),
   needsF16: ({ from, as }) => from === 'f16' || as === 'f16',
   cases: [
     sized(1, 8, 1, { quick: true }),
@@ -206,38 +201,27 @@ export const spec: OpSpec<MatmulCase> = {
     }
   },
   record(g, tensors, c) {
-    const { x, xScales, norm, bias, residual } = tensors;
-    const { activation, as, inner, from, show } = c;
-    const stored = from === 'i8' ? 'f32' : from;
-    const normed = norm && { x: x!, norm, eps: EPS, as: stored, int8: from === 'i8' };
-    const rows = normed ?? (xScales ? { quants: x!, scales: xScales, cols: inner } : x!);
-    const y = matmul(g, rows, matrix(tensors, c), {
-      activation,
-      as,
-      int8: show !== 'y',
-      ...(bias && { bias }),
-      ...(residual && { residual }),
-    });
+    const { x, w } = operands(tensors, c);
+    const { bias, residual } = tensors;
+    const { activation, as, show } = c;
+    const int8 = show !== 'y';
+    const y = matmul(g, x, w, { activation, as, int8, ...(bias && { bias }), ...(residual && { residual }) });
     return 'quants' in y ? y[show as 'quants' | 'scales'] : y;
   },
   reference(inputs, c, variant) {
-    const y = products64(inputs, c, variant);
+    const y = results(inputs, c, variant);
     return c.show === 'y' ? y : quantizedRows(y, widthOf(c), c.show);
   },
-  tolerance({ as, norm, from, show }, variant) {
-    if (show !== 'y') return { atol: 0, rtol: show === 'scales' ? 1e-5 : 0 };
-    const rounds = norm && from === 'f16' && !variant?.endsWith('normed'); // what was normed, to f16
-    return { atol: rounds ? 2e-3 : 4e-6, rtol: 2 * roundoff(as) + 2e-6 };
+  tolerance(c, variant) {
+    if (c.show !== 'y') return { atol: 0, rtol: c.show === 'scales' ? 1e-5 : 0 };
+    return { atol: 4e-6 + normRoundoff(c, variant), rtol: 2 * roundoff(c.as) + 2e-6 };
   },
 };
 
-const EPS = 1e-5;
 /** Outputs up to which quants are compared. */
 const MOST_TO_SETTLE = 1000;
 
 const widthOf = ({ outs, activation }: MatmulCase) => (activation === 'silu_gate' ? outs / 2 : outs);
-
-const operandClass = ({ rows, inner, from, norm }: MatmulCase) => ({ rows, inner, dtype: from, normed: norm });
 
 /** Whether kernels can quantise the result themselves. */
 function fusible({ activation, bias, residual, show, split }: MatmulCase): boolean {
@@ -245,11 +229,9 @@ function fusible({ activation, bias, residual, show, split }: MatmulCase): boole
 }
 
 function draw(c: MatmulCase, random: Random): Record<string, HostTensor> {
-  const { rows, outs, bias, residual, split } = c;
+  const { rows, outs, bias, residual } = c;
   return {
-    ...(c.norm ? streamRows(c, random) : activations(c, random)),
-    ...weightBlock('w', split || outs, c, random),
-    ...(split && weightBlock('rest', outs - split, c, random)),
+    ...productInputs(c, random),
     ...(bias && { bias: random.tensor([outs]) }),
     ...(residual && { residual: random.tensor([rows, widthOf(c)]) }),
   };
@@ -257,124 +239,20 @@ function draw(c: MatmulCase, random: Random): Record<string, HostTensor> {
 
 /** Whether no output is so near the middle of two quants that rounding errors decide. */
 function isSettled(inputs: Record<string, HostTensor>, c: MatmulCase): boolean {
-  const [y, cols] = [products64(inputs, c), widthOf(c)];
+  const [y, cols] = [results(inputs, c), widthOf(c)];
   const blocks = Array.from({ length: c.rows }, (_, r) => blocksOf(y, r * cols, cols)).flat();
   return blocks.every(({ exact }) => exact.every((value) => Math.abs(Math.abs(value % 1) - 0.5) > 0.003));
 }
 
-/** y in float64, from the same inputs as the variant of this name takes them. */
-function products64(inputs: Record<string, HostTensor>, c: MatmulCase, variant?: string): Float64Array {
-  const { rows, inner, outs, activation } = c;
-  const values = ({ dtype, data }: HostTensor) => widen(dtype, data);
+/** y in float64. */
+function results(inputs: Record<string, HostTensor>, c: MatmulCase, variant?: string): Float64Array {
   const onMatrixUnits = variants.some(({ name, kernel }) => kernel.matrix && name === variant);
-  const x = inputs.norm
-    ? normed64(values(inputs.x!), values(inputs.norm), c)
-    : inputs.xScales
-      ? int8Values(inputs.x!, inputs.xScales, inner)
-      : values(inputs.x!);
-  const w = ['w', 'rest'].flatMap((name) => [...rowsOf(weightValues(inputs, name, c), inner)]);
-  if (onMatrixUnits) for (const row of w) row.set(widen('f16', narrow('f16', row)));
-  const bias = inputs.bias && values(inputs.bias);
-  const sums = new Float64Array(rows * outs);
-  for (let r = 0; r < rows; r++) {
-    for (let n = 0; n < outs; n++) {
-      let sum = bias?.[n] ?? 0;
-      const row = w[n]!;
-      for (let k = 0; k < inner; k++) sum += x[r * inner + k]! * row[k]!;
-      sums[r * outs + n] = sum;
-    }
-  }
-  const residual = inputs.residual && values(inputs.residual);
-  return activated(sums, activation).map((value, i) => value + (residual?.[i] ?? 0));
+  const [bias, residual] = [inputs.bias, inputs.residual].map((given) => given && values(given));
+  const sums = productOf(inputs, c, onMatrixUnits).map((sum, i) => sum + (bias?.[i % c.outs] ?? 0));
+  return activated(sums, c.activation).map((value, i) => value + (residual?.[i] ?? 0));
 }
 
-/** Rows before their norm: normed, they quantise the same way however they are rounded; some are small, so that eps counts. */
-function streamRows({ rows, inner }: MatmulCase, random: Random): Record<string, HostTensor> {
-  const norm = Float32Array.from({ length: inner }, () => 0.5 + random.uniform());
-  const x = Array.from({ length: rows }, (_, r) =>
-    randomRow(inner, random).map((value, i) => ((r % 2 ? 3 : 1e-3) * value) / norm[i]!),
-  );
-  return {
-    x: { shape: [rows, inner], dtype: 'f32', data: Float32Array.from(x.flat()) },
-    norm: { shape: [inner], dtype: 'f32', data: norm },
-  };
-}
-
-/** RMSNorm of rows in float64, and what their quants stand for where they are quantised. */
-function normed64(x: Float32Array, norm: Float32Array, { rows, inner, from }: MatmulCase): Float64Array {
-  const normed = new Float64Array(rows * inner);
-  for (let r = 0; r < rows; r++) {
-    const row = x.subarray(r * inner, (r + 1) * inner);
-    const scale = 1 / Math.sqrt(row.reduce((sum, value) => sum + value ** 2, 0) / inner + EPS);
-    row.forEach((value, i) => {
-      normed[r * inner + i] = norm[i]! * value * scale;
-    });
-  }
-  if (from !== 'i8') return normed;
-  const rowsOfBlocks = Array.from({ length: rows }, (_, r) => blocksOf(normed, r * inner, inner));
-  return normed.map((_, i) => {
-    const { quants, scale } = rowsOfBlocks[Math.floor(i / inner)]![Math.floor((i % inner) / 32)]!;
-    return quants[(i % inner) % 32]! * scale;
-  });
-}
-
-/** x, or the quants and scales of its blocks as quantizeRows lays them out. */
-function activations({ rows, inner, from }: MatmulCase, random: Random): Record<string, HostTensor> {
-  if (from !== 'i8') return { x: random.tensor([rows, inner], from) };
-  const blocks = Math.ceil(inner / 32);
-  const quants = new Int8Array(rows * blocks * 32);
-  for (let row = 0; row < rows; row++) {
-    for (let column = 0; column < inner; column++) quants[int8PlaceOf(row, column, blocks)] = random.below(255) - 127;
-  }
-  const scales = Float32Array.from({ length: rows * blocks }, () => (0.5 + random.uniform()) / 74);
-  return {
-    x: { shape: [rows, 8 * blocks], dtype: 'u32', data: new Uint32Array(quants.buffer) },
-    xScales: { shape: [rows, blocks], dtype: 'f32', data: scales },
-  };
-}
-
-function int8Values(x: HostTensor, scales: HostTensor, inner: number): Float32Array {
-  const [rows = 0, blocks = 0] = scales.shape;
-  const quants = new Int8Array(x.data.buffer);
-  return Float32Array.from({ length: rows * inner }, (_, i) => {
-    const [row, column] = [Math.floor(i / inner), i % inner];
-    return quants[int8PlaceOf(row, column, blocks)]! * scales.data[row * blocks + Math.floor(column / 32)]!;
-  });
-}
-
-/** Rows of w: elements, or random quants, behind the last column too, and scales that make w as large. */
-function weightBlock(name: string, rows: number, { inner, weights, group }: MatmulCase, random: Random) {
-  const size = inner ** -0.5;
-  if (weights !== 'q4' && weights !== 'q8') {
-    return { [name]: random.tensor([rows, inner], weights === 'half' ? 'f16' : weights, size) };
-  }
-  const shapes = quantizedShapes(rows, inner, { format: weights, group });
-  return {
-    [name]: random.integers(shapes.quants, 2 ** 32),
-    [`${name}Scales`]: random.tensor(shapes.scales, 'f16', size / (weights === 'q4' ? 4.6 : 74)),
-  };
-}
-
-function weightValues(inputs: Record<string, HostTensor>, name: string, c: MatmulCase): Float32Array {
-  const { [name]: w, [`${name}Scales`]: scales } = inputs;
-  if (!w) return new Float32Array(0);
-  if (!scales) return widen(w.dtype, w.data);
-  const quantized = { quants: w.data as Uint32Array, scales: scales.data as Uint16Array };
-  return dequantizeWeightsHost(quantized, w.shape[0]!, c.inner, { format: c.weights, group: c.group } as Quantization);
-}
-
-function matrix(tensors: Record<string, Tensor>, { weights, group, inner, outs }: MatmulCase): Matrix {
-  const { w, wScales, rest, restScales } = tensors;
-  const blocks = [{ tensor: w!, scales: wScales, row: 0 }];
-  if (rest) blocks.push({ tensor: rest, scales: restScales, row: w!.shape[0]! });
-  return { name: 'w', rows: outs, cols: inner, dtype: formatOf(weights), group, fitsF16: true, blocks };
-}
-
-const formatOf = (weights: MatmulCase['weights']) => (weights === 'half' ? 'f16' : weights);
-
-function* rowsOf(values: Float32Array, cols: number): Generator<Float32Array> {
-  for (let at = 0; at < values.length; at += cols) yield values.subarray(at, at + cols);
-}
+const values = ({ dtype, data }: HostTensor) => widen(dtype, data);
 
 function activated(sums: Float64Array, activation: MatmulCase['activation']): Float64Array {
   const sigmoid = (v: number) => 1 / (1 + Math.exp(-v));

@@ -179,7 +179,7 @@ const KERNELS: Mutation[] = [
     ['advance: only the first part of the embedding', 'chunk += WG', 'chunk += COLS', 'kernels/advance'],
   ),
   of(
-    'kernels/lib/matmul.wgsl',
+    'kernels/lib/finish.wgsl',
     [
       'linear: gate and up swapped',
       'v.yw * sigmoid(vec4f(v.xz, 0.0, 0.0)).xy * v.xz',
@@ -187,9 +187,12 @@ const KERNELS: Mutation[] = [
       'kernels/matmul',
     ],
     ['linear: digits of gelu_tanh swapped', '0.044715', '0.044751', 'kernels/matmul'],
-    ['linear: digits of erf swapped', '1.421413741', '1.412413741', 'kernels/matmul'],
     ['linear: the residual taken off', 'value + residual[at]', 'value - residual[at]', 'kernels/matmul'],
     ['linear: the bias of the first block', 'bias[params.first + min(', 'bias[min(', 'kernels/matmul'],
+  ),
+  of(
+    'kernels/lib/matmul.wgsl',
+    ['linear: digits of erf swapped', '1.421413741', '1.412413741', 'kernels/matmul'],
     [
       'linear: scales of quantised weights, always the even one',
       'scales[at / 2u] >> (at % 2u * 16u)',
