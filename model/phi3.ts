@@ -76,6 +76,11 @@ export class Phi3 {
     return new Phi3(config, activations, embedding, layers, norm, lmHead);
   }
 
+  /** The table of the tokens' embeddings. */
+  get embedding(): Matrix {
+    return this.#embedding;
+  }
+
   /** Records the embedding of ids u32 [tokens]: below vocab a text token, from vocab on a row of `features`. */
   embed(g: Graph, ids: Tensor, features?: Matrix): Tensor {
     const tables = [{ matrix: this.#embedding, firstId: 0 }];
@@ -100,6 +105,11 @@ export class Phi3 {
   /** Records lm_head for one normed row; returns logits f32 [1, vocab]. */
   logits(g: Graph, normed: Tensor): Tensor {
     return g.scope('head', () => matmul(g, this.#rows(g, normed, this.#lmHead), this.#lmHead));
+  }
+
+  /** Records the final norm and lm_head for x f32 [1, hidden]; returns logits f32 [1, vocab]. */
+  lastLogits(g: Graph, x: Tensor): Tensor {
+    return g.scope('head', () => matmul(g, this.#normed(x, this.#norm, this.#lmHead), this.#lmHead));
   }
 
   /** Rows as a weight takes them. */
@@ -127,8 +137,10 @@ export class Phi3 {
       const q = { tensor: rotated, offset: 0, headStride: headDim, rowStride: heads * headDim };
       const paged = (tensor: Tensor) => ({ tensor, offset: 0, headStride: PAGE * headDim, rowStride: headDim });
       const kv = { places, tables, pageStride: kvHeads * PAGE * headDim, ...(keys !== undefined && { keys }) };
-      const values = attention(g, { q, k: paged(pools.k), v: paged(pools.v), kv, ...sizes, as });
-      return matmul(g, this.#rows(g, values, layer.out), layer.out, { residual: x });
+      const views = { q, k: paged(pools.k), v: paged(pools.v) };
+      const int8 = this.#takesInt8(layer.out);
+      const values = attention(g, { ...views, kv, ...sizes, as, int8 });
+      return matmul(g, values, layer.out, { residual: x });
     });
     return g.scope('mlp', () => {
       const normed = this.#normed(mixed, layer.postNorm, layer.gateUp);

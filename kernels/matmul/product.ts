@@ -98,7 +98,7 @@ const LARGE = { DOWN: 4, ACROSS: 4 };
 /** What each kernel that multiplies is made of, and whether it quantises its result. */
 const MADE = new Map<Kernel, Product & { quantises: boolean }>();
 
-/** The variants of an op that multiplies; `finish` is the file of lib/ that has what follows the sum. */
+/** The variants of an op that multiplies; `finish` names the files of lib/ that have what follows the sum. */
 export function productVariants(op: string, finish: string): Variant[] {
   const kernels = PRODUCTS.map((product) => make(op, product, finish));
   const small = kernels.filter(({ matrix }) => matrix).map((kernel) => variant(kernel, { DOWN: 2, ACROSS: 2 }));
@@ -114,7 +114,7 @@ export function quantisingVariants(op: string): Variant[] {
 function make(op: string, product: Product, finish: string): Kernel {
   const { file, libs, needs, matrix, normed } = product;
   const quantises = finish === 'finish_int8';
-  const all = ['matmul', ...libs.split(' '), ...(quantises && !normed ? ['quantize'] : []), finish];
+  const all = ['matmul', ...libs.split(' '), ...(quantises && !normed ? ['quantize'] : []), ...finish.split(' ')];
   const kernel: Kernel = {
     name: `${op}/${[file, ...(normed ? ['normed'] : []), ...(quantises ? ['int8'] : [])].join('_')}`,
     source: new URL(`./${file}.wgsl`, import.meta.url),
