@@ -5,11 +5,6 @@ import * as assert from 'uvu/assert';
 import { openSynthetic, Phi4Vision } from '../model/index.ts';
 import { DryRunDevice, openDevice, type Plan } from '../runtime/index.ts';
 
-/** Kernels that do as much as they can. */
-const FUSED = {
-  matmul: ['gemv_dot_subgroup_normed_int8', 'gemv_dot_subgroup_normed', 'gemv_dot_subgroup'],
-};
-
 /** The null adapter as if a buffer held any matrix, as on GPUs. */
 const roomy = Object.create(await openDevice({ adapter: 'null' }), {
   limits: { get: () => new Proxy({}, { get: (_, name) => (String(name).includes('Size') ? 2 ** 31 : 65535) }) },
@@ -20,7 +15,7 @@ const device = new DryRunDevice(roomy);
 /** The plan of one step, and its dispatches: scopes and kernels. */
 async function step(sampled: boolean): Promise<{ plan: Plan; dispatches: Dispatched[] }> {
   const { config, source } = openSynthetic('15b', 'int4', 1);
-  const options = { verify: false, int8Activations: true, context: 4096, variants: FUSED } as const;
+  const options = { verify: false, int8Activations: true, context: 4096 } as const;
   const model = await Phi4Vision.fromSource(device, config, source, options);
   const plans = await model.engine.decodePlans(sampled);
   return { plan: plans.step, dispatches: dispatchesOf(plans.step) };
@@ -38,6 +33,16 @@ function dispatchesOf(plan: Plan): Dispatched[] {
 const [greedy, drawn] = [await step(false), await step(true)];
 const headOf = ({ dispatches }: { dispatches: Dispatched[] }) =>
   dispatches.filter(([scope]) => !scope.startsWith('layers.'));
+
+test('a token is at most 245 dispatches, 250 where it is drawn, and six a layer', () => {
+  const { config } = openSynthetic('15b', 'int4', 1);
+  for (let layer = 0; layer < config.decoder.layers; layer++) {
+    const own = greedy.dispatches.filter(([scope]) => scope.startsWith(`layers.${layer}.`));
+    assert.is(own.length, 6, own.map(([, kernel]) => kernel).join(', '));
+  }
+  assert.ok(greedy.dispatches.length <= 245, `${greedy.dispatches.length}`);
+  assert.ok(drawn.dispatches.length <= 250, `${drawn.dispatches.length}`);
+});
 
 test('what follows the layers is two dispatches, and three more where a token is drawn', () => {
   const [head, next] = ['matmul/gemv_dot_subgroup_normed', 'advance/advance_quantized'];
