@@ -38,8 +38,18 @@ if (device?.features.has('subgroups')) {
     [{ dtype: 'f32', int8Activations: false }, BOUNDS.f32.stage, 'gemv_subgroup', 'gemv_subgroup'],
     [{ dtype: 'f16', int8Activations: false }, BOUNDS.f16.stage, 'gemv_subgroup', 'gemv_subgroup'],
     [{ ...int4, dtype: 'f32', int8Activations: false }, BOUNDS.f32.stage, 'gemv_half', 'gemv_half'],
-    [{ ...int4, dtype: 'f32', int8Activations: true }, INT8_BOUND, 'gemv_dot_subgroup', 'gemv_dot_subgroup_int8'],
-    [{ ...int4, dtype: 'f16', int8Activations: true }, INT8_BOUND, 'gemv_dot_subgroup', 'gemv_dot_subgroup_int8'],
+    [
+      { ...int4, dtype: 'f32', int8Activations: true },
+      INT8_BOUND + BOUNDS.f32.stage,
+      'gemv_dot_subgroup',
+      'gemv_dot_subgroup_int8',
+    ],
+    [
+      { ...int4, dtype: 'f16', int8Activations: true },
+      INT8_BOUND + BOUNDS.f16.stage,
+      'gemv_dot_subgroup',
+      'gemv_dot_subgroup_int8',
+    ],
   ] as const) {
     if (options.dtype === 'f16' && !device.features.has('shader-f16')) continue;
     test(`${JSON.stringify(options)}: fused equals apart within ${bound}`, async () => {
