@@ -42,7 +42,7 @@ const one = {
 /** Rows behind `before` keys of one sequence, unless the options have it otherwise. */
 function sized(rows: number, before: number, options: Partial<QkvCase> = {}): QkvCase {
   const heads = { heads: 4, kvHeads: 2, headDim: 16 };
-  return { ...one, rows, inner: 40, weights: 'bf16', group: 32, ...heads, keys: before + rows, show: 'q', ...options };
+  return { ...one, rows, inner: 40, weights: 'bf16', group: 64, ...heads, keys: before + rows, show: 'q', ...options };
 }
 
 /** The same with activations and cache in f16, as matrix units take them. */
@@ -53,7 +53,7 @@ const all = (c: QkvCase): QkvCase[] => SHOWN.map((show) => ({ ...c, show }));
 /** Numbers of rows in and around tiles, with each format and each result in turn. */
 function sweep(formats: readonly QkvCase['weights'][], rows: readonly number[], options: Partial<QkvCase>): QkvCase[] {
   return rows.map((count, i) =>
-    sized(count, 101, { weights: formats[i % formats.length]!, group: 64, show: SHOWN[i % 3]!, ...options }),
+    sized(count, 101, { weights: formats[i % formats.length]!, show: SHOWN[i % 3]!, ...options }),
   );
 }
 
@@ -70,7 +70,7 @@ export const spec: OpSpec<QkvCase> = {
     (c.split % 4 === 0 && applies(variant, classOf(c), { dtype: formatOf(c.weights), fitsF16: true })),
   cases: [
     sized(1, 129, { quick: true }),
-    sized(1, 200, { weights: 'q4', group: 64, inner: 72, show: 'k', quick: true }),
+    sized(1, 200, { weights: 'q4', inner: 72, show: 'k', quick: true }),
     sized(1, 5, { weights: 'q4', from: 'i8', show: 'v', quick: true }),
     sized(5, 300, { weights: 'q8', from: 'i8', sequences: 3, mixed: true, show: 'k', quick: true }),
     sized(9, 124, { weights: 'q4', missing: true, show: 'k', quick: true }),
@@ -84,10 +84,9 @@ export const spec: OpSpec<QkvCase> = {
     ...sweep(['bf16', 'q4', 'f32', 'q8', 'half'], ROWS, {}),
     ...sweep(['half', 'q8', 'bf16', 'q4'], ROWS, HALVES),
     ...sweep(['q4', 'q8'], [1, 2, 4, 5, 8, 9, 63, 64, 65, 101], { from: 'i8' }),
-    ...[8, 24, 72, 128].flatMap((headDim, i) => [
-      sized(1, 3, { heads: 3, kvHeads: 1, headDim, show: SHOWN[i % 3]! }),
-      sized(33, 3, { heads: 3, kvHeads: 3, headDim, show: SHOWN[(i + 1) % 3]!, ...HALVES }),
-    ]),
+    ...[8, 24, 72, 128].map((headDim, i) =>
+      sized(1 + 32 * (i % 2), 3, { heads: 3, kvHeads: 1, headDim, show: SHOWN[i % 2]!, ...(i % 2 && HALVES) }),
+    ),
     ...[8, 520, 1160].flatMap((inner) => [
       sized(1, 0, { inner, weights: 'q4', show: 'k' }),
       sized(6, 0, { inner, show: 'v' }),
@@ -99,17 +98,17 @@ export const spec: OpSpec<QkvCase> = {
     sized(9, 20, { split: 30, show: 'k' }),
     sized(9, 20, { as: 'f16', cache: 'f32', show: 'k' }),
     sized(9, 20, { as: 'f32', cache: 'f16', show: 'v' }),
-    ...[1, 7].flatMap((rows) => all(sized(rows, 97, { ...MODEL, inner: 64, weights: 'q4', group: 64 }))),
+    ...[1, 7].flatMap((rows) => all(sized(rows, 97, { ...MODEL, inner: 64, weights: 'q4' }))),
     ...all(sized(65, 120, { ...MODEL, inner: 64, ...HALVES })),
   ],
   bench: [
     ...(['f32', 'i8'] as const).flatMap((from) =>
-      [1, 64].map((rows) => sized(rows, 1000, { ...MODEL, inner: 5120, weights: 'q4', group: 64, from })),
+      [1, 64].map((rows) => sized(rows, 1000, { ...MODEL, inner: 5120, weights: 'q4', from })),
     ),
     sized(1, 1000, { ...MODEL, inner: 5120 }),
     sized(1, 1000, { ...MODEL, inner: 5120, weights: 'q4', group: 64, from: 'i8', norm: true }),
     ...(['bf16', 'q4'] as const).flatMap((weights) =>
-      [1, 1024].map((rows) => sized(rows, 1000, { ...MODEL, ...HALVES, inner: 5120, weights, group: 64 })),
+      [1, 1024].map((rows) => sized(rows, 1000, { ...MODEL, ...HALVES, inner: 5120, weights })),
     ),
   ],
   flops: (c) => 2 * c.rows * c.inner * outsOf(c),
