@@ -5,7 +5,7 @@ import { choosePrompts, type PromptSet } from './e2e/prompts.ts';
 import { type PromptResult, printProfile, printPrompt, promptTable, summarise } from './e2e/result.ts';
 import { type PromptRun, type RunOptions, runPrompt } from './e2e/run.ts';
 import { writeHtmlReport } from './html.ts';
-import { loadAndExplain, loadModel, type ModelOptions, modelName, withDtype } from './load.ts';
+import { loadAndExplain, loadModel, type ModelOptions, modelName, withActivations } from './load.ts';
 import { openAdapter } from './open.ts';
 import { assertWritable, environment, JsonLines, progressBar, type Table } from './report.ts';
 import { traced } from './trace.ts';
@@ -33,7 +33,7 @@ export interface E2eOptions extends ModelOptions {
 export async function e2e(given: E2eOptions): Promise<number> {
   const { adapter, repeats } = given;
   const first = await openAdapter(adapter);
-  const options = withDtype(first, given);
+  const options = withActivations(first, given);
   await tuneOnce(first, options.tune);
   const json = new JsonLines(options.json);
   if (options.html) assertWritable('--html', options.html);

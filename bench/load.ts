@@ -22,9 +22,16 @@ export function modelName({ model, synthetic, format, seed }: ModelOptions): str
   return synthetic ? `synthetic ${folderName(synthetic)} ${format}, seed ${seed}` : folderName(model);
 }
 
-/** Options with the dtype that a device has where none was asked for. */
-export function withDtype<O extends ModelOptions>(device: Device, options: O): O & { dtype: 'f32' | 'f16' } {
-  return { ...options, dtype: options.dtype ?? usualActivations(device).dtype };
+type Activations = Pick<LoadOptions, 'dtype' | 'int8Activations'>;
+
+/** Options with what is usual on a device where it was not asked for. */
+export function withActivations<O extends Activations>(device: Device, options: O): O & Required<Activations> {
+  const { dtype, int8Activations } = usualActivations(device);
+  return {
+    ...options,
+    dtype: options.dtype ?? dtype,
+    int8Activations: options.int8Activations ?? int8Activations,
+  };
 }
 
 /** Loads a model behind a progress bar. */

@@ -175,7 +175,8 @@ await main(async () => {
         .argParser(weights)
         .default(weights('none'), 'none'),
     )
-    .addOption(int8())
+    .addOption(usualInt8())
+    .addOption(noInt8())
     .addOption(dtype())
     .addOption(variantOption())
     .addOption(
