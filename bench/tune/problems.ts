@@ -1,3 +1,4 @@
+import { VECTOR_ROWS } from '../../kernels/matmul/product.ts';
 import { rowsClass } from '../../kernels/policy.ts';
 import type { Case } from '../../kernels/spec.ts';
 import { DEFAULT_FORMATS, type ModelConfig, type SyntheticFormat } from '../../model/index.ts';
@@ -47,8 +48,9 @@ export function listProblems(config: ModelConfig, onCpu: boolean, { formats, dty
 /** Products of equal rows, dtypes and formats in one problem, whichever part of the model they come from. */
 function joined(problems: readonly Problem[]): Problem[] {
   const keyOf = ({ op, cases: [c] }: Problem) => {
-    const { rows, from, weights } = c!;
-    return op === 'matmul' ? `${rowsClass(Number(rows))} ${from} ${weights}` : JSON.stringify([op, c]);
+    const { rows, from, weights, norm, show } = c!;
+    const fields = op === 'matmul' ? [rowsClass(Number(rows)), from, weights, norm, show] : c;
+    return JSON.stringify([op, fields]);
   };
   const keys = new Set(problems.map(keyOf));
   return [...keys].map((key) => {
@@ -57,7 +59,10 @@ function joined(problems: readonly Problem[]): Problem[] {
   });
 }
 
-const PRODUCT = { group: 64, activation: 'none', bias: false, residual: false, as: 'f32', split: 0 };
+const PRODUCT = {
+  ...{ group: 64, activation: 'none', bias: false, residual: false, as: 'f32', split: 0 },
+  ...{ norm: false, show: 'y' },
+};
 
 /** A product with inner and outs, or heads, halved until it is work for a CPU; other cases as they are. */
 function halved(c: Case): Case {
@@ -69,37 +74,33 @@ function halved(c: Case): Case {
   return halved({ ...half, heads: Math.ceil(heads / 2), kvHeads: Math.ceil(kvHeads / 2) });
 }
 
-/** The products of a decoder layer, that of q, k and v by itself. */
+/** The products of a decoder layer, those by themselves that norm x or quantise y where rows are few. */
 function linear({ decoder }: ModelConfig, rows: number, from: string, format: SyntheticFormat): Problem[] {
   const { hidden, heads, kvHeads, headDim, ffn } = decoder;
   const shared = { ...PRODUCT, rows, from, weights: format === 'int4' ? DEFAULT_FORMATS.decoder : 'bf16' };
   const as = from === 'i8' ? 'f32' : from;
   const { weights, group } = shared;
   const places = { keys: rows, sequences: 1, mixed: false, missing: false };
-  const sizes = { rows, inner: hidden, weights, group, from, split: 0, heads, kvHeads, headDim };
+  const norm = rows <= VECTOR_ROWS;
+  const sizes = { rows, inner: hidden, weights, group, from, split: 0, norm, heads, kvHeads, headDim };
+  const gateUp = { ...shared, inner: hidden, outs: 2 * ffn, activation: 'silu_gate', as, norm };
   return [
     { op: 'qkv', cases: [{ ...sizes, ...places, as, cache: as, show: 'q' }] },
-    {
-      op: 'matmul',
-      cases: [
-        { ...shared, inner: hidden, outs: 2 * ffn, activation: 'silu_gate', as },
-        { ...shared, inner: ffn, outs: hidden, residual: true },
-      ],
-    },
+    { op: 'matmul', cases: [{ ...shared, inner: hidden, outs: (heads + 2 * kvHeads) * headDim, norm }] }, // of qkv apart
+    { op: 'matmul', cases: [{ ...gateUp, show: norm && from === 'i8' ? 'quants' : 'y' }] },
+    { op: 'matmul', cases: [{ ...shared, inner: ffn, outs: hidden, residual: true }] },
   ];
 }
 
-/** lm_head of a quantised model. */
-function head({ decoder: { hidden, vocab } }: ModelConfig, from: string): Problem {
-  return {
-    op: 'matmul',
-    cases: [{ ...PRODUCT, rows: 1, inner: hidden, outs: vocab, from, weights: DEFAULT_FORMATS.head }],
-  };
+/** lm_head of a quantised model, behind a prompt and behind a step, whose row it norms. */
+function head({ decoder: { hidden, vocab } }: ModelConfig, from: string): Problem[] {
+  const shared = { ...PRODUCT, rows: 1, inner: hidden, outs: vocab, from, weights: DEFAULT_FORMATS.head };
+  return [false, true].map((norm) => ({ op: 'matmul', cases: [{ ...shared, norm }] }));
 }
 
 /** The products of quantised weights with activations of 8 bits. */
 function integers(config: ModelConfig, rows: readonly number[]): Problem[] {
-  return [...rows.flatMap((count) => linear(config, count, 'i8', 'int4')), head(config, 'i8')];
+  return [...rows.flatMap((count) => linear(config, count, 'i8', 'int4')), ...head(config, 'i8')];
 }
 
 function attention({ decoder }: ModelConfig, tokens: number, keys: number, kv: string): Problem {

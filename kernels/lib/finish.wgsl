@@ -64,3 +64,6 @@ fn put_quad(at: u32, value: vec4f) {
   y[at + 2u] = out_elem(v.z);
   y[at + 3u] = out_elem(v.w);
 }
+
+/// What kernels of lib/gemv.wgsl do last.
+fn complete(role: u32, first: u32) {}

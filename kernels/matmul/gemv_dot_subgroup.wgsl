@@ -1,7 +1,7 @@
-// finish(r, n, sum_k x[r, k] w[n, k]) for up to ROWS rows of 8-bit integers, see lib/finish.wgsl and lib/finish_qkv.wgsl
-// x [rows, 2, blocks] int8 in 16-byte words read, as quantize_rows.wgsl writes it; x_scales [rows, blocks] f32 read; w
-// [outs, inner] q4 or q8 in 16-byte words read; scales [outs, groups] f16 in pairs read
-// Grid: one workgroup per 4 WG / LANES columns, folded over x and y. Workgroup memory: none.
+// finish(r, n, sum_k x[r, k] w[n, k]) for up to ROWS rows of 8-bit integers, see lib/finish.wgsl, lib/finish_qkv.wgsl and lib/finish_int8.wgsl
+// x in 16-byte words read, see lib/x_int8.wgsl and lib/x_int8_normed.wgsl; w [outs, inner] q4 or q8 in 16-byte words read; scales
+// [outs, groups] f16 in pairs read
+// Grid: one workgroup per 4 WG / LANES columns, folded over x and y. Workgroup memory: what these have.
 // lib/gemv.wgsl with sums that are integers within a block of 32 columns of x and f32 across. The upper and the lower nibbles
 // of a q4 word, times 16, are words of int8 after one mask and one shift more.
 // Source: own. Versions: vector instructions a weight, registers and subgroups per SIMD of RDNA3's compiler (Mesa 25.0) for the
@@ -26,7 +26,6 @@ struct Params {
   width: u32,
 }
 @group(0) @binding(0) var<storage, read> x: array<vec4<u32>>;
-@group(0) @binding(1) var<storage, read> x_scales: array<f32>;
 @group(0) @binding(2) var<storage, read> w: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read> scales: array<u32>;
 @group(0) @binding(31) var<uniform> params: Params;

@@ -1,5 +1,5 @@
 // finish(r, n, sum_k x[r, k] w[n, k]) for up to ROWS rows and q4, see lib/finish.wgsl and lib/finish_qkv.wgsl
-// x [rows, inner] elem read; w [outs, inner] q4 in 16-byte words read; scales [outs, groups] f16 in pairs read
+// x [rows, inner] elem read, see lib/x_rows.wgsl and lib/x_normed.wgsl; w [outs, inner] q4 in 16-byte words read; scales [outs, groups] f16 in pairs read
 // Grid: one workgroup per 4 WG / LANES columns, folded over x and y. Workgroup memory: none.
 // lib/gemv.wgsl where there is f16: two nibbles at once become the lowest bits of two f16 of which a number is taken off, exactly;
 // products and sums are f32.
@@ -45,9 +45,8 @@ fn add_unit(sums: ptr<function, array<vec4f, ROWS>>, unit: Unit, k: u32, words: 
       high[i] = vec4f(quants(even & 0x00f000f0u, 0x54005400u, 72.0h), quants(odd & 0x00f000f0u, 0x54005400u, 72.0h)).xzyw;
     }
     for (var r = 0u; r < ROWS; r++) {
-      let base = min(r, params.rows - 1u) * params.quads;
-      let near = input(base, 8u * k + 2u * q);
-      let far = input(base, 8u * k + 2u * q + 1u);
+      let near = row_quad(r, 8u * k + 2u * q);
+      let far = row_quad(r, 8u * k + 2u * q + 1u);
       for (var i = 0u; i < 4u; i++) {
         products[r][i] = add_products(add_products(products[r][i], near, low[i]), far, high[i]);
       }

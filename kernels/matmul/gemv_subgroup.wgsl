@@ -1,5 +1,5 @@
 // finish(r, n, sum_k x[r, k] w[n, k]) for up to ROWS rows, see lib/finish.wgsl and lib/finish_qkv.wgsl
-// x [rows, inner] elem read; w [outs, inner] of any format in 16-byte words read; scales [outs, groups] f16 in pairs
+// x [rows, inner] elem read, see lib/x_rows.wgsl and lib/x_normed.wgsl; w [outs, inner] of any format in 16-byte words read; scales [outs, groups] f16 in pairs
 // read, of quantised w
 // Grid: one workgroup per 4 WG / LANES columns, folded over x and y. Workgroup memory: none.
 // lib/gemv.wgsl for floats: values of w are widened once for all rows, and a unit's sum is multiplied by its scale.
@@ -39,7 +39,7 @@ fn add_unit(sums: ptr<function, array<vec4f, ROWS>>, unit: Unit, k: u32, words: 
   for (var q = 0u; q < QUADS; q++) {
     let values = array(widen(p[0], q, 1.0), widen(p[1], q, 1.0), widen(p[2], q, 1.0), widen(p[3], q, 1.0));
     for (var r = 0u; r < ROWS; r++) {
-      let v = input(min(r, params.rows - 1u) * params.quads, k * QUADS + q);
+      let v = row_quad(r, k * QUADS + q);
       for (var i = 0u; i < 4u; i++) {
         products[r][i] = add_products(products[r][i], v, values[i]);
       }

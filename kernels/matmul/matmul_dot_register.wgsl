@@ -1,6 +1,6 @@
 // finish(r, n, sum_k x[r, k] w[n, k]) for x of 8-bit integers, see lib/finish.wgsl and lib/finish_qkv.wgsl
-// x [rows, 8 blocks] int8 in 16-byte words read; x_scales [rows, blocks] of scales f32 read; w [outs, inner] q4 or q8
-// in 16-byte words read; scales [outs, groups] f16 in pairs read
+// x [rows, 8 blocks] int8 in 16-byte words read, see lib/x_int8.wgsl; w [outs, inner] q4 or q8 in 16-byte words read; scales
+// [outs, groups] f16 in pairs read
 // Grid: x over tiles of ROWS rows (neighbours share the weights in cache), y over tiles of 4 LANES columns.
 // Workgroup memory: none. For adapters that run on the CPU: a lane owns 4 columns, whose unpacked weights serve ROWS rows.
 // Sums are integers within a block of 32 columns of x and f32 across.
@@ -20,7 +20,6 @@ struct Params {
   width: u32,
 }
 @group(0) @binding(0) var<storage, read> x: array<vec4<u32>>;
-@group(0) @binding(1) var<storage, read> x_scales: array<f32>;
 @group(0) @binding(2) var<storage, read> w: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read> scales: array<u32>;
 @group(0) @binding(31) var<uniform> params: Params;

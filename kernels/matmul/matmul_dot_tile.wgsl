@@ -1,6 +1,6 @@
 // finish(r, n, sum_k x[r, k] w[n, k]) for x of 8-bit integers, see lib/finish.wgsl and lib/finish_qkv.wgsl
-// x [rows, 8 blocks] int8 in 16-byte words read; x_scales [rows, blocks] of scales f32 read; w [outs, inner] q4 or q8
-// in 16-byte words read; scales [outs, groups] f16 in pairs read
+// x [rows, 8 blocks] int8 in 16-byte words read, see lib/x_int8.wgsl; w [outs, inner] q4 or q8 in 16-byte words read; scales
+// [outs, groups] f16 in pairs read
 // Grid: x over tiles of 64 rows, y over tiles of 64 columns. Workgroup memory: 64 * (4 * 16 + 4 + 4) = 4608 bytes.
 // For GPUs: 16 x 16 lanes, each 4 rows x 4 neighbouring columns, step 32 along inner. Sums are integers within a step and f32
 // across. Column 4 t + j lies in slot 16 j + t, so that lanes side by side read different banks.
@@ -17,7 +17,6 @@ struct Params {
   width: u32,
 }
 @group(0) @binding(0) var<storage, read> x: array<vec4<u32>>;
-@group(0) @binding(1) var<storage, read> x_scales: array<f32>;
 @group(0) @binding(2) var<storage, read> w: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read> scales: array<u32>;
 @group(0) @binding(31) var<uniform> params: Params;

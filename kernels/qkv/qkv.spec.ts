@@ -2,7 +2,15 @@ import { widen } from '../../runtime/index.ts';
 import { PAGE } from '../lib/pages.ts';
 import { layRows, poolRow, type RowsCase, rowTensors } from '../lib/sequences.ts';
 import { applies } from '../matmul/product.ts';
-import { formatOf, operands, type ProductCase, productInputs, productOf } from '../matmul/product_case.ts';
+import {
+  classOf,
+  formatOf,
+  normRoundoff,
+  operands,
+  type ProductCase,
+  productInputs,
+  productOf,
+} from '../matmul/product_case.ts';
 import { ropeTable } from '../rope/rope.ts';
 import { type OpSpec, roundoff } from '../spec.ts';
 import { qkv, variants } from './qkv.ts';
@@ -26,7 +34,10 @@ type QkvCase = Omit<ProductCase, 'outs'> & {
 
 const THETA = 500000;
 const SHOWN = ['q', 'k', 'v'] as const;
-const one = { split: 0, sequences: 1, mixed: false, missing: false, from: 'f32', as: 'f32', cache: 'f32' } as const;
+const one = {
+  ...{ split: 0, norm: false, sequences: 1, mixed: false, missing: false },
+  ...({ from: 'f32', as: 'f32', cache: 'f32' } as const),
+};
 
 /** Rows behind `before` keys of one sequence, unless the options have it otherwise. */
 function sized(rows: number, before: number, options: Partial<QkvCase> = {}): QkvCase {
@@ -54,9 +65,9 @@ export const spec: OpSpec<QkvCase> = {
   formula:
     'q, k, v = x w^T; q = rope(q); pool[tables[s, p / PAGE], h, p % PAGE] = rope(k)[t, h] with (p, s) = places[t]; v likewise',
   variants,
-  applies: ({ name, ...variant }, { rows, from, weights, split }) =>
-    name === 'qkv/apart' ||
-    (split % 4 === 0 && applies({ name, ...variant }, rows, from, { dtype: formatOf(weights), fitsF16: true })),
+  applies: (variant, c) =>
+    variant.name === 'qkv/apart' ||
+    (c.split % 4 === 0 && applies(variant, classOf(c), { dtype: formatOf(c.weights), fitsF16: true })),
   cases: [
     sized(1, 129, { quick: true }),
     sized(1, 200, { weights: 'q4', inner: 72, show: 'k', quick: true }),
@@ -65,6 +76,11 @@ export const spec: OpSpec<QkvCase> = {
     sized(9, 124, { weights: 'q4', missing: true, show: 'k', quick: true }),
     sized(65, 90, { weights: 'half', split: 20, sequences: 2, show: 'v', quick: true }),
     sized(70, 200, { ...HALVES, weights: 'q4', sequences: 3, mixed: true, show: 'k', quick: true }),
+    sized(1, 129, { norm: true, weights: 'q4', from: 'i8', group: 64, inner: 72, quick: true }),
+    sized(3, 129, { norm: true, weights: 'q8', from: 'i8', sequences: 2, mixed: true, show: 'k', quick: true }),
+    sized(2, 20, { norm: true, weights: 'q4', quick: true }),
+    ...sweep(['q4', 'q8'], [1, 2, 4, 8, 9], { from: 'i8', norm: true, inner: 360 }),
+    ...sweep(['bf16', 'q4', 'half', 'q8'], [1, 2, 5, 8, 9], { ...HALVES, norm: true }),
     ...sweep(['bf16', 'q4', 'f32', 'q8', 'half'], ROWS, {}),
     ...sweep(['half', 'q8', 'bf16', 'q4'], ROWS, HALVES),
     ...sweep(['q4', 'q8'], [1, 2, 4, 5, 8, 9, 63, 64, 65, 101], { from: 'i8' }),
@@ -90,6 +106,7 @@ export const spec: OpSpec<QkvCase> = {
       [1, 64].map((rows) => sized(rows, 1000, { ...MODEL, inner: 5120, weights: 'q4', from })),
     ),
     sized(1, 1000, { ...MODEL, inner: 5120 }),
+    sized(1, 1000, { ...MODEL, inner: 5120, weights: 'q4', group: 64, from: 'i8', norm: true }),
     ...(['bf16', 'q4'] as const).flatMap((weights) =>
       [1, 1024].map((rows) => sized(rows, 1000, { ...MODEL, ...HALVES, inner: 5120, weights })),
     ),
@@ -141,7 +158,10 @@ export const spec: OpSpec<QkvCase> = {
     });
     return y;
   },
-  tolerance: ({ show, as, cache }) => ({ atol: 1e-5, rtol: 2 * roundoff(show === 'q' ? as : cache) + 2e-6 }),
+  tolerance(c, variant) {
+    const rtol = 2 * roundoff(c.show === 'q' ? c.as : c.cache) + 2e-6;
+    return { atol: 1e-5 + normRoundoff(c, variant), rtol };
+  },
 };
 
 /** Neighbours rotated by angles that are given as cosines, then sines. */

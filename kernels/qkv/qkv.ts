@@ -1,9 +1,8 @@
 import { BYTES, type DType, expect, type Graph, type Matrix, type Tensor, type Variant } from '../../runtime/index.ts';
 import { checkPools, kvAppend } from '../kv_append/kv_append.ts';
 import { checkRows, PAGE, type SequenceRows } from '../lib/pages.ts';
-import type { Int8Rows } from '../lib/quantized.ts';
 import { matmul } from '../matmul/matmul.ts';
-import { applies, multiply, operandOf, problemOf, productVariants } from '../matmul/product.ts';
+import { applies, multiply, operandOf, problemOf, productVariants, type Rows } from '../matmul/product.ts';
 import { choose } from '../policy.ts';
 import { checkRopeTable, rope, variants as ropeVariants } from '../rope/rope.ts';
 
@@ -32,19 +31,13 @@ export interface QkvOptions extends SequenceRows {
  * `pools`, as kvAppend() has them, which drops rows past the end of their table; returns q [tokens, heads * headDim].
  * Throws ShapeError.
  */
-export function qkv(
-  g: Graph,
-  x: Tensor | Int8Rows,
-  w: Matrix,
-  options: QkvOptions,
-  pools: { k: Tensor; v: Tensor },
-): Tensor {
+export function qkv(g: Graph, x: Rows, w: Matrix, options: QkvOptions, pools: { k: Tensor; v: Tensor }): Tensor {
   const { table, places, tables, heads, kvHeads, headDim, as = 'f32' } = options;
   const operand = operandOf('qkv', x, w);
-  const { rows, dtype, like } = operand;
+  const { rows, like } = operand;
   check(rows, w, options, pools);
   const whole = w.blocks.every(({ tensor, row }) => row % 4 === 0 && tensor.shape[0]! % 4 === 0); // columns that are finished at once
-  const fits = (each: Variant) => each === APART || (whole && applies(each, rows, dtype, w));
+  const fits = (each: Variant) => each === APART || (whole && applies(each, operand, w));
   const variant = choose(g, 'qkv', problemOf(operand, w), variants, fits);
   if (variant === APART) return apart(g, x, w, options, pools);
   const q = g.temp('qkv', [rows, heads * headDim], as, like);
@@ -69,7 +62,7 @@ export function qkv(
 
 function apart(
   g: Graph,
-  x: Tensor | Int8Rows,
+  x: Rows,
   w: Matrix,
   { table, places, tables, heads, kvHeads, headDim, as }: QkvOptions,
   pools: { k: Tensor; v: Tensor },

@@ -167,24 +167,40 @@ const KERNELS: Mutation[] = [
   ),
   of('kernels/kv_append/kv_append.ts', ['kv_append: no heads are let through', 'kvHeads > 0 &&\n', '\n', 'device']),
   of(
-    'kernels/argmax/argmax.wgsl',
-    [
-      'argmax: the highest index of equals',
-      'other_index < indices[lane]',
-      'other_index > indices[lane]',
-      'kernels/argmax',
-    ],
-    ['argmax: one element too many', 'at + i < params.count', 'at + i <= params.count', 'kernels/argmax'],
+    'kernels/lib/largest.wgsl',
+    ['argmax: the highest index of equals', 'a.x <= b.x', 'a.x >= b.x', 'kernels/argmax'],
+    ['argmax: two zeros are different', 'return 0x80000000u;', 'return 0x7fffffffu;', 'kernels/argmax'],
   ),
-  of(
-    'kernels/embed/embed.wgsl',
-    ['embed: the last row of a block left out', 'row >= params.rows', 'row + 1u >= params.rows', 'kernels/embed'],
-    ['embed: bf16 halves swapped', 'vec4f(even.x, odd.x, even.y', 'vec4f(odd.x, even.x, even.y', 'kernels/embed'],
-  ),
+  of('kernels/argmax/argmax.wgsl', [
+    'argmax: a part reaches into the next',
+    'i < 4u && at + i < end',
+    'i < 4u',
+    'kernels/argmax',
+  ]),
+  of('kernels/embed/embed.wgsl', [
+    'embed: the last row of a block left out',
+    'row >= params.rows',
+    'row + 1u >= params.rows',
+    'kernels/embed',
+  ]),
+  of('kernels/lib/table.wgsl', [
+    'embed: bf16 halves swapped',
+    'vec4f(even.x, odd.x, even.y',
+    'vec4f(odd.x, even.x, even.y',
+    'kernels/embed',
+  ]),
   of(
     'kernels/advance/advance.wgsl',
-    ['advance: one forced token too many', 's < forced_count[0]', 's <= forced_count[0]', 'kernels/advance'],
-    ['advance: history past its end', 's < params.capacity', 's <= params.capacity', 'kernels/advance'],
+    ['advance: one forced token too many', 'step < forced_count[0]', 'step <= forced_count[0]', 'kernels/advance'],
+    ['advance: history past its end', 'step < params.capacity', 'step <= params.capacity', 'kernels/advance'],
+    ['advance: one logit too many', 'if (i < params.count) {', 'if (i <= params.count) {', 'kernels/advance'],
+    [
+      'advance: the next step draws by the number of this one',
+      'random[2], step + 1u',
+      'random[2], step',
+      'kernels/advance',
+    ],
+    ['advance: only the first part of the embedding', 'chunk += WG', 'chunk += COLS', 'kernels/advance'],
   ),
   of(
     'kernels/lib/finish.wgsl',
@@ -220,7 +236,7 @@ const KERNELS: Mutation[] = [
     '1.0',
     'kernels/matmul',
   ]),
-  of('kernels/lib/quants.wgsl', [
+  of('kernels/lib/table_quantized.wgsl', [
     'quants: nibbles off by one',
     '(word << 4u) & 0xf0f0f0f0u',
     '(word << 4u) & 0xe0f0f0f0u',
@@ -254,19 +270,41 @@ const KERNELS: Mutation[] = [
       'kernels/quantize_rows',
     ],
   ),
-  of('kernels/sample/uniform.wgsl', [
+  of('kernels/lib/philox.wgsl', [
     'sample: a round of Philox missing',
     'ROUNDS: u32 = 10u',
     'ROUNDS: u32 = 9u',
+    'kernels/advance',
+  ]),
+  of(
+    'kernels/sample/sample_draw.wgsl',
+    [
+      'sample: top-k keeps one more',
+      'vec2u(min(settings[4], elements), 0u)',
+      'vec2u(min(settings[4] + 1u, elements), 0u)',
+      'sampler',
+    ],
+    ['sample: the highest of ties are kept', '(0xffffffu - i) << 8u', 'i << 8u', 'sampler'],
+    [
+      'sample: elements that the list has no room for are forgotten',
+      'params.count, candidates > LISTED',
+      'LISTED, candidates > LISTED',
+      'sampler',
+    ],
+    ['sample: a bin too few is listed', 'threshold = sum.w;', 'threshold = before_lane(lane).w;', 'sampler'],
+    [
+      'sample: what is drawn may lie outside the nucleus',
+      'plus(drawn, vec2u(1u, 0u))), kept.prefix)',
+      'plus(drawn, vec2u(1u, 0u))), vec2u())',
+      'sampler',
+    ],
+  ),
+  of('kernels/lib/tally.wgsl', [
+    'sample: a carry of the 64-bit sums lost',
+    ' + u32(old + weight.x < weight.x)',
+    '',
     'sampler',
   ]),
-  of('kernels/sample/sample_narrow.wgsl', [
-    'sample: top-k keeps one more',
-    'times(tie, top_k - count)',
-    'times(tie, top_k - count + 1u)',
-    'sampler',
-  ]),
-  of('kernels/sample/sample_draw.wgsl', ['sample: one tie too many', 'ties -= kept;', '', 'sampler']),
 ].flat();
 
 const RUNTIME: Mutation[] = [
@@ -590,15 +628,15 @@ const MENDED: Mutation[] = [
     'if (start > 99) found.push',
     'check_imports',
   ]),
-  of('kernels/argmax/argmax.wgsl', [
+  of('kernels/lib/largest.wgsl', [
     'argmax: NaN compared as a number',
-    'if ((four[i] & EXPONENT) == EXPONENT) {',
-    'if (bitcast<f32>(four[i]) != bitcast<f32>(four[i])) {',
+    'if ((bits & EXPONENT) == EXPONENT) {',
+    'if (bitcast<f32>(bits) != bitcast<f32>(bits)) {',
     'kernels/argmax',
   ]),
   of('kernels/sample/sample_draw.wgsl', [
     'sample: what is not finite is not said',
-    'y[1] = largest[1];',
+    'y[1] = atomicLoad(&strays);',
     'y[1] = 0u;',
     'kernels/sample',
   ]),
