@@ -142,10 +142,22 @@ const KERNELS: Mutation[] = [
     ['kv_append: the position left out', 'PAGE + place.x % PAGE', 'PAGE + token % PAGE', 'kernels/kv_append'],
   ),
   of('kernels/kv_append/kv_append.ts', ['kv_append: no heads are let through', 'kvHeads > 0 &&\n', '\n', 'device']),
+  of('kernels/lib/largest.wgsl', ['argmax: the highest index of equals', 'a.x <= b.x', 'a.x >= b.x', 'kernels/argmax']),
+  of('kernels/lib/order.wgsl', [
+    'argmax: two zeros are different',
+    'return 0x80000000u;',
+    'return 0x7fffffffu;',
+    'kernels/argmax',
+  ]),
   of(
-    'kernels/lib/largest.wgsl',
-    ['argmax: the highest index of equals', 'a.x <= b.x', 'a.x >= b.x', 'kernels/argmax'],
-    ['argmax: two zeros are different', 'return 0x80000000u;', 'return 0x7fffffffu;', 'kernels/argmax'],
+    'kernels/lib/finish_largest.wgsl',
+    ['logits: the largest of three', 'i < 4u && col + i', 'i < 3u && col + i', 'logits'],
+    [
+      'logits: what is not finite is not said',
+      'select(order(bits), STRAY, (bits',
+      'select(order(bits), 0u, (bits',
+      'logits',
+    ],
   ),
   of('kernels/argmax/argmax.wgsl', [
     'argmax: a part reaches into the next',
@@ -167,9 +179,9 @@ const KERNELS: Mutation[] = [
   ]),
   of(
     'kernels/advance/advance.wgsl',
-    ['advance: one forced token too many', 'step < forced_count[0]', 'step <= forced_count[0]', 'kernels/advance'],
+    ['advance: one forced token too many', 'step < forced[0]', 'step <= forced[0]', 'kernels/advance'],
     ['advance: history past its end', 'step < params.capacity', 'step <= params.capacity', 'kernels/advance'],
-    ['advance: one logit too many', 'if (i < params.count) {', 'if (i <= params.count) {', 'kernels/advance'],
+    ['advance: the last four logits left out', 'if (q < quads) {', 'if (q + 1u < quads) {', 'kernels/advance'],
     [
       'advance: the next step draws by the number of this one',
       'random[2], step + 1u',
