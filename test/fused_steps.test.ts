@@ -19,7 +19,7 @@ const load = (device: DryRunDevice, shape: string, options: LoadOptions = {}) =>
   return Phi4Vision.fromSource(device, config, source, options);
 };
 
-/** The kernels of a layer of one row, those of attention and of its merge as attention. */
+/** The kernels of a layer of one row. */
 async function layerOf(device: DryRunDevice, options: LoadOptions): Promise<string[]> {
   const model = await load(device, '15b', options);
   const steps = model.engine.recordChunk(1).steps.filter(({ scope }) => scope.startsWith('layers.7.'));
@@ -27,31 +27,33 @@ async function layerOf(device: DryRunDevice, options: LoadOptions): Promise<stri
 }
 
 const NORMED = 'gemv_dot_subgroup_normed';
-const FORCED = { qkv: NORMED, matmul: [`${NORMED}_int8`, 'gemv_dot_subgroup'] };
+const FORCED = {
+  attention: 'attention_decode_subgroup',
+  qkv: NORMED,
+  matmul: [`${NORMED}_int8`, 'gemv_dot_subgroup'],
+};
 
-test('norms, quantising, RoPE and appending are no dispatches of their own where that is asked for, nor on a GPU', async () => {
+test('a layer is six dispatches where that is asked for, and on a GPU', async () => {
   for (const [device, variants] of [
     [adapter(true), FORCED],
     [adapter(false), {}],
   ] as const) {
-    const kernels = await layerOf(device, { int8Activations: true, dtype: 'f16', variants });
-    const [first, ...rest] = kernels;
-    assert.is(first, `qkv/${NORMED}`);
-    assert.equal(rest.slice(-3), ['matmul/gemv_dot_subgroup', `matmul/${NORMED}_int8`, 'matmul/gemv_dot_subgroup']);
-    const between = rest.slice(0, -3);
-    assert.equal(
-      between.filter((name) => !name.startsWith('attention/') && !name.startsWith('quantize_rows/')),
-      [],
-    );
-    assert.ok(between.length <= 3, between.join(', '));
+    assert.equal(await layerOf(device, { int8Activations: true, dtype: 'f16', variants }), [
+      `qkv/${NORMED}`,
+      'attention/attention_decode_subgroup',
+      'attention/attention_merge_int8',
+      'matmul/gemv_dot_subgroup',
+      `matmul/${NORMED}_int8`,
+      'matmul/gemv_dot_subgroup',
+    ]);
   }
 });
 
-test('on a CPU they are', async () => {
+test('on a CPU norms and quantising are dispatches of their own, but where attention merges', async () => {
   const kernels = await layerOf(adapter(true), { int8Activations: true });
   assert.is(kernels.filter((name) => name.startsWith('rms_norm/')).length, 2);
-  assert.is(kernels.filter((name) => name.startsWith('quantize_rows/')).length, 4);
-  assert.is(kernels.filter((name) => /_normed|_int8/.test(name)).length, 0);
+  assert.is(kernels.filter((name) => name.startsWith('quantize_rows/')).length, 3);
+  assert.is(kernels.filter((name) => /_normed|subgroup_int8/.test(name)).length, 0);
 });
 
 test('activations are f16 and integers on a GPU, f32 on a CPU, and as they are asked for', async () => {

@@ -5,8 +5,13 @@ import { fileURLToPath } from 'node:url';
 
 const LAYERS = ['runtime', 'kernels', 'model', 'model/api', 'bench']; // each may import itself and those before it
 const FREE = ['test', 'tools']; // may import everything, and nothing else may import them
-/** Ops that consist of others. */
-const PARTS: Readonly<Record<string, readonly string[]>> = { qkv: ['matmul', 'rope', 'kv_append'] };
+/** Ops that consist of others, or do what others do where these are not dispatches of their own. */
+const PARTS: Readonly<Record<string, readonly string[]>> = {
+  advance: ['embed', 'sample'],
+  attention: ['quantize_rows'],
+  matmul: ['quantize_rows', 'rms_norm'],
+  qkv: ['matmul', 'rope', 'kv_append'],
+};
 const WEBGPU = 'runtime/webgpu_device.ts';
 const STATEMENT = /^\s*(?:import|export)\b(?:[^;'"=(]*?\bfrom)?\s*['"]([^'"]+)['"]/gm;
 const CALL = /\b(?:import|require)\s*\(\s*['"`]([^'"`]+)['"`]/g;

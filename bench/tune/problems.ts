@@ -86,22 +86,21 @@ function linear({ decoder }: ModelConfig, rows: number, from: string, format: Sy
   const gateUp = { ...shared, inner: hidden, outs: 2 * ffn, activation: 'silu_gate', as, norm };
   return [
     { op: 'qkv', cases: [{ ...sizes, ...places, as, cache: as, show: 'q' }] },
+    { op: 'matmul', cases: [{ ...shared, inner: hidden, outs: (heads + 2 * kvHeads) * headDim, norm }] }, // of qkv apart
     { op: 'matmul', cases: [{ ...gateUp, show: norm && from === 'i8' ? 'quants' : 'y' }] },
     { op: 'matmul', cases: [{ ...shared, inner: ffn, outs: hidden, residual: true }] },
   ];
 }
 
-/** lm_head of a quantised model. */
-function head({ decoder: { hidden, vocab } }: ModelConfig, from: string): Problem {
-  return {
-    op: 'matmul',
-    cases: [{ ...PRODUCT, rows: 1, inner: hidden, outs: vocab, from, weights: DEFAULT_FORMATS.head }],
-  };
+/** lm_head of a quantised model, behind a prompt and behind a step, whose row it norms. */
+function head({ decoder: { hidden, vocab } }: ModelConfig, from: string): Problem[] {
+  const shared = { ...PRODUCT, rows: 1, inner: hidden, outs: vocab, from, weights: DEFAULT_FORMATS.head };
+  return [false, true].map((norm) => ({ op: 'matmul', cases: [{ ...shared, norm }] }));
 }
 
 /** The products of quantised weights with activations of 8 bits. */
 function integers(config: ModelConfig, rows: readonly number[]): Problem[] {
-  return [...rows.flatMap((count) => linear(config, count, 'i8', 'int4')), head(config, 'i8')];
+  return [...rows.flatMap((count) => linear(config, count, 'i8', 'int4')), ...head(config, 'i8')];
 }
 
 function attention({ decoder }: ModelConfig, tokens: number, keys: number, kv: string): Problem {

@@ -20,8 +20,10 @@ const VALID: Record<string, (c: Case) => boolean> = {
   attention: ({ causal, keys, tokens, show, as, headDim }) =>
     (!causal || Number(keys) >= Number(tokens)) &&
     (!show || (causal === true && (as === 'f32' || Number(headDim) % 32 === 0))),
-  matmul: ({ show, activation, bias, residual, as }) =>
-    show !== 'logits' || (activation === 'none' && !bias && !residual && as === 'f32'),
+  matmul({ show, rows, outs, from, as, activation, bias, residual }) {
+    if (show === 'logits') return activation === 'none' && !bias && !residual && as === 'f32';
+    return show === 'y' || (Number(rows) * Number(outs) <= 500 && from !== 'f16' && as === 'f32'); // quants are compared exactly
+  },
 };
 
 /** Ops with sizes and options of all kinds, right ones and wrong ones, against their references. */

@@ -15,10 +15,34 @@ function of(file: string, ...rows: [name: string, from: string, to: string, ...t
 }
 
 const KERNELS: Mutation[] = [
+  of('kernels/lib/rotary.wgsl', [
+    'rope: a flipped sign',
+    'vec4f(-sine.x, sine.x,',
+    'vec4f(sine.x, sine.x,',
+    'kernels/rope',
+    'kernels/qkv',
+  ]),
   of(
     'kernels/rope/rope.wgsl',
-    ['rope: a flipped sign', 'a * cosine - b * sine', 'a * cosine + b * sine', 'kernels/rope'],
-    ['rope: the angles of the next position', 'places[token].x *', '(places[token].x + 1u) *', 'kernels/rope'],
+    ['rope: the angles of the next position', 'places[token].x,', 'places[token].x + 1u,', 'kernels/rope'],
+    ['rope: the first column left out', 'token * COLS + COLUMN', 'token * COLS', 'kernels/rope'],
+  ),
+  of(
+    'kernels/lib/finish_qkv.wgsl',
+    ['qkv: a row past the capacity', 'place.x >= params.width * PAGE', 'place.x > params.width * PAGE', 'kernels/qkv'],
+    ['qkv: columns of the first block', 'let i = (params.first + col) %', 'let i = col %', 'kernels/qkv'],
+    ['qkv: the page of the first sequence', 'place.y * params.width +', '0u +', 'kernels/qkv'],
+    [
+      'qkv: k is not rotated',
+      '  if (head < HEADS + KV_HEADS) {\n    v =',
+      '  if (head < HEADS) {\n    v =',
+      'kernels/qkv',
+    ],
+  ),
+  of(
+    'kernels/qkv/qkv.ts',
+    ['qkv: four columns that a block cuts', 'whole && applies(', 'applies(', 'kernels/qkv'],
+    ['qkv: k from the columns of q', ', column: heads * headDim }', ' }', 'kernels/qkv'],
   ),
   of(
     'kernels/rope/rope.ts',
@@ -355,12 +379,7 @@ const RUNTIME: Mutation[] = [
 const MODEL: Mutation[] = [
   of(
     'model/phi3.ts',
-    [
-      'decoder: keys cached as values',
-      '(heads + kvHeads) * headDim, { places',
-      'heads * headDim, { places',
-      'reference',
-    ],
+    ['decoder: keys cached as values', 'options, pools);', 'options, { k: pools.v, v: pools.k });', 'reference'],
     ['decoder: the norms of a layer swapped', 'mixed, layer.postNorm', 'mixed, layer.inputNorm', 'reference'],
     ['decoder: the residual of before attention', '{ residual: mixed }', '{ residual: x }', 'reference'],
   ),
@@ -416,6 +435,8 @@ const MODEL: Mutation[] = [
   of('model/prompt_images.ts', ['pictures: features of one picture for all', 'row - first]', '0]', 'e2e']),
   of(
     'model/checkpoint/matrix_layout.ts',
+    ['weights: RoPE pairs are neighbours of the source', '(i >> 1) + (i & 1) * (headDim / 2)', 'i', 'weights'],
+    ['weights: rows of a unit as they stand', '(rowOf!(first + i)! - first)', 'i', 'weights'],
     ['weights: gate and up swapped', '(row & 1) * half', '(1 - (row & 1)) * half', 'weights'],
     ['weights: stacked rows of the first only', 'rest -= sourceRows[source++]!', 'source++', 'weights'],
   ),
