@@ -311,6 +311,16 @@ const KERNELS: Mutation[] = [
       'sampler',
     ],
   ),
+  of(
+    'kernels/lib/merge_int8.wgsl',
+    [
+      'attention: quants of every head in the first',
+      'head * (QUADS / 8u) + quad / 8u',
+      'quad / 8u',
+      'kernels/attention',
+    ],
+    ['attention: scales of the first block of a head', 'sums[quad / 8u * 8u + i]', 'sums[i]', 'kernels/attention'],
+  ),
   of('kernels/lib/tally.wgsl', [
     'sample: a carry of the 64-bit sums lost',
     ' + u32(old + weight.x < weight.x)',
@@ -726,12 +736,12 @@ const MENDED: Mutation[] = [
     ['session: a shared page is written', '!pool.isOwn(pages[first]!)', 'false', 'session'],
     ['session: pages of other prompts are shared', '{before}', "{''}", 'session'],
   ),
-  of('model/session.ts', [
-    'session: the first token of another prompt',
-    'engine.lastRows.place(encoder, this.#slot!);',
-    '',
-    'session',
-  ]),
+  of(
+    'model/session.ts',
+    ['session: the first token of another prompt', 'engine.lastRows.place(encoder, this.#slot!);', '', 'session'],
+    ['session: on with the embedding of another answer', 'if (taken) plans.embed.encode(encoder);', '', 'session'],
+    ['session: the draws of another step', 'randomWords(seed, n)', 'randomWords(seed, 0)', 'session'],
+  ),
   of(
     'model/session.ts',
     [
