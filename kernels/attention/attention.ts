@@ -84,8 +84,9 @@ const MATRIX_BYTES = 32768;
 const BLOCK_KEYS = PAGE;
 /** Rows up to which the decode kernels are better: they read the keys again for each. */
 export const DECODE_ROWS = 8;
-/** Largest headDim of TILE, whose tile takes four keys, and of MATRIX, which holds the sums of its rows in registers. */
-const [TILE_DIM, MATRIX_DIM] = [512, 128];
+/** Largest headDim of MATRIX, which holds the sums of its rows in registers, and of TILE, whose lanes hold shares of them. */
+export const MATRIX_DIM = 128;
+const TILE_DIM = 512;
 
 /** The variants of this op: the decode ones take each query row over blocks of keys, the others strips of query rows. */
 export const variants = [DECODE_SUBGROUP, DECODE_SHUFFLE, MATRIX, TILE, SHARED].map((kernel) => variant(kernel));
@@ -127,7 +128,7 @@ export function attention(g: Graph, o: AttentionOptions): Tensor {
 
 function prefill(g: Graph, kernel: Kernel, own: Constants, o: AttentionOptions, keys: number, y: Tensor): void {
   const tokens = rowsOf(placesOf(o));
-  const { rows, constants, params } = kernel === MATRIX ? matrixStrips(g, o) : strips(kernel, o);
+  const { rows, constants, params } = kernel === MATRIX ? matrixStrips(g, o) : strips(g, kernel, o);
   g.dispatch({
     kernel,
     constants: { ...constants, elem: y.dtype, ...own },
@@ -146,11 +147,21 @@ interface Strips {
   params: Record<string, number>;
 }
 
-function strips(kernel: Kernel, o: AttentionOptions): Strips {
+function strips(g: Graph, kernel: Kernel, o: AttentionOptions): Strips {
+  if (kernel === SHARED) return { rows: SHARED_ROWS, constants: constantsOf(o), params: { quads: o.headDim / 4 } };
+  return tileStrips(g, o);
+}
+
+/** Strips of TILE: lanes with up to four quads of each row, as few of them idle as can be, and steps of keys that fit. */
+function tileStrips({ device }: Graph, o: AttentionOptions): Strips {
   const quads = o.headDim / 4;
-  if (kernel === SHARED) return { rows: SHARED_ROWS, constants: constantsOf(o), params: { quads } };
-  const [WG, COLS] = [128, 8];
-  return { rows: (WG / COLS) * 4, constants: { ...constantsOf(o), COLS, WG }, params: { quads, cols: COLS } };
+  const idle = (own: number) => ceilDiv(quads, own) * own - quads;
+  const own = [4, 3, 2].reduce((best, each) => (idle(each) < idle(best) ? each : best));
+  const COLS = ceilDiv(quads, own);
+  const STRIPS = Math.min(Math.floor(WG / COLS), 16);
+  const bytes = (keys: number) => 16 * (keys * (COLS * STRIPS + 1 + STRIPS) + COLS * STRIPS);
+  const KEYS = bytes(16) <= device.limits.maxComputeWorkgroupStorageSize ? 16 : 8;
+  return { rows: 4 * STRIPS, constants: { ...constantsOf(o), COLS, STRIPS, KEYS }, params: {} };
 }
 
 /** Strips of the device's matrix unit: the largest of MATRIX_SIZES whose tiles fit. */
