@@ -54,7 +54,7 @@ const file = (name: string, ...lib: string[]): Kernel => ({
   lib: lib.map((shared) => new URL(`../lib/${shared}.wgsl`, import.meta.url)),
 });
 const TILE = file('attention_tile', 'pages', 'attention_runs');
-const SHARED: Kernel = { ...file('attention', 'pages', 'attention_runs'), needs: ['subgroups'] };
+const SHARED: Kernel = { ...file('attention', 'pages', 'attention_runs'), needs: ['subgroups'], mostLanes: 16 };
 const MATRIX: Kernel = {
   ...file('attention_matrix', 'pages', 'attention_runs'),
   needs: ['shader-f16', 'subgroups', 'subgroup-size-control', 'chromium-experimental-subgroup-matrix'],
@@ -72,12 +72,14 @@ const MERGE = file('attention_merge');
 const WG = 64;
 /** Rows of a workgroup of SHARED, as its file has it. */
 const SHARED_ROWS = 16;
-/** Subgroups of MATRIX, each with as many rows as a matrix, and keys that they take at a time; the best first. */
+/** Subgroups of MATRIX, how many of them share as many rows as a matrix has, and keys that they take at a time; the best first. */
 const MATRIX_SIZES = [
-  { SUBGROUPS: 8, KEYS: 32 },
-  { SUBGROUPS: 8, KEYS: 16 },
-  { SUBGROUPS: 4, KEYS: 16 },
+  { SUBGROUPS: 8, SPLIT: 1, KEYS: 32 },
+  { SUBGROUPS: 8, SPLIT: 2, KEYS: 32 },
+  { SUBGROUPS: 4, SPLIT: 2, KEYS: 32 },
 ];
+/** Largest headDim whose sums the registers of one subgroup hold beside its rows of q. */
+const WHOLE_DIM = 80;
 /** Workgroup memory that it may take: with more, fewer workgroups share a processor. */
 const MATRIX_BYTES = 32768;
 /** Keys that a workgroup of a decode kernel takes: a page. */
@@ -168,14 +170,16 @@ function tileStrips({ device }: Graph, o: AttentionOptions): Strips {
 function matrixStrips({ device }: Graph, o: AttentionOptions): Strips {
   const unit = matrixUnit(device, MATRIX.matrix!)!;
   const { GROUP, QUADS, CAUSAL, SCALE } = constantsOf(o);
-  const step = Math.max(unit.N, unit.K);
-  const dims = ceilDiv(o.headDim, step) * step;
   const room = Math.min(MATRIX_BYTES, device.limits.maxComputeWorkgroupStorageSize);
-  const fits = ({ SUBGROUPS, KEYS }: (typeof MATRIX_SIZES)[number]) =>
-    KEYS * (2 * dims + 16) + dims * (2 * KEYS + 16) + SUBGROUPS * unit.M * (4 * KEYS + 16) + 16 <= room;
-  const sizes = MATRIX_SIZES.find(fits) ?? MATRIX_SIZES.at(-1)!;
+  const fits = ({ SUBGROUPS, SPLIT, KEYS }: (typeof MATRIX_SIZES)[number]) => {
+    const dims = roundUp(o.headDim, Math.max(SPLIT * unit.N, unit.K));
+    const rows = (SUBGROUPS / SPLIT) * unit.M;
+    return KEYS * (2 * dims + 16) + dims * (2 * KEYS + 16) + rows * (4 * KEYS + 16) + 16 <= room;
+  };
+  const wide = o.headDim > WHOLE_DIM;
+  const sizes = MATRIX_SIZES.find((each) => each.SPLIT === (wide ? 2 : 1) && fits(each)) ?? MATRIX_SIZES.at(-1)!;
   return {
-    rows: sizes.SUBGROUPS * unit.M,
+    rows: (sizes.SUBGROUPS / sizes.SPLIT) * unit.M,
     constants: { GROUP, QUADS, CAUSAL, SCALE, ...unitConstants(unit), ...sizes },
     params: {},
   };
