@@ -34,7 +34,7 @@ export interface E2eOptions extends ModelOptions {
 export async function e2e(options: E2eOptions): Promise<number> {
   const { adapter, repeats } = options;
   const first = await openAdapter(adapter);
-  await tuneOnce(first, options.tune);
+  await tuneOnce(first, options);
   const json = new JsonLines(options.json);
   if (options.html) assertWritable('--html', options.html);
   await reportCeilings(first, json);

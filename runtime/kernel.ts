@@ -130,7 +130,10 @@ export function canRun(device: Capable, kernel: Kernel): boolean {
  * The unit with which a device multiplies matrices of these types: of several the largest; on the null backend, which
  * compiles for any, one of 8 x 8 x 8, with which tiles need least workgroup memory.
  */
-export function matrixUnit({ matrices }: Pick<Capable, 'matrices'>, { component, result }: MatrixTypes): MatrixUnit | undefined {
+export function matrixUnit(
+  { matrices }: Pick<Capable, 'matrices'>,
+  { component, result }: MatrixTypes,
+): MatrixUnit | undefined {
   if (!matrices) return { component, result, M: 8, N: 8, K: 8, lanes: 32 };
   const size = ({ M, N, K }: MatrixUnit) => M * N * K;
   const fitting = matrices.filter((unit) => unit.component === component && unit.result === result);

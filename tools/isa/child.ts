@@ -50,7 +50,9 @@ function without(own: Kernel, never: readonly string[]): Kernel {
   const wgsl = never.reduce((changed, condition) => {
     const parts = changed.split(`if (${condition}) {`);
     if (parts.length !== 2)
-      throw new WgslError(`isa: never: expected 'if (${condition}) {' once in ${own.name}, got it ${parts.length - 1} times`);
+      throw new WgslError(
+        `isa: never: expected 'if (${condition}) {' once in ${own.name}, got it ${parts.length - 1} times`,
+      );
     return parts.join('if (false) {');
   }, text);
   return kernel({ name: own.name, wgsl });
@@ -61,7 +63,9 @@ async function compile(device: Device, job: IsaJob, at: number): Promise<void> {
   const spec = specs.find(({ name }) => name === op)!;
   const inputs = spec.inputs(c, new Zeros(1));
   const chosen = variant === 'chosen' ? chosenVariant(device, spec, c, inputs)?.name : variant;
-  for (const { name, kernel: own } of runnable(device, spec, c).filter((each) => chosen === 'all' || chosen === each.name)) {
+  for (const { name, kernel: own } of runnable(device, spec, c).filter(
+    (each) => chosen === 'all' || chosen === each.name,
+  )) {
     for (const { kernel, constants = {} } of recordCase(device, spec, c, name, inputs, job.constants)) {
       const skipped = kernel === own ? never : [];
       mark({ job: at, variant: name, kernel: kernel.name, constants, never: skipped });
