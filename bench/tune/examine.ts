@@ -39,7 +39,7 @@ function isStale(device: Device, op: string): boolean {
 /** What ops decide, in small cases of all problems. */
 function* decisions(device: Device) {
   const config = loadConfig(shapeFolder('15b'));
-  const problems = listProblems(config, true, { formats: ['int4', 'bf16'], dtypes: ['f32', 'f16'] });
+  const problems = listProblems(config, true, { formats: ['int4', 'bf16'], dtypes: ['f32', 'f16'], int8: true });
   for (const { op, cases } of problems) {
     const spec = specs.find(({ name }) => name === op)!;
     const c = cases[0]!;
