@@ -151,7 +151,7 @@ export async function tuneOnce(device: Device, { tune = true, ...model }: TunedM
   const { ops, seconds } = await tuneProblems(device, unknown, ONCE_SECONDS);
   for (const line of showWrong(ops)) console.error(`note: ${line}`);
   console.error(`note: measured in ${digits(seconds.all)} s`);
-  keepMeasured(device, withEarlierFaults(device, ops));
+  keepMeasured(device, joined(device, ops, unknown));
 }
 
 /** What of a model decides about its problems. */
@@ -163,20 +163,27 @@ function storageOf({ model, synthetic, format = 'int4', quantize, dtype = 'f32',
 
 /** Whether what was measured here of the kernels as they are has a problem. */
 function isKnown(device: Device, problem: Problem): boolean {
-  const { op } = problem;
-  const spec = specOf(op);
+  const name = nameOf(device, problem);
+  const measured = measuredOps(device, problem.op, specOf(problem.op).variants);
+  return !name || measured.some(({ best }) => Object.hasOwn(best, name));
+}
+
+/** What the op calls a problem, behind its own name; undefined where the device can run no variant in it. */
+function nameOf(device: Device, problem: Problem): string | undefined {
+  const spec = specOf(problem.op);
   const small = checkOf(problem);
   const [any] = runnable(device, spec, small);
   const decision = any && decisionOf(device, spec, small, any.name, spec.inputs(small, new Random(1)));
-  const measured = measuredOps(device, op, spec.variants);
-  return !decision || measured.some(({ best }) => Object.hasOwn(best, `${op} ${decision.problem}`));
+  return decision && `${spec.name} ${decision.problem}`;
 }
 
-/** With the variants that were found wrong before, in other problems. */
-function withEarlierFaults(device: Device, ops: MeasuredTable['ops']): MeasuredTable['ops'] {
+/** What was found with all that was asked for, be it without a result, and with the variants that were wrong in other problems. */
+function joined(device: Device, ops: MeasuredTable['ops'], asked: readonly Problem[]): MeasuredTable['ops'] {
   const merged = Object.entries(ops).map(([op, found]) => {
     const [earlier] = measuredOps(device, op, specOf(op).variants);
-    return [op, { ...found, wrong: { ...earlier?.wrong, ...found.wrong } }] as const;
+    const none = asked.filter((problem) => problem.op === op).map((problem) => [nameOf(device, problem), []]);
+    const best = { ...Object.fromEntries(none), ...found.best };
+    return [op, { ...found, best, wrong: { ...earlier?.wrong, ...found.wrong } }] as const;
   });
   return Object.fromEntries(merged);
 }

@@ -52,7 +52,7 @@ function* decisions(device: Device) {
 /** Where the choice for a problem comes from. */
 function source(device: Device, op: string, problem: string): string {
   const measured = measuredOps(device, op, VARIANTS[op]!);
-  const known = measured.find(({ best }) => Object.hasOwn(best, `${op} ${problem}`));
+  const known = measured.find(({ best }) => best[`${op} ${problem}`]?.length);
   if (!known) return 'default';
   const file = tablesOf(device).find(({ table }) => table?.ops[op] === known);
   return file?.committed ? 'project' : 'measured here';

@@ -49,7 +49,14 @@ export function listProblems(config: ModelConfig, onCpu: boolean, { formats, dty
 /** The same case, of the same pipelines, at a size that is quickly evaluated in float64 and that no tile divides. */
 export function checkOf({ op, cases: [first] }: Problem, c: Case = first!): Case {
   const odd = (rows: unknown) => (Number(rows) <= 8 ? Number(rows) : Math.min(Number(rows), 64) + 1);
-  if (op === 'matmul') return { ...c, rows: odd(c.rows), outs: 66 };
+  // The constants of products of a few rows depend on how long those are.
+  if (op === 'matmul')
+    return {
+      ...c,
+      rows: odd(c.rows),
+      inner: Math.min(Number(c.inner), Number(c.rows) <= 8 ? Infinity : 1032),
+      outs: 66,
+    };
   if (op !== 'attention') return { ...c, rows: odd(c.rows) };
   const { heads, kvHeads, causal } = c;
   const seen: Case = causal ? { keys: 300 } : { keys: 131, sequences: 3 };
