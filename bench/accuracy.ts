@@ -7,6 +7,7 @@ import { interval, isRight } from './accuracy/judge.ts';
 import { type ReferenceAnswer, readAnswers, readTasks, type Task } from './accuracy/tasks.ts';
 import { groupBy } from './html/plot.ts';
 import { writeHtmlReport } from './html.ts';
+import { withActivations } from './load.ts';
 import { openAdapter } from './open.ts';
 import { digits, environment, folderName, JsonLines, mebibytes, progressBar, Table } from './report.ts';
 import { tuneOnce } from './tune.ts';
@@ -21,7 +22,7 @@ export interface AccuracyOptions {
   /** Ways to store the weights; each is a run of its own. */
   quantize: readonly WeightsOf[];
   int8Activations?: boolean;
-  dtype: 'f32' | 'f16';
+  dtype?: 'f32' | 'f16';
   only?: readonly string[];
   maxTokens: number;
   variant?: LoadOptions['variants'];
@@ -55,20 +56,21 @@ const SHOWN = { answers: 12, pictureBytes: 65536 };
  * Asks a model the questions of a file, with its weights stored in several ways, and prints how many answers are right by task and
  * mode, with 95 % confidence intervals, beside the reference's. Returns the exit code 0.
  */
-export async function accuracy(options: AccuracyOptions): Promise<number> {
-  const { tasks: file = join(options.model, 'tasks.jsonl'), only } = options;
-  loadConfig(options.model);
+export async function accuracy(given: AccuracyOptions): Promise<number> {
+  const { tasks: file = join(given.model, 'tasks.jsonl'), only } = given;
+  loadConfig(given.model);
   const tasks = chosen(readTasks(file), only);
-  const answers = referenceOf(file, options.reference);
-  const device = await openAdapter(options.adapter);
-  await tuneOnce(device, options.tune);
+  const answers = referenceOf(file, given.reference);
+  const device = await openAdapter(given.adapter);
+  const options = withActivations(device, given);
+  for (const { quantize } of options.quantize) await tuneOnce(device, { ...options, quantize });
   const json = new JsonLines(options.json);
   console.log(
     `${tasks.length} questions of ${file}, answered greedily; in brackets the 95 % confidence interval (Wilson), then the reference's share, and how many answers have its tokens.`,
   );
   for (const weights of options.quantize) {
     const { judged, bytes } = await answerAll(device, options, weights, tasks, answers);
-    const { dtype, int8Activations = false } = options;
+    const { dtype, int8Activations } = options;
     const activations = weights.quantize && int8Activations ? `${dtype}, int8 for quantised weights` : dtype;
     console.log(`\nweights ${weights.name}, activations ${activations}, ${mebibytes(bytes)} MiB on the device`);
     printTable(judged);

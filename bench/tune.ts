@@ -18,7 +18,7 @@ import {
   type Variant,
   WgslError,
 } from '../runtime/index.ts';
-import type { ModelOptions } from './load.ts';
+import { type ModelOptions, withActivations } from './load.ts';
 import { timed } from './measure.ts';
 import { digits, progressBar } from './report.ts';
 import { checkOf, listProblems, type Problem, type Storage } from './tune/problems.ts';
@@ -132,7 +132,7 @@ function unlessTooLarge(error: unknown): undefined {
 interface TunedModel
   extends Pick<ModelOptions, 'model' | 'synthetic' | 'format' | 'dtype' | 'int8Activations' | 'tune'> {
   /** How its weights are quantised as they load, if they are. */
-  quantize?: string;
+  quantize?: object | string;
 }
 
 /**
@@ -143,7 +143,9 @@ export async function tuneOnce(device: Device, { tune = true, ...model }: TunedM
   const files = tablesOf(device);
   for (const { file, problem } of files) if (problem) console.error(`note: ${file}: ${problem}; ignored`);
   if (!tune || files.some(({ committed }) => committed)) return;
-  const unknown = problemsOf(device, storageOf(model)).filter((problem) => !isKnown(device, problem));
+  const unknown = problemsOf(device, storageOf(withActivations(device, model))).filter(
+    (problem) => !isKnown(device, problem),
+  );
   if (unknown.length === 0) return;
   console.error(
     `note: measuring once what is fastest on ${device.name} for this model, about a minute at most; --no-tune leaves it out`,

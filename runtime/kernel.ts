@@ -117,14 +117,18 @@ interface Capable {
   readonly features: ReadonlySet<Feature>;
   readonly matrices: readonly MatrixUnit[] | undefined;
   readonly leastLanes: number;
+  readonly limits: Pick<GPUSupportedLimits, 'maxStorageBuffersPerShaderStage'>;
 }
 
-/** Whether a device has all that a kernel needs: features, subgroups that are small enough, and a matrix unit of its types. */
+/** Whether a device has all that a kernel needs: features, small enough subgroups, a matrix unit of its types, and room for its bindings. */
 export function canRun(device: Capable, kernel: Kernel): boolean {
   const { needs = [], mostLanes = Number.POSITIVE_INFINITY, matrix } = kernel;
   if (!needs.every((feature) => device.features.has(feature)) || device.leastLanes > mostLanes) return false;
-  return !matrix || matrixUnit(device, matrix) !== undefined;
+  if (matrix && !matrixUnit(device, matrix)) return false;
+  return bindingsOf(kernel) <= device.limits.maxStorageBuffersPerShaderStage;
 }
+
+const bindingsOf = (kernel: Kernel) => loadKernel(kernel).reflection.bindings.length;
 
 /**
  * The unit with which a device multiplies matrices of these types: of several the largest; on the null backend, which
@@ -145,12 +149,18 @@ export function unitConstants({ M, N, K, lanes }: MatrixUnit): Constants {
   return { M, N, K, LANES: lanes };
 }
 
+/** Storage buffers that a stage can bind on every device. */
+const LEAST_BINDINGS = 8;
+
 /** What a kernel needs of a device, in words. */
-export function needsOf({ needs = [], mostLanes, matrix }: Kernel): string[] {
+export function needsOf(kernel: Kernel): string[] {
+  const { needs = [], mostLanes, matrix } = kernel;
+  const bindings = bindingsOf(kernel);
   return [
     ...needs,
     ...(mostLanes ? [`${mostLanes} lanes or fewer`] : []),
     ...(matrix ? [`matrices of ${matrix.component} to ${matrix.result}`] : []),
+    ...(bindings > LEAST_BINDINGS ? [`${bindings} storage buffers`] : []),
   ];
 }
 

@@ -1,4 +1,5 @@
 import { Command, Option } from 'commander';
+import { showActivations } from '../bench/load.ts';
 import { digits, integerFrom, main, printDevice, progressBar, runCommands } from '../bench/report.ts';
 import { showMemoryPlan } from '../bench/show_memory.ts';
 import { tuneOnce } from '../bench/tune.ts';
@@ -32,7 +33,7 @@ interface AskOptions {
   topP?: number;
   seed: number;
   adapter?: string;
-  dtype: 'f32' | 'f16';
+  dtype?: 'f32' | 'f16';
   quantize?: 'int4';
   group?: string;
   verify: boolean;
@@ -64,6 +65,7 @@ async function ask(question: string, options: AskOptions): Promise<void> {
   await checkMemory(device, options, processor, { load, sampled: sampling.temperature > 0, grids, releaseVision });
   const bar = progressBar('loading', { bytes: true });
   const model = await Phi4Vision.load(device, options.model, { ...load, progress: bar.update }).finally(bar.stop);
+  if (!options.json) console.error(`model: ${showActivations(model)}`);
   for (const note of model.notes) console.error(`note: ${note}`);
   const onText = options.json ? undefined : (text: string) => process.stdout.write(text);
   const { maxTokens } = options;
@@ -134,12 +136,16 @@ await main(() => {
     .option('--seed <n>', 'the same seed gives the same answer', Number, 0)
     .option('--adapter <name>', 'part of the name of the adapter to use (also DAYBREAK_ADAPTER)')
     .addOption(
-      new Option('--dtype <type>', 'storage of activations and KV cache').choices(['f32', 'f16']).default('f32'),
+      new Option(
+        '--dtype <type>',
+        'storage of activations and KV cache (default: f16 on a GPU that has it, else f32)',
+      ).choices(['f32', 'f16']),
     )
     .option(
       '--int8-activations',
-      'feed int4 and int8 weights activations of 8 bits, for integer dot products; less exact',
+      'feed int4 and int8 weights activations of 8 bits, for integer dot products (default: on a GPU)',
     )
+    .option('--no-int8-activations', 'feed them activations as they are stored')
     .addOption(variantOption())
     .option('--no-tune', 'do not measure what is fastest on an adapter that is not known yet')
     .addOption(new Option('--quantize <format>', 'quantise the weights while they load').choices(['int4']))
