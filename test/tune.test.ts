@@ -107,7 +107,8 @@ if (device) {
     const kept = () =>
       existsSync(join(cacheIn(fresh), 'daybreak')) &&
       readdirSync(join(cacheIn(fresh), 'daybreak')).some((name) => name.startsWith('variants-'));
-    const note = /^note: measuring once what is fastest on .* for this model, about a minute at most; --no-tune leaves/m;
+    const note =
+      /^note: measuring once what is fastest on .* for this model, about a minute at most; --no-tune leaves/m;
     assert.not.match(ask('--no-tune').stderr, note);
     assert.not.ok(kept());
     const first = ask('--json');

@@ -56,7 +56,7 @@ export function checkOf({ op, cases: [first] }: Problem, c: Case = first!): Case
   // The constants of products of a few rows depend on how long those are.
   const inner = Math.min(Number(c.inner), rows <= 8 ? Number.POSITIVE_INFINITY : 1032);
   if (op === 'matmul') return { ...c, rows, inner, outs: c.show === 'quants' ? 128 : 66 };
-  if (op === 'qkv') return { ...c, ...few, rows, inner, keys: rows };
+  if (op === 'qkv') return { ...c, rows, inner, keys: rows };
   if (op !== 'attention') return { ...c, rows };
   const seen: Case = causal ? { keys: 300 } : { keys: 131, sequences: 3 };
   return { ...c, ...seen, ...few, tokens: rows };
