@@ -63,7 +63,7 @@ export async function accuracy(given: AccuracyOptions): Promise<number> {
   const answers = referenceOf(file, given.reference);
   const device = await openAdapter(given.adapter);
   const options = withActivations(device, given);
-  await tuneOnce(device, options.tune);
+  for (const { quantize } of options.quantize) await tuneOnce(device, { ...options, quantize });
   const json = new JsonLines(options.json);
   console.log(
     `${tasks.length} questions of ${file}, answered greedily; in brackets the 95 % confidence interval (Wilson), then the reference's share, and how many answers have its tokens.`,

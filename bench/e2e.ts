@@ -34,7 +34,7 @@ export async function e2e(given: E2eOptions): Promise<number> {
   const { adapter, repeats } = given;
   const first = await openAdapter(adapter);
   const options = withActivations(first, given);
-  await tuneOnce(first, options.tune);
+  await tuneOnce(first, options);
   const json = new JsonLines(options.json);
   if (options.html) assertWritable('--html', options.html);
   await reportCeilings(first, json);

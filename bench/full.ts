@@ -73,7 +73,11 @@ const READ_BYTES = 16 * 2 ** 20;
  */
 export async function full(options: FullOptions): Promise<number> {
   const device = await openAdapter(options.adapter);
-  await tuneOnce(device, options.tune);
+  await tuneOnce(device, {
+    ...options,
+    model: options.model ?? '',
+    synthetic: options.model ? undefined : options.synthetic,
+  });
   const json = new JsonLines(options.json);
   await reportCeilings(device, json);
   const dir = options.model ?? (await synthesized(options));

@@ -51,7 +51,7 @@ interface Speed {
 export async function speed(options: SpeedOptions): Promise<number> {
   const { repeats } = options;
   const device = await openAdapter(options.adapter);
-  await tuneOnce(device, options.tune);
+  await tuneOnce(device, options);
   const json = new JsonLines(options.json);
   const tests = listTests(device, options);
   const model = await loadAndExplain(device, { ...options, context: contextOf(tests) });

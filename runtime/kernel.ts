@@ -37,6 +37,8 @@ export interface Kernel {
   /** Shared WGSL appended behind the source, so that line numbers of the source stay true. */
   readonly lib?: readonly WgslSource[];
   readonly needs?: readonly Feature[];
+  /** The most lanes that the smallest subgroup may have: with more, most of its workgroup would idle. */
+  readonly mostLanes?: number;
   /** The matrices that it multiplies; their sizes are its constants: see unitConstants. */
   readonly matrix?: MatrixTypes;
 }
@@ -114,13 +116,14 @@ export type ForcedVariants = Readonly<Record<string, string | readonly string[]>
 interface Capable {
   readonly features: ReadonlySet<Feature>;
   readonly matrices: readonly MatrixUnit[] | undefined;
+  readonly leastLanes: number;
   readonly limits: Pick<GPUSupportedLimits, 'maxStorageBuffersPerShaderStage'>;
 }
 
-/** Whether a device has all that a kernel needs: features, a matrix unit of its types, and room for its bindings. */
+/** Whether a device has all that a kernel needs: features, small enough subgroups, a matrix unit of its types, and room for its bindings. */
 export function canRun(device: Capable, kernel: Kernel): boolean {
-  const { needs = [], matrix } = kernel;
-  if (!needs.every((feature) => device.features.has(feature))) return false;
+  const { needs = [], mostLanes = Number.POSITIVE_INFINITY, matrix } = kernel;
+  if (!needs.every((feature) => device.features.has(feature)) || device.leastLanes > mostLanes) return false;
   if (matrix && !matrixUnit(device, matrix)) return false;
   return bindingsOf(kernel) <= device.limits.maxStorageBuffersPerShaderStage;
 }
@@ -151,10 +154,11 @@ const LEAST_BINDINGS = 8;
 
 /** What a kernel needs of a device, in words. */
 export function needsOf(kernel: Kernel): string[] {
-  const { needs = [], matrix } = kernel;
+  const { needs = [], mostLanes, matrix } = kernel;
   const bindings = bindingsOf(kernel);
   return [
     ...needs,
+    ...(mostLanes ? [`${mostLanes} lanes or fewer`] : []),
     ...(matrix ? [`matrices of ${matrix.component} to ${matrix.result}`] : []),
     ...(bindings > LEAST_BINDINGS ? [`${bindings} storage buffers`] : []),
   ];

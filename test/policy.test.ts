@@ -106,6 +106,16 @@ test('attention in f16 goes to matrix units where a GPU has them, in f32 never',
   }
 });
 
+test('attention with workgroups of one small subgroup is left out where subgroups have 32 lanes', () => {
+  for (const [leastLanes, expected] of [
+    [16, 'attention'],
+    [32, 'attention_tile'],
+  ] as const) {
+    const device = Object.assign(adapter(true), { leastLanes });
+    assert.is(taken(device, 'attention', { tokens: 9, causal: true }), expected);
+  }
+});
+
 test('the defaults name every variant of every op that has a choice, and nothing else', () => {
   for (const ranking of Object.values(DEFAULTS)) {
     for (const [op, variants] of Object.entries(VARIANTS)) {

@@ -70,6 +70,7 @@ if (device) {
     const named = [...tuned.stdout.matchAll(/^(\S+) is WRONG here and not used: (.+)$/gm)];
     assert.equal(named.map(([, name]) => name).sort(), [...broken].sort(), tuned.stdout);
     assert.match(named.find(([, name]) => name === broken[0])![2]!, /rows=1,.*: \[\d+\]: expected .*, got /);
+    assert.match(tuned.stdout, /^\d+ problems in [\d.]+ s, [\d.]+ of them for compiling and checks$/m);
     assert.match(named.find(([, name]) => name === broken[2])![2]!, /layer_norm_subgroup\.wgsl:\d+:\d+: .*EPZ/);
     const { ops } = table();
     const ranked = Object.values<string[]>(ops.matmul.best);
@@ -100,19 +101,20 @@ if (device) {
     const measured = join(fresh, 'kernels/measured.ts');
     const committed = /COMMITTED: readonly MeasuredTable\[\] = \[.*\];/.exec(readFileSync(measured, 'utf8'))![0];
     replaceIn(measured, committed, 'COMMITTED: readonly MeasuredTable[] = [];');
-    replaceIn(join(fresh, 'bench/tune.ts'), 'seconds: 45', 'seconds: 1');
+    replaceIn(join(fresh, 'bench/tune.ts'), 'ONCE_SECONDS = 50', 'ONCE_SECONDS = 300'); // this machine may be busy
     const ask = (...args: string[]) =>
       run(fresh, 'tools/ask.ts', '--model', TINY, '--max-tokens', '2', ...args, 'Hello');
     const kept = () =>
       existsSync(join(cacheIn(fresh), 'daybreak')) &&
       readdirSync(join(cacheIn(fresh), 'daybreak')).some((name) => name.startsWith('variants-'));
     const note =
-      /^note: measuring once what is fastest on .*, 1 s once all variants are checked; --no-tune leaves it out$/m;
+      /^note: measuring once what is fastest on .* for this model, about a minute at most; --no-tune leaves/m;
     assert.not.match(ask('--no-tune').stderr, note);
     assert.not.ok(kept());
     const first = ask('--json');
     assert.is(first.status, 0, first.stderr);
     assert.match(first.stderr, note);
+    assert.match(first.stderr, /^note: measured in [\d.]+ s$/m);
     assert.is(JSON.parse(first.stdout).newTokens, 2, 'nothing else on standard output');
     assert.ok(kept());
     assert.not.match(ask().stderr, note);

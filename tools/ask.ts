@@ -57,7 +57,7 @@ async function ask(question: string, options: AskOptions): Promise<void> {
   const prompt = await processor.prepare([{ role: 'user', content }], images, options);
   const device = await openDevice({ adapter: options.adapter });
   if (!options.json) printDevice(device);
-  await tuneOnce(device, options.tune);
+  await tuneOnce(device, options);
   const steps = answerSteps(prompt, options.maxTokens);
   Object.assign(load, { context: prompt.ids.length + steps - 1, pictureRows: 0 });
   const grids = prompt.pictures.map(({ grid }) => grid);

@@ -19,10 +19,10 @@ interface TuneCommand {
 }
 
 const MORE = `
-Every variant of every op that the device can run is checked against float64 first, in buffers with guards behind them; one that
-is wrong or does not compile is named, and never used there. Those that are right take turns on the problems of the model, with
-weights that come out of memory; on a CPU with smaller matrices. What was usual stays unless another saves 3 %. The result is
-kept in the user's cache folder for this adapter, driver and kernels as they are now; npm run bench -- doctor shows it.
+For each problem of the model every variant that the device can run is checked against float64 first, with the pipelines that would
+compute it, in buffers with guards behind them; one that is wrong or does not compile is named, and never used there. Those that are
+right take turns, with weights that come out of memory; on a CPU with smaller matrices. What was usual stays unless another saves 3 %.
+The result is kept in the user's cache folder for this adapter, driver and kernels as they are now; npm run bench -- doctor shows it.
 
   npm run tune
   npm run tune -- --model DIR --formats int4 --dtypes f16
@@ -38,18 +38,22 @@ async function run({ adapter, write, model, json, ...given }: TuneCommand): Prom
   const device = await openAdapter(adapter);
   const table = new Table({ problem: 34, 'median us': 10, 'as usual': 10, fastest: 0 });
   const env = environment(device);
-  const { ops, left } = await tune(device, options, (tuned) => {
+  const { ops, problems, left, seconds } = await tune(device, options, (tuned) => {
     table.row(cells(tuned));
     rows.write({ ...env, bench: 'tune', ...row(tuned) });
   });
   const wrong = showWrong(ops);
   for (const line of wrong) console.log(line);
   if (left > 0) console.log(`No time or no room for ${left} more problems; --seconds gives more time.`);
+  console.log(
+    `${problems.length} problems in ${digits(seconds.all)} s, ${digits(seconds.checks)} of them for compiling and checks`,
+  );
   rows.write({
     ...env,
     bench: 'tune',
     wrong: Object.fromEntries(Object.entries(ops).map(([op, { wrong }]) => [op, wrong])),
     left,
+    seconds,
   });
   if (write) writeFileSync(write, tableModule({ ...familyOf(device), ops }));
   const file = write ?? keepMeasured(device, ops);
@@ -94,7 +98,11 @@ await main(async () => {
     .option('--model <dir>', "folder with the config.json of the model (default: the 15B model's)")
     .addOption(new Option('--formats <a,b>', 'of weights (default: int4,bf16)').argParser(some(['int4', 'bf16'])))
     .addOption(new Option('--dtypes <a,b>', 'of activations (default: f32,f16)').argParser(some(['f32', 'f16'])))
-    .option('--seconds <n>', 'once all is checked, begin no further problem after so long (default: 45)', seconds)
+    .option(
+      '--seconds <n>',
+      'begin no further problem after so long (default: 300); every variant is checked once at least',
+      seconds,
+    )
     .option('--adapter <name>', 'part of the name of the adapter to use (also DAYBREAK_ADAPTER)')
     .option('--write <file>', 'write the table there, as kernels/measured/ has them, in place of keeping it')
     .option('--json <file>', 'write every sample and the environment as JSON lines')

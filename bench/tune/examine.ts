@@ -39,7 +39,7 @@ function isStale(device: Device, op: string): boolean {
 /** What ops decide, in small cases of all problems. */
 function* decisions(device: Device) {
   const config = loadConfig(shapeFolder('15b'));
-  const problems = listProblems(config, true, { formats: ['int4', 'bf16'], dtypes: ['f32', 'f16'] });
+  const problems = listProblems(config, true, { formats: ['int4', 'bf16'], dtypes: ['f32', 'f16'], int8: true });
   for (const { op, cases } of problems) {
     const spec = specs.find(({ name }) => name === op)!;
     const c = cases[0]!;
@@ -52,7 +52,7 @@ function* decisions(device: Device) {
 /** Where the choice for a problem comes from. */
 function source(device: Device, op: string, problem: string): string {
   const measured = measuredOps(device, op, VARIANTS[op]!);
-  const known = measured.find(({ best }) => Object.hasOwn(best, `${op} ${problem}`));
+  const known = measured.find(({ best }) => best[`${op} ${problem}`]?.length);
   if (!known) return 'default';
   const file = tablesOf(device).find(({ table }) => table?.ops[op] === known);
   return file?.committed ? 'project' : 'measured here';

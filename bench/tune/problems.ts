@@ -13,6 +13,8 @@ export interface Problem {
 export interface Storage {
   formats: readonly SyntheticFormat[];
   dtypes: readonly ('f32' | 'f16')[];
+  /** Whether quantised weights meet activations of 8 bits too. */
+  int8?: boolean;
 }
 
 /** Rows of a step and of a chunk of a prompt, then those of shorter chunks. */
@@ -23,8 +25,8 @@ const KEYS = { gpu: 4096, cpu: 512 };
 /** The most work of a product on a CPU; larger matrices are halved until they fit. */
 const CPU_FLOPS = 5e7;
 
-/** The problems of a model, those that take most of its time first; on a CPU with one case each, and smaller matrices. */
-export function listProblems(config: ModelConfig, onCpu: boolean, { formats, dtypes }: Storage): Problem[] {
+/** The problems of a model, those that take most of its time first; on a CPU with the heaviest case of each, and smaller matrices. */
+export function listProblems(config: ModelConfig, onCpu: boolean, { formats, dtypes, int8 }: Storage): Problem[] {
   const kind = onCpu ? 'cpu' : 'gpu';
   const [step, chunk, ...short] = ROWS[kind];
   const each = (rows: number) =>
@@ -39,10 +41,31 @@ export function listProblems(config: ModelConfig, onCpu: boolean, { formats, dty
     ...vision(config, PATCHES[kind], formats, dtypes),
     ...[step!, chunk!].flatMap((rows) => dtypes.map((as) => norm(config, rows, as))),
     ...short.flatMap((rows) => [...each(rows), ...dtypes.map((as) => norm(config, rows, as))]),
-    ...(formats.includes('int4') ? integers(config, ROWS[kind]) : []),
+    ...(int8 && formats.includes('int4') ? integers(config, ROWS[kind]) : []),
   ];
   const distinct = joined(problems);
-  return onCpu ? distinct.map(({ op, cases }) => ({ op, cases: [halved(cases[0]!)] })) : distinct;
+  return onCpu ? distinct.map(({ op, cases }) => ({ op, cases: [halved(heaviest(cases))] })) : distinct;
+}
+
+/** The same case, of the same pipelines, at a size that is quickly evaluated in float64 and that no tile divides. */
+export function checkOf({ op, cases: [first] }: Problem, c: Case = first!): Case {
+  const odd = (rows: unknown) => (Number(rows) <= 8 ? Number(rows) : Math.min(Number(rows), 64) + 1);
+  const { heads, kvHeads, causal } = c;
+  const few = { heads: Number(heads) / Number(kvHeads), kvHeads: 1 };
+  const rows = odd(c.rows ?? c.tokens);
+  // The constants of products of a few rows depend on how long those are.
+  const inner = Math.min(Number(c.inner), rows <= 8 ? Number.POSITIVE_INFINITY : 1032);
+  if (op === 'matmul') return { ...c, rows, inner, outs: c.show === 'quants' ? 128 : 66 };
+  if (op === 'qkv') return { ...c, rows, inner, keys: rows };
+  if (op !== 'attention') return { ...c, rows };
+  const seen: Case = causal ? { keys: 300 } : { keys: 131, sequences: 3 };
+  return { ...c, ...seen, ...few, tokens: rows };
+}
+
+/** The product with most work, which is the first of those that have as much. */
+function heaviest(cases: readonly Case[]): Case {
+  const work = ({ inner, outs }: Case) => Number(inner) * Number(outs);
+  return cases.reduce((most, c) => (work(c) > work(most) ? c : most));
 }
 
 /** Products of equal rows, dtypes and formats in one problem, whichever part of the model they come from. */

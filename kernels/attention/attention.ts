@@ -59,7 +59,7 @@ const file = (name: string, ...lib: string[]): Kernel => ({
   lib: lib.map((shared) => new URL(`../lib/${shared}.wgsl`, import.meta.url)),
 });
 const TILE = file('attention_tile', 'pages', 'attention_runs');
-const SHARED: Kernel = { ...file('attention', 'pages', 'attention_runs'), needs: ['subgroups'] };
+const SHARED: Kernel = { ...file('attention', 'pages', 'attention_runs'), needs: ['subgroups'], mostLanes: 16 };
 const MATRIX: Kernel = {
   ...file('attention_matrix', 'pages', 'attention_runs'),
   needs: ['shader-f16', 'subgroups', 'subgroup-size-control', 'chromium-experimental-subgroup-matrix'],
@@ -81,20 +81,23 @@ const MERGE_INT8: Kernel = {
 const WG = 64;
 /** Rows of a workgroup of SHARED, as its file has it. */
 const SHARED_ROWS = 16;
-/** Subgroups of MATRIX, each with as many rows as a matrix, and keys that they take at a time; the best first. */
+/** Subgroups of MATRIX, how many of them share as many rows as a matrix has, and keys that they take at a time; the best first. */
 const MATRIX_SIZES = [
-  { SUBGROUPS: 8, KEYS: 32 },
-  { SUBGROUPS: 8, KEYS: 16 },
-  { SUBGROUPS: 4, KEYS: 16 },
+  { SUBGROUPS: 8, SPLIT: 1, KEYS: 32 },
+  { SUBGROUPS: 8, SPLIT: 2, KEYS: 32 },
+  { SUBGROUPS: 4, SPLIT: 2, KEYS: 32 },
 ];
+/** Largest headDim whose sums the registers of one subgroup hold beside its rows of q. */
+const WHOLE_DIM = 80;
 /** Workgroup memory that it may take: with more, fewer workgroups share a processor. */
 const MATRIX_BYTES = 32768;
 /** Keys that a workgroup of a decode kernel takes: a page. */
 const BLOCK_KEYS = PAGE;
 /** Rows up to which the decode kernels are better: they read the keys again for each. */
 export const DECODE_ROWS = 8;
-/** Largest headDim of TILE, whose tile takes four keys, and of MATRIX, which holds the sums of its rows in registers. */
-const [TILE_DIM, MATRIX_DIM] = [512, 128];
+/** Largest headDim of MATRIX, which holds the sums of its rows in registers, and of TILE, whose lanes hold shares of them. */
+export const MATRIX_DIM = 128;
+const TILE_DIM = 512;
 
 /** The variants of this op: the decode ones take each query row over blocks of keys, the others strips of query rows. */
 export const variants = [DECODE_SUBGROUP, DECODE_SHUFFLE, MATRIX, TILE, SHARED].map((kernel) => variant(kernel));
@@ -145,7 +148,7 @@ export function attention(g: Graph, o: AttentionOptions): Tensor | Int8Rows {
 
 function prefill(g: Graph, kernel: Kernel, own: Constants, o: AttentionOptions, keys: number, y: Tensor): void {
   const tokens = rowsOf(placesOf(o));
-  const { rows, constants, params } = kernel === MATRIX ? matrixStrips(g, o) : strips(kernel, o);
+  const { rows, constants, params } = kernel === MATRIX ? matrixStrips(g, o) : strips(g, kernel, o);
   g.dispatch({
     kernel,
     constants: { ...constants, elem: y.dtype, ...own },
@@ -164,25 +167,37 @@ interface Strips {
   params: Record<string, number>;
 }
 
-function strips(kernel: Kernel, o: AttentionOptions): Strips {
+function strips(g: Graph, kernel: Kernel, o: AttentionOptions): Strips {
+  if (kernel === SHARED) return { rows: SHARED_ROWS, constants: constantsOf(o), params: { quads: o.headDim / 4 } };
+  return tileStrips(g, o);
+}
+
+/** Strips of TILE: lanes with up to four quads of each row, as few of them idle as can be, and steps of keys that fit. */
+function tileStrips({ device }: Graph, o: AttentionOptions): Strips {
   const quads = o.headDim / 4;
-  if (kernel === SHARED) return { rows: SHARED_ROWS, constants: constantsOf(o), params: { quads } };
-  const [WG, COLS] = [128, 8];
-  return { rows: (WG / COLS) * 4, constants: { ...constantsOf(o), COLS, WG }, params: { quads, cols: COLS } };
+  const idle = (own: number) => ceilDiv(quads, own) * own - quads;
+  const own = [4, 3, 2].reduce((best, each) => (idle(each) < idle(best) ? each : best));
+  const COLS = ceilDiv(quads, own);
+  const STRIPS = Math.min(Math.floor(WG / COLS), 16);
+  const bytes = (keys: number) => 16 * (keys * (COLS * STRIPS + 1 + STRIPS) + COLS * STRIPS);
+  const KEYS = bytes(16) <= device.limits.maxComputeWorkgroupStorageSize ? 16 : 8;
+  return { rows: 4 * STRIPS, constants: { ...constantsOf(o), COLS, STRIPS, KEYS }, params: {} };
 }
 
 /** Strips of the device's matrix unit: the largest of MATRIX_SIZES whose tiles fit. */
 function matrixStrips({ device }: Graph, o: AttentionOptions): Strips {
   const unit = matrixUnit(device, MATRIX.matrix!)!;
   const { GROUP, QUADS, CAUSAL, SCALE } = constantsOf(o);
-  const step = Math.max(unit.N, unit.K);
-  const dims = ceilDiv(o.headDim, step) * step;
   const room = Math.min(MATRIX_BYTES, device.limits.maxComputeWorkgroupStorageSize);
-  const fits = ({ SUBGROUPS, KEYS }: (typeof MATRIX_SIZES)[number]) =>
-    KEYS * (2 * dims + 16) + dims * (2 * KEYS + 16) + SUBGROUPS * unit.M * (4 * KEYS + 16) + 16 <= room;
-  const sizes = MATRIX_SIZES.find(fits) ?? MATRIX_SIZES.at(-1)!;
+  const fits = ({ SUBGROUPS, SPLIT, KEYS }: (typeof MATRIX_SIZES)[number]) => {
+    const dims = roundUp(o.headDim, Math.max(SPLIT * unit.N, unit.K));
+    const rows = (SUBGROUPS / SPLIT) * unit.M;
+    return KEYS * (2 * dims + 16) + dims * (2 * KEYS + 16) + rows * (4 * KEYS + 16) + 16 <= room;
+  };
+  const wide = o.headDim > WHOLE_DIM;
+  const sizes = MATRIX_SIZES.find((each) => each.SPLIT === (wide ? 2 : 1) && fits(each)) ?? MATRIX_SIZES.at(-1)!;
   return {
-    rows: sizes.SUBGROUPS * unit.M,
+    rows: (sizes.SUBGROUPS / sizes.SPLIT) * unit.M,
     constants: { GROUP, QUADS, CAUSAL, SCALE, ...unitConstants(unit), ...sizes },
     params: {},
   };

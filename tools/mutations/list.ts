@@ -119,8 +119,8 @@ const KERNELS: Mutation[] = [
   ]),
   of('kernels/attention/attention_tile.wgsl', [
     'attention_tile: the newest key hidden',
-    'base + col * 4u + steps < vec4u(seen[r])',
-    'base + col * 4u + steps + 1u < vec4u(seen[r])',
+    'vec4u(base + key) < seen',
+    'vec4u(base + key + 1u) < seen',
     'kernels/attention',
   ]),
   of(
