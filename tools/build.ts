@@ -86,7 +86,9 @@ async function bundleCommand(): Promise<void> {
     outdir,
     ...{ bundle: true, splitting: true, format: 'esm', platform: 'node', target: 'node20', logLevel: 'warning' },
     external: Object.keys({ ...dependencies, ...optionalDependencies }),
-    banner: { js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);" },
+    banner: {
+      js: "import { createRequire as requireFrom } from 'node:module'; const require = requireFrom(import.meta.url);",
+    },
     plugins: [{ name: 'library', setup: ({ onResolve }) => onResolve({ filter: /^\./ }, inLibrary) }],
     absWorkingDir: ROOT,
     metafile: true,

@@ -42,7 +42,7 @@ export class AnswerView {
   /** Ends the last line. */
   end(): void {
     this.stopWaiting();
-    if (this.#last === '' ? this.#reasons : false) say('');
+    if (this.#last === '' && this.#reasons) say('');
     if (this.#last !== '' && !this.#last.endsWith('\n')) process.stdout.write('\n');
   }
 

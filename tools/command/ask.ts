@@ -1,22 +1,21 @@
 import { text as readAll } from 'node:stream/consumers';
 import { NOTHING } from '../../model/api/model.ts';
 import { answerSteps, generateParts, hasImageMark, Processor, readImage } from '../../model/index.ts';
-import { orAborted } from '../../runtime/index.ts';
+import { openDevice, orAborted } from '../../runtime/index.ts';
 import { AnswerView, statistics } from './answer_view.ts';
-import { INTERRUPTED, interruptible } from './interrupt.ts';
-import { type AnswerCommand, loadOptions, loadPlanned, modeOf, openTuned, samplingOf } from './loading.ts';
+import { INTERRUPTED } from './interrupt.ts';
+import { type AnswerCommand, introduce, loadOptions, loadPlanned, modeOf, samplingOf } from './loading.ts';
 import { say, write } from './terminal.ts';
 
 /** Options of `ask`. */
 export interface AskCommand extends AnswerCommand {
-  image: string[];
+  image?: string[];
   releaseVision?: boolean;
   json?: boolean;
 }
 
 /** Answers one question about any number of pictures: the answer on standard output, all else on standard error. */
-export async function ask(question: string, options: AskCommand): Promise<number> {
-  const signal = interruptible();
+export async function ask(question: string, options: AskCommand, signal: AbortSignal): Promise<number> {
   const known: { adapter?: string } = {};
   const { json } = options;
   const answer = await orAborted(begin(question, options, signal, known), signal)
@@ -36,9 +35,10 @@ async function begin(question: string, options: AskCommand, signal: AbortSignal,
   const text = question === '-' ? (await readAll(process.stdin)).trim() : question;
   const processor = Processor.load(options.model);
   const sampling = samplingOf(processor.config, options);
-  const prompt = await prepare(text, processor, options, signal);
-  const device = await openTuned(options, options.json);
+  const opening = openDevice({ adapter: options.adapter }); // while threads decode the pictures
+  const [device, prompt] = await Promise.all([opening, prepare(text, processor, options, signal)]);
   known.adapter = device.name;
+  await introduce(device, options, options.json);
   const steps = answerSteps(prompt, options.maxTokens);
   Object.assign(load, { context: prompt.ids.length + steps - 1, pictureRows: 0, signal });
   const grids = prompt.pictures.map(({ grid }) => grid);
@@ -50,7 +50,7 @@ async function begin(question: string, options: AskCommand, signal: AbortSignal,
 
 /** The question as a prompt; pictures that it does not place come first. */
 async function prepare(question: string, processor: Processor, options: AskCommand, signal: AbortSignal) {
-  const { image: paths, upright, mode, context } = options;
+  const { image: paths = [], upright, mode, context } = options;
   const images = await Promise.all(paths.map((path) => readImage(path, { upright, signal })));
   const sideways = new Set(paths.filter((_, i) => images[i]!.orientation !== 1));
   if (sideways.size) say(`note: ${[...sideways].join(', ')}: stored sideways; --upright turns it`);

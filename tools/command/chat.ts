@@ -3,10 +3,10 @@ import type { Chat, ContentPart, Picture, Result } from '../../model/api/index.t
 import { Model } from '../../model/api/model.ts';
 import { readPicture } from '../../model/api/picture.ts';
 import { Processor } from '../../model/index.ts';
-import { DaybreakError, DeviceLostError, orAborted } from '../../runtime/index.ts';
+import { DaybreakError, DeviceLostError, openDevice, orAborted } from '../../runtime/index.ts';
 import { AnswerView, statistics } from './answer_view.ts';
 import { INTERRUPTED, onInterrupt } from './interrupt.ts';
-import { type AnswerCommand, loadOptions, loadPlanned, modeOf, openTuned, samplingOf } from './loading.ts';
+import { type AnswerCommand, introduce, loadOptions, loadPlanned, modeOf, samplingOf } from './loading.ts';
 import { say } from './terminal.ts';
 
 const HELP = `A line is a message, and its answer knows all that came before. A line that begins with / is one of these:
@@ -62,7 +62,8 @@ async function open(options: AnswerCommand, signal: AbortSignal): Promise<Model>
   const load = { ...loadOptions(options), context: options.context, signal };
   const processor = Processor.load(options.model);
   const sampled = samplingOf(processor.config, options).temperature > 0;
-  const device = await openTuned(options);
+  const device = await openDevice({ adapter: options.adapter });
+  await introduce(device, options);
   const vision = await loadPlanned(device, processor.config, options, { load, sampled });
   return new Model(processor, vision, true);
 }

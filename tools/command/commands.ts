@@ -1,6 +1,7 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { integerFrom, oneLine, versionOf } from '../../bench/report.ts';
 import { DEFAULT_FORMATS } from '../../model/checkpoint/config.ts';
+import { interruptible } from './interrupt.ts';
 
 /** Exit codes; INTERRUPTED is another. */
 export const [DONE, FAILED, USAGE] = [0, 1, 2];
@@ -99,13 +100,13 @@ function addAsk(program: Command, told: Told): void {
     .option(
       '--image <file>',
       'a PNG or JPEG picture, with sharp also WebP, GIF, TIFF or AVIF; may be repeated',
-      (file, all: string[]) => [...all, file],
-      [],
+      (file, all: string[] = []) => [...all, file],
     )
     .option('--release-vision', 'free the weights that encode pictures before memory goes to the KV cache')
     .option('--json', 'print one JSON object at the end instead of text as it comes');
   answerOptions(command).action(async (question, options) => {
-    told.code = await (await import('./ask.ts')).ask(question, options);
+    const signal = interruptible(); // also while its code is loaded
+    told.code = await (await import('./ask.ts')).ask(question, options, signal);
   });
 }
 
@@ -149,8 +150,7 @@ function answerOptions(command: Command): Command {
     .option(
       '--variant <op=name>',
       'use this variant of an op wherever it applies; may be repeated, the preferred first',
-      (text, all: string[]) => [...all, text],
-      [],
+      (text, all: string[] = []) => [...all, text],
     )
     .option('--no-tune', 'do not measure what is fastest on an adapter that is not known yet')
     .addOption(new Option('--quantize <format>', 'quantise the weights while they load').choices(['int4']))

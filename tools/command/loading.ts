@@ -14,7 +14,7 @@ import {
   planMemory,
   type Workload,
 } from '../../model/index.ts';
-import { type Device, openDevice, UsageError } from '../../runtime/index.ts';
+import { type Device, UsageError } from '../../runtime/index.ts';
 import { say } from './terminal.ts';
 
 /** What `ask` and `chat` are told about the model and how it answers. */
@@ -34,7 +34,7 @@ export interface AnswerCommand {
   group?: string;
   verify: boolean;
   int8Activations?: boolean;
-  variant: string[];
+  variant?: string[];
   tune: boolean;
   verbose?: boolean;
 }
@@ -67,7 +67,7 @@ export function loadOptions({ dtype, quantize, group, verify, int8Activations, v
   };
 }
 
-function forced(texts: readonly string[]): LoadOptions['variants'] {
+function forced(texts: readonly string[] = []): LoadOptions['variants'] {
   try {
     return texts.reduce<LoadOptions['variants']>((all, text) => addVariant(text, all), undefined);
   } catch (error) {
@@ -75,12 +75,10 @@ function forced(texts: readonly string[]): LoadOptions['variants'] {
   }
 }
 
-/** Opens the device and, where nothing is known of it, measures it once. */
-export async function openTuned({ adapter, tune }: AnswerCommand, quiet = false): Promise<Device> {
-  const device = await openDevice({ adapter });
+/** Says which adapter runs and, where nothing is known of it, measures it once. */
+export async function introduce(device: Device, { tune }: AnswerCommand, quiet = false): Promise<void> {
   if (!quiet) say(deviceLine(device));
   await tuneOnce(device, tune);
-  return device;
 }
 
 /** Loads the model once it is sure that the work fits; shows what memory it takes where that is tight. Throws OutOfMemoryError. */
