@@ -8,9 +8,13 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { Checkpoint, loadConfig, planMemory } from '../model/index.ts';
+import { OutOfMemoryError, openDevice } from '../runtime/index.ts';
+import { type AnswerCommand, loadPlanned } from '../tools/command/loading.ts';
 import { printable, wantsColour } from '../tools/command/terminal.ts';
 import { fails, runDaybreak, TINY } from './bench.ts';
 import { testDevice } from './gpu.ts';
+import { rejects } from './rejects.ts';
 
 const path = (relative: string) => fileURLToPath(new URL(relative, import.meta.url));
 const picture = join(TINY, 'images/img1.png');
@@ -136,6 +140,49 @@ if (device) {
     assert.ok(asked.stdout.length > 3);
     assert.is(daybreak([...hello, '-'], { input: 'Hello\n' }).stdout, asked.stdout);
     fails(daybreak([...hello, '-']), /expected text or a picture, got neither/);
+  });
+
+  test('who reads standard error no further gets the answer all the same', () => {
+    const quoted = [process.execPath, ...NODE, ...hello, '--verbose', 'Hello'].map((word) => `'${word}'`).join(' ');
+    const line = `set -o pipefail; { ${quoted} 2>&1 >&3 | true; } 3>&1`;
+    const { status, stdout, stderr } = spawnSync('bash', ['-c', line], { encoding: 'utf8' });
+    assert.is(status, 0, stderr);
+    assert.is(stdout, daybreak([...hello, 'Hello']).stdout);
+  });
+
+  test('the memory table is shown where memory is tight', async () => {
+    const tight = await openDevice();
+    const { write } = process.stderr;
+    let said = '';
+    process.stderr.write = (text: string | Uint8Array) => {
+      said += text;
+      return true;
+    };
+    try {
+      const config = loadConfig(TINY);
+      const workload = { load: { context: 64 }, grids: [] };
+      const checkpoint = Checkpoint.open(TINY);
+      const { peak } = await planMemory(tight, config, checkpoint, workload);
+      checkpoint.close();
+      for (const [free, shown] of [
+        [2 * peak, false],
+        [1.1 * peak, true],
+      ] as const) {
+        said = '';
+        Object.defineProperty(tight, 'available', { value: free, configurable: true });
+        (await loadPlanned(tight, config, { model: TINY } as AnswerCommand, workload)).dispose();
+        assert.is(/^memory on /m.test(said), shown, said);
+      }
+      Object.defineProperty(tight, 'available', { value: peak / 2 });
+      await rejects(
+        loadPlanned(tight, config, { model: TINY } as AnswerCommand, workload),
+        OutOfMemoryError,
+        /lm_head/,
+      );
+    } finally {
+      process.stderr.write = write;
+      tight.dispose();
+    }
   });
 
   test('reasoning is no answer: it goes to standard error', () => {
