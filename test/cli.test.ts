@@ -3,7 +3,8 @@
 // and tune make are tested beside these; test/package.test.ts runs the command from the installed package.
 import { type ChildProcessWithoutNullStreams, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
@@ -148,6 +149,16 @@ if (device) {
     const { status, stdout, stderr } = spawnSync('bash', ['-c', line], { encoding: 'utf8' });
     assert.is(status, 0, stderr);
     assert.is(stdout, daybreak([...hello, 'Hello']).stdout);
+  });
+
+  test('a first token that takes long, as where a driver has yet to compile kernels, is explained', () => {
+    const cache = mkdtempSync(join(tmpdir(), 'daybreak-cli-'));
+    for (const _ of ['a driver that kept nothing', 'one that did']) {
+      const { stderr } = daybreak([...hello, 'Hello'], { env: { XDG_CACHE_HOME: cache } });
+      const millis = Number(/TTFT ([\d.]+) ms/.exec(stderr)![1]);
+      if (millis < 3500 || millis > 4500) assert.is(/^note: no token yet: /m.test(stderr), millis > 4000, stderr);
+    }
+    rmSync(cache, { recursive: true });
   });
 
   test('the memory table is shown where memory is tight', async () => {
