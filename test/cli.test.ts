@@ -11,6 +11,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Checkpoint, loadConfig, planMemory } from '../model/index.ts';
 import { OutOfMemoryError, openDevice } from '../runtime/index.ts';
+import { onInterrupt } from '../tools/command/interrupt.ts';
 import { type AnswerCommand, loadPlanned } from '../tools/command/loading.ts';
 import { printable, wantsColour } from '../tools/command/terminal.ts';
 import { fails, runDaybreak, TINY } from './bench.ts';
@@ -41,6 +42,7 @@ if (!terminals) console.log('SKIP cli: script (bsdutils) is not there to make a 
 
 /** What a process shows; `seen` resolves once one of its streams has shown a text. */
 function watch(child: ChildProcessWithoutNullStreams) {
+  test.after(() => void child.kill('SIGKILL')); // where a test failed
   const shown = { stdout: '', stderr: '' };
   for (const name of ['stdout', 'stderr'] as const) {
     child[name].setEncoding('utf8').on('data', (text) => {
@@ -109,6 +111,18 @@ test('a text for a terminal has no character that the terminal obeys', () => {
     printable('a\x1b[31m\r\n\tb\x07\x7f\u009b\u202ec é 猫 👍'),
     'a\\u001b[31m\\u000d\n\tb\\u0007\\u007f\\u009b\\u202ec é 猫 👍',
   );
+});
+
+test('signals that come together are one press of Ctrl-C', async () => {
+  let presses = 0;
+  onInterrupt(() => presses++);
+  process.emit('SIGINT');
+  process.emit('SIGINT');
+  assert.is(presses, 1);
+  await wait(300);
+  process.emit('SIGINT');
+  assert.is(presses, 2);
+  process.removeAllListeners('SIGINT');
 });
 
 const device = await testDevice();
@@ -223,7 +237,7 @@ if (device) {
     assert.match(told.shown.stderr, /^42 prompt tokens .*, finish reason abort, /m);
     const json = start(...long, '--json', '--verbose', 'Hello');
     await json.seen('stderr', /^memory on /m);
-    for (let i = 0; i < 3; i++) json.child.kill('SIGINT'); // one press: the terminal sends it, and others pass it on
+    json.child.kill('SIGINT');
     assert.is(await json.ended, 130, json.shown.stderr);
     assert.is(JSON.parse(json.shown.stdout).finishReason, 'abort');
   });
