@@ -272,16 +272,12 @@ const KERNELS: Mutation[] = [
     '-8.0',
     'kernels/matmul',
   ]),
-  of(
-    'kernels/quantize_rows/quantize_rows.wgsl',
-    ['quantize_rows: 128 does not fit int8', '127.0 / top', '128.0 / top', 'kernels/quantize_rows'],
-    [
-      'quantize_rows: the halves of a block stand side by side',
-      'quants[near + params.blocks]',
-      'quants[near + 1u]',
-      'kernels/quantize_rows',
-    ],
-  ),
+  of('kernels/quantize_rows/quantize_rows.wgsl', [
+    'quantize_rows: the halves of a block stand side by side',
+    'quants[near + params.blocks]',
+    'quants[near + 1u]',
+    'kernels/quantize_rows',
+  ]),
   of('kernels/lib/philox.wgsl', [
     'sample: a round of Philox missing',
     'ROUNDS: u32 = 10u',
@@ -662,11 +658,43 @@ const MENDED: Mutation[] = [
     'y[1] = 0u;',
     'kernels/sample',
   ]),
-  of('kernels/quantize_rows/quantize_rows.wgsl', [
-    'quantize_rows: NaN becomes 0',
-    '0x7fc00000u, stray));',
-    '0x7fc00000u, false));',
-    'not_finite',
+  of(
+    'kernels/lib/quantize.wgsl',
+    ['quantize: 128 does not fit int8', '127.0 / largest', '128.0 / largest', 'kernels/quantize_rows'],
+    ['quantize: an infinity has a finite scale', '0x7fffffffu', '0x7f7fffffu', 'not_finite'],
+  ),
+  of(
+    'kernels/lib/x_int8_normed.wgsl',
+    ['x_int8_normed: without the weights of the norm', 'v[i] = value * norm[at];', 'v[i] = value;', 'kernels/matmul'],
+    [
+      'x_int8_normed: the squares of one subgroup alone',
+      'sum += squares[row * SUBGROUPS + i];',
+      'sum = squares[row * SUBGROUPS + i];',
+      'kernels/matmul',
+    ],
+  ),
+  of('kernels/lib/norm.wgsl', [
+    'norm: without eps',
+    'squares / f32(cols) + EPS',
+    'squares / f32(cols)',
+    'kernels/matmul',
+  ]),
+  of('kernels/lib/x_normed.wgsl', [
+    'x_normed: the squares of the last quad alone',
+    'squares[row] += dot(v, v);',
+    'squares[row] = dot(v, v);',
+    'kernels/matmul',
+  ]),
+  of(
+    'kernels/lib/finish_int8.wgsl',
+    ['finish_int8: outputs that are not there', 'value, col < params.outs)', 'value, true)', 'kernels/matmul'],
+    ['finish_int8: each block of w begins at 0', '(params.first + col) / 64u', 'col / 64u', 'kernels/matmul'],
+  ),
+  of('model/phi4_vision.ts', [
+    'f16 on a CPU, too',
+    "!onCpu && features.has('shader-f16')",
+    "features.has('shader-f16')",
+    'fused_steps',
   ]),
   of('model/weights.ts', [
     'weights: infinities are quantised',
