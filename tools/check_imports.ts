@@ -7,7 +7,7 @@ const LAYERS = ['runtime', 'kernels', 'model', 'model/api', 'bench']; // each ma
 const FREE = ['test', 'tools']; // may import everything, and nothing else may import them
 /** Ops that consist of others, or do what others do where these are not dispatches of their own. */
 const PARTS: Readonly<Record<string, readonly string[]>> = {
-  advance: ['embed', 'sample'],
+  advance: ['embed', 'matmul', 'sample'],
   attention: ['quantize_rows'],
   matmul: ['quantize_rows', 'rms_norm'],
   qkv: ['matmul', 'rope', 'kv_append'],
