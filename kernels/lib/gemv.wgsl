@@ -60,13 +60,15 @@ fn main(
   var sums: array<vec4f, ROWS>;
   let whole = units / STEP * STEP;
   var skip = 0u;
-  for (; skip < whole; skip += STEP) {
-    var loaded: array<Unit, UNROLL>;
-    for (var u = 0u; u < UNROLL; u++) {
-      loaded[u] = load_unit(start, lane, skip, u * LANES);
-    }
-    for (var u = 0u; u < UNROLL; u++) {
-      add_unit(&sums, loaded[u], (lane + skip) + u * LANES, units);
+  if (whole > 0u) { // else Mesa 26's lavapipe, which goes once through a loop of no steps, takes a buffer of the second from there and dies
+    for (; skip < whole; skip += STEP) {
+      var loaded: array<Unit, UNROLL>;
+      for (var u = 0u; u < UNROLL; u++) {
+        loaded[u] = load_unit(start, lane, skip, u * LANES);
+      }
+      for (var u = 0u; u < UNROLL; u++) {
+        add_unit(&sums, loaded[u], (lane + skip) + u * LANES, units);
+      }
     }
   }
   for (; lane + skip < units; skip += LANES) {
