@@ -7,11 +7,9 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
-  rmSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
@@ -20,29 +18,18 @@ import * as assert from 'uvu/assert';
 import { load } from '../model/api/index.ts';
 import { TINY } from './bench.ts';
 import { testDevice } from './gpu.ts';
+import { install, installPackage, runIn, temporaryFolder } from './installed.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const EXAMPLES = join(ROOT, 'test/examples');
 const slow = process.env.DAYBREAK_SLOW === '1';
 const picture = join(TINY, 'images/img1.png');
 
-/** Where a consumer has installed the package. */
-const app = mkdtempSync(join(tmpdir(), 'daybreak-app-'));
-const parent = mkdtempSync(join(tmpdir(), 'daybreak-bundles-'));
-test.after(() => {
-  for (const folder of [app, parent]) rmSync(folder, { recursive: true });
-});
+const { app, files } = installPackage();
+const parent = temporaryFolder('bundles');
 
-/** Runs a command in a folder and returns what it printed on standard output. */
-function run(command: string, args: readonly string[], cwd = app): string {
-  const { status, stdout, stderr } = spawnSync(command, args, { cwd, encoding: 'utf8', timeout: 300_000 });
-  assert.is(status, 0, `${command} ${args.join(' ')}\n${stdout}${stderr}`);
-  return stdout;
-}
-
+const run = (command: string, args: readonly string[], cwd = app) => runIn(cwd, command, ...args);
 const node = (...args: string[]) => run('node', args);
-const install = (name: string, cwd = app) =>
-  run('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline', name], cwd);
 
 /** The packages in a folder's node_modules, those nested in others too. */
 function packagesIn(folder: string): string[] {
@@ -69,18 +56,13 @@ if (device) {
     .text;
   await model.dispose();
   device.dispose();
-  run('npm', ['run', '--silent', 'build'], ROOT);
-  const packed = run('npm', ['pack', '--ignore-scripts', '--json', '--pack-destination', app], ROOT);
-  const [{ filename, files }] = JSON.parse(packed) as [{ filename: string; files: { path: string }[] }];
-  writeFileSync(join(app, 'package.json'), '{"private":true}');
-  install(`./${filename}`);
   cpSync(EXAMPLES, app, { recursive: true });
-  tests(files.map(({ path }) => path));
+  tests();
 }
 
 test.run();
 
-function tests(files: readonly string[]): void {
+function tests(): void {
   test('the tarball has the library and its documents, and nothing else', () => {
     const others = files.filter((path) => !/^dist\/(runtime|kernels|model|api)\/|^dist\/globals\./.test(path));
     assert.equal(others.sort(), ['LICENSE', 'README.md', 'kernels/README.md', 'package.json', 'runtime/README.md']);
@@ -195,7 +177,7 @@ function tests(files: readonly string[]): void {
 
   if (slow) {
     test('a bundle of vite runs', () => {
-      install('vite@8');
+      install(app, 'vite@8');
       const folder = bundleFolder(['webgpu', 'sharp']);
       writeFileSync(
         join(app, 'vite.config.mjs'),
@@ -221,7 +203,7 @@ function tests(files: readonly string[]): void {
   if (slow) {
     const old = mkdtempSync(join(parent, 'typescript-'));
     writeFileSync(join(old, 'package.json'), '{"private":true}');
-    install('typescript@5.6', old);
+    install(old, 'typescript@5.6');
     compilers.push(join(old, 'node_modules/typescript/bin/tsc'));
   }
   for (const compiler of compilers) {
