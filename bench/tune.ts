@@ -20,7 +20,7 @@ import {
   type Variant,
   WgslError,
 } from '../runtime/index.ts';
-import { progressBar } from './report.ts';
+import { progressBar } from './progress.ts';
 import { listProblems, type Storage } from './tune/problems.ts';
 import { type Outcome, race } from './tune/race.ts';
 
