@@ -151,10 +151,10 @@ async function optionsOf(command: string, app: string): Promise<string> {
   const { scripts } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
   if (script && script in scripts) {
     const sub = script === 'bench' ? (/^[a-z][\w-]*/.exec(rest)?.[0] ?? 'e2e') : '';
-    return helpOf(`npm ${script === 'test' ? '' : 'run '}--silent ${script} -- ${sub}`, ROOT);
+    return helpOf(`${scripts[script]} ${sub}`, ROOT);
   }
-  const [, own] = /^npx daybreak( [a-z]+)?/.exec(command) ?? [];
-  if (own) return helpOf(`npx daybreak${own}`, app);
+  const [own] = /^npx daybreak( [a-z]+)?/.exec(command) ?? [];
+  if (own) return helpOf(own, app);
   const file = command.split(' ').find((word) => word.includes('/') && existsSync(join(ROOT, word)));
   if (!file) throw new Error(`${command}: expected a command of the project, or one of ${OTHERS}`);
   return readFileSync(join(ROOT, file), 'utf8');

@@ -71,7 +71,7 @@ function forced(texts: readonly string[] = []): LoadOptions['variants'] {
   try {
     return texts.reduce<LoadOptions['variants']>((all, text) => addVariant(text, all), undefined);
   } catch (error) {
-    throw new UsageError(`--variant: ${(error as Error).message}`);
+    throw new UsageError(`--variant ${texts.join(' ')}: ${(error as Error).message}`);
   }
 }
 

@@ -714,13 +714,13 @@ const LATER: Mutation[] = [
     '',
     'start',
   ]),
-  of('tools/start.mjs', [
+  of('tools/run_filtered.mjs', [
     'start: tsx before stderr is direct',
-    "['./direct_stderr.mjs', 'tsx']",
-    "['tsx', './direct_stderr.mjs']",
+    "['--import', direct, ...args]",
+    "[...args.slice(0, 2), '--import', direct, ...args.slice(2)]",
     'start',
   ]),
-  of('tools/start.mjs', ['start: a stray process hangs it', 'if (filters) closeWhenIdle(child.stderr);', '', 'start']),
+  of('tools/run_filtered.mjs', ['start: a stray process hangs it', 'if (filters) closeWhenIdle(child.stderr);', '', 'start']),
   of('model/weights.ts', [
     'f16: the bound of a norm without its columns',
     'largest * Math.sqrt(cols)',
