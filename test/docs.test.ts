@@ -142,8 +142,7 @@ function outputOf(command: string, cwd: string): Promise<string> {
   });
 }
 
-const OTHERS =
-  /^(npm (ci|init|install|pack|run (build|check|docs|format))|(pip|hf|cp|apt-get) |node \w+\.m?js)\b/;
+const OTHERS = /^(npm (ci|init|install|pack|run (build|check|docs|format))|(pip|hf|cp|apt-get) |node \w+\.m?js)\b/;
 
 /** Where a command's options are written down: what it prints when asked for help, or its own text. */
 async function optionsOf(command: string, app: string): Promise<string> {
