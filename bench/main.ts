@@ -1,4 +1,5 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { accuracy, type WeightsOf } from './accuracy.ts';
 import { ceilings } from './ceilings.ts';
 import { compare } from './compare.ts';
 import { doctor } from './doctor.ts';
@@ -39,6 +40,16 @@ function groups(text: string): number[] {
     const group = Number(part);
     if (group === 32 || group === 64 || group === 128) return group;
     throw new InvalidArgumentError('expected some of 32, 64, 128');
+  });
+}
+
+function weights(text: string): WeightsOf[] {
+  return text.split(',').map((name) => {
+    const [format, group = '64', ...rest] = name.split(':');
+    if (name === 'none') return { name: 'as stored', quantize: undefined };
+    if (!['int4', 'int8'].includes(format!) || !['32', '64', '128'].includes(group) || rest.length > 0)
+      throw new InvalidArgumentError('expected some of none, int4, int8, each of the latter with :32, :64 or :128');
+    return { name, quantize: { decoder: format === 'int4' ? 'q4' : 'q8', group: Number(group) } };
   });
 }
 
@@ -142,6 +153,31 @@ await main(async () => {
     .addOption(adapter())
     .addOption(json())
     .action(run(quality));
+  program
+    .command('accuracy')
+    .description('how many questions of a file a model answers right, by task, mode and weights; see bench/accuracy')
+    .requiredOption('--model <dir>', 'model folder')
+    .option('--tasks <file>', 'questions, as JSON lines (default: tasks.jsonl in the model folder)')
+    .option('--reference <file>', "another implementation's answers (default: answers.jsonl beside the questions)")
+    .addOption(new Option('--only <a,b>', 'only these tasks').argParser(names))
+    .addOption(
+      new Option('--quantize <a,b>', 'weights: none, int4, int8, the latter also as int4:32')
+        .argParser(weights)
+        .default(weights('none'), 'none'),
+    )
+    .addOption(int8())
+    .addOption(dtype())
+    .addOption(variantOption())
+    .addOption(
+      new Option('--max-tokens <n>', 'tokens of an answer at most, where the question does not say')
+        .argParser(integerFrom(1))
+        .default(512),
+    )
+    .addOption(noTune())
+    .addOption(adapter())
+    .addOption(json())
+    .addOption(html())
+    .action(run(accuracy));
   program
     .command('full')
     .description('load a full-size checkpoint, answer a picture, and compare layers with float64')

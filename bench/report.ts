@@ -125,7 +125,7 @@ export async function main(body: () => Promise<number>): Promise<void> {
   }
 }
 
-/** Ends the process quietly when nobody reads its output on, and with a sentence and this exit code when it cannot be written. */
+/** Ends the process quietly when nobody reads its standard output on, and with a sentence and this exit code when it cannot be written. */
 export function watchOutput(failed: number): void {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') process.exit(0);
@@ -134,6 +134,7 @@ export function watchOutput(failed: number): void {
     );
     process.exit(failed);
   });
+  process.stderr.on('error', () => {}); // who does not read what is said beside the output still gets that
 }
 
 /** A parser of an option's value: an integer of at least so much. */

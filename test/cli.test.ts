@@ -3,14 +3,20 @@
 // and tune make are tested beside these; test/package.test.ts runs the command from the installed package.
 import { type ChildProcessWithoutNullStreams, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { Checkpoint, loadConfig, planMemory } from '../model/index.ts';
+import { OutOfMemoryError, openDevice } from '../runtime/index.ts';
+import { onInterrupt } from '../tools/command/interrupt.ts';
+import { type AnswerCommand, loadPlanned } from '../tools/command/loading.ts';
 import { printable, wantsColour } from '../tools/command/terminal.ts';
 import { fails, runDaybreak, TINY } from './bench.ts';
 import { testDevice } from './gpu.ts';
+import { rejects } from './rejects.ts';
 
 const path = (relative: string) => fileURLToPath(new URL(relative, import.meta.url));
 const picture = join(TINY, 'images/img1.png');
@@ -36,6 +42,7 @@ if (!terminals) console.log('SKIP cli: script (bsdutils) is not there to make a 
 
 /** What a process shows; `seen` resolves once one of its streams has shown a text. */
 function watch(child: ChildProcessWithoutNullStreams) {
+  test.after(() => void child.kill('SIGKILL')); // where a test failed
   const shown = { stdout: '', stderr: '' };
   for (const name of ['stdout', 'stderr'] as const) {
     child[name].setEncoding('utf8').on('data', (text) => {
@@ -106,6 +113,18 @@ test('a text for a terminal has no character that the terminal obeys', () => {
   );
 });
 
+test('signals that come together are one press of Ctrl-C', async () => {
+  let presses = 0;
+  onInterrupt(() => presses++);
+  process.emit('SIGINT');
+  process.emit('SIGINT');
+  assert.is(presses, 1);
+  await wait(300);
+  process.emit('SIGINT');
+  assert.is(presses, 2);
+  process.removeAllListeners('SIGINT');
+});
+
 const device = await testDevice();
 if (device) {
   device.dispose();
@@ -138,6 +157,59 @@ if (device) {
     fails(daybreak([...hello, '-']), /expected text or a picture, got neither/);
   });
 
+  test('who reads standard error no further gets the answer all the same', () => {
+    const quoted = [process.execPath, ...NODE, ...hello, '--verbose', 'Hello'].map((word) => `'${word}'`).join(' ');
+    const line = `set -o pipefail; { ${quoted} 2>&1 >&3 | true; } 3>&1`;
+    const { status, stdout, stderr } = spawnSync('bash', ['-c', line], { encoding: 'utf8' });
+    assert.is(status, 0, stderr);
+    assert.is(stdout, daybreak([...hello, 'Hello']).stdout);
+  });
+
+  test('a first token that takes long, as where a driver has yet to compile kernels, is explained', () => {
+    const cache = mkdtempSync(join(tmpdir(), 'daybreak-cli-'));
+    for (const _ of ['a driver that kept nothing', 'one that did']) {
+      const { stderr } = daybreak([...hello, 'Hello'], { env: { XDG_CACHE_HOME: cache } });
+      const millis = Number(/TTFT ([\d.]+) ms/.exec(stderr)![1]);
+      if (millis < 3500 || millis > 4500) assert.is(/^note: no token yet: /m.test(stderr), millis > 4000, stderr);
+    }
+    rmSync(cache, { recursive: true });
+  });
+
+  test('the memory table is shown where memory is tight', async () => {
+    const tight = await openDevice();
+    const { write } = process.stderr;
+    let said = '';
+    process.stderr.write = (text: string | Uint8Array) => {
+      said += text;
+      return true;
+    };
+    try {
+      const config = loadConfig(TINY);
+      const workload = { load: { context: 64 }, grids: [] };
+      const checkpoint = Checkpoint.open(TINY);
+      const { peak } = await planMemory(tight, config, checkpoint, workload);
+      checkpoint.close();
+      for (const [free, shown] of [
+        [2 * peak, false],
+        [1.1 * peak, true],
+      ] as const) {
+        said = '';
+        Object.defineProperty(tight, 'available', { value: free, configurable: true });
+        (await loadPlanned(tight, config, { model: TINY } as AnswerCommand, workload)).dispose();
+        assert.is(/^memory on /m.test(said), shown, said);
+      }
+      Object.defineProperty(tight, 'available', { value: peak / 2 });
+      await rejects(
+        loadPlanned(tight, config, { model: TINY } as AnswerCommand, workload),
+        OutOfMemoryError,
+        /lm_head/,
+      );
+    } finally {
+      process.stderr.write = write;
+      tight.dispose();
+    }
+  });
+
   test('reasoning is no answer: it goes to standard error', () => {
     const args = ['ask', '--model', TINY, '--max-tokens', '400', '--mode', 'think'];
     const { reasoning, answer } = JSON.parse(daybreak([...args, '--json', 'Hello']).stdout);
@@ -165,7 +237,7 @@ if (device) {
     assert.match(told.shown.stderr, /^42 prompt tokens .*, finish reason abort, /m);
     const json = start(...long, '--json', '--verbose', 'Hello');
     await json.seen('stderr', /^memory on /m);
-    for (let i = 0; i < 3; i++) json.child.kill('SIGINT'); // one press: the terminal sends it, and others pass it on
+    json.child.kill('SIGINT');
     assert.is(await json.ended, 130, json.shown.stderr);
     assert.is(JSON.parse(json.shown.stdout).finishReason, 'abort');
   });

@@ -10,7 +10,7 @@ const PATIENCE_MILLIS = 4000;
 export class AnswerView {
   #quiet: boolean;
   #bars = new Map<string, ProgressBar>();
-  #timer = setTimeout(explainWait, PATIENCE_MILLIS);
+  #timer = setTimeout(() => this.#explainWait(), PATIENCE_MILLIS);
   #reasons = false;
   #last = '';
 
@@ -29,7 +29,7 @@ export class AnswerView {
 
   /** Shows what came. */
   add({ text, reasoning }: { text: string; reasoning: string }): void {
-    this.stopWaiting();
+    this.#stopWaiting();
     if (this.#quiet) return;
     write(process.stderr, reasoning, 'faint');
     this.#reasons ||= reasoning !== '';
@@ -41,27 +41,27 @@ export class AnswerView {
 
   /** Ends the last line. */
   end(): void {
-    this.stopWaiting();
+    this.#stopWaiting();
     if (this.#last === '' && this.#reasons) say('');
     if (this.#last !== '' && !this.#last.endsWith('\n')) process.stdout.write('\n');
   }
 
-  /** Shows nothing more of how far it is. */
-  stopWaiting(): void {
+  #stopWaiting(): void {
     clearTimeout(this.#timer);
     this.#stopBars();
+  }
+
+  #explainWait(): void {
+    this.#stopBars();
+    say(
+      'note: no token yet: a driver compiles each kernel at its first use, here or after an update, and keeps what it made; later answers begin sooner',
+    );
   }
 
   #stopBars(): void {
     for (const bar of this.#bars.values()) bar.stop();
     this.#bars.clear();
   }
-}
-
-function explainWait(): void {
-  say(
-    'note: no token yet: a driver compiles each kernel at its first use, here or after an update, and keeps what it made; later answers begin sooner',
-  );
 }
 
 /** What an answer took, in a line. */

@@ -45,16 +45,19 @@ export async function chat(options: AnswerCommand): Promise<number> {
     if (onTerminal) lines.prompt();
   };
   wait();
-  for await (const line of lines) {
-    idle = false;
-    running = new AbortController();
-    const done = await conversation.take(line.trim(), running.signal);
-    if (done === 'end') break;
-    failed ||= done === 'failed';
-    wait();
+  try {
+    for await (const line of lines) {
+      idle = false;
+      running = new AbortController();
+      const done = await conversation.take(line.trim(), running.signal);
+      if (done === 'end') break;
+      failed ||= done === 'failed';
+      wait();
+    }
+  } finally {
+    lines.close(); // it would wait for more
+    await model.dispose();
   }
-  lines.close();
-  await model.dispose();
   return failed && !onTerminal ? 1 : 0;
 }
 

@@ -720,7 +720,12 @@ const LATER: Mutation[] = [
     "[...args.slice(0, 2), '--import', direct, ...args.slice(2)]",
     'start',
   ]),
-  of('tools/run_filtered.mjs', ['start: a stray process hangs it', 'if (filters) closeWhenIdle(child.stderr);', '', 'start']),
+  of('tools/run_filtered.mjs', [
+    'start: a stray process hangs it',
+    'if (filters) closeWhenIdle(child.stderr);',
+    '',
+    'start',
+  ]),
   of('model/weights.ts', [
     'f16: the bound of a norm without its columns',
     'largest * Math.sqrt(cols)',
