@@ -15,7 +15,7 @@ import { installPackage, runIn, temporaryFolder } from './installed.ts';
 import { anchorsOf, type Block, commandsOf, type Page, ROOT, readPages, saveFiles } from './pages.ts';
 
 const pages = readPages();
-const LANGUAGES = ['js', 'sh', 'text', 'wgsl'];
+const LANGUAGES = ['js', 'json', 'sh', 'text', 'wgsl'];
 
 test('every block has a fence that says what it is', () => {
   for (const { file, prose, blocks } of pages) {
