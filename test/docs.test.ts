@@ -107,10 +107,12 @@ test('npm run docs: every export of the five entries has its docstring in the re
   }
 });
 
-test('kernels on pages can be read', () => {
+test('kernels and JSON on pages can be read', () => {
   for (const { file, blocks } of pages)
-    for (const { language, text } of blocks)
+    for (const { language, text } of blocks) {
       if (language === 'wgsl') assert.ok(reflect(text, file).bindings.length > 0);
+      if (language === 'json') JSON.parse(text);
+    }
 });
 
 const isScript = ({ language, words }: Block) => language === 'js' && !words[0];
