@@ -1,8 +1,9 @@
 // tier: any
-import { spawn, spawnSync } from 'node:child_process';
+import { exec, spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as testing from '../kernels/testing.ts';
@@ -120,28 +121,14 @@ const isRun = (block: Block) => block.language === 'sh' && !isShell(block, 'long
 const isShell = ({ language, words }: Block, word?: string) => language === 'sh' && words[0] === word;
 const queue = new Queue(cpus().length);
 
-/** What a command prints when asked for help. */
+const outputOf = promisify(exec);
+
+/** What a command prints when asked for help; each is asked once. */
 const helps = new Map<string, Promise<string>>();
 function helpOf(command: string, cwd: string): Promise<string> {
-  const asked = `${command} --help`;
-  if (!helps.has(asked))
-    helps.set(
-      asked,
-      queue.run(() => outputOf(asked, cwd)),
-    );
-  return helps.get(asked)!;
-}
-
-function outputOf(command: string, cwd: string): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const child = spawn('bash', ['-c', command], { cwd });
-    let output = '';
-    for (const stream of [child.stdout, child.stderr])
-      stream.setEncoding('utf8').on('data', (text) => (output += text));
-    child.on('close', (code) =>
-      code === 0 ? resolve(output) : reject(new Error(`${command}: exit code ${code}\n${output}`)),
-    );
-  });
+  const ask = () => queue.run(() => outputOf(`${command} --help`, { cwd })).then(({ stdout }) => stdout);
+  if (!helps.has(command)) helps.set(command, ask());
+  return helps.get(command)!;
 }
 
 const OTHERS = /^(npm (ci|init|install|pack|run (build|check|docs|format))|(pip|hf|cp|apt-get) |node \w+\.m?js)\b/;
