@@ -45,7 +45,7 @@ test('every link leads to a file and a heading, and every file and variable that
       if (!existsSync(join(ROOT, to)) || (anchor && !(known && anchorsOf(known).includes(anchor))))
         wrong.push(`${file}: ${target}`);
     }
-    for (const [, path] of text.matchAll(/`([\w.-]+\/[\w./-]+\.(?:ts|mjs|wgsl|c|py|md|jsonl))`/g))
+    for (const [, path] of text.matchAll(/`([a-z.][\w.-]*\/[\w./-]+\.(?:ts|mjs|wgsl|c|py|md|jsonl))`/g))
       if (![ROOT, join(ROOT, dirname(file))].some((from) => existsSync(join(from, path!))))
         wrong.push(`${file}: ${path}`);
     for (const [name] of text.matchAll(/\bDAYBREAK_[A-Z_]+/g))
@@ -131,7 +131,7 @@ function helpOf(command: string, cwd: string): Promise<string> {
   return helps.get(command)!;
 }
 
-const OTHERS = /^(npm (ci|init|install|pack|run (build|check|docs|format))|(pip|hf|cp|apt-get) |node \w+\.m?js)\b/;
+const OTHERS = /^(npm (ci|init|install|pack|run (build|check|docs|format))|pip|hf|cp|apt-get|node \w+\.m?js)\b/;
 
 /** Where a command's options are written down: what it prints when asked for help, or its own text. */
 async function optionsOf(command: string, app: string): Promise<string> {
