@@ -7,6 +7,7 @@ import { interval, isRight } from './accuracy/judge.ts';
 import { type ReferenceAnswer, readAnswers, readTasks, type Task } from './accuracy/tasks.ts';
 import { groupBy } from './html/plot.ts';
 import { writeHtmlReport } from './html.ts';
+import { withActivations } from './load.ts';
 import { openAdapter } from './open.ts';
 import { progressBar } from './progress.ts';
 import { digits, environment, folderName, JsonLines, mebibytes, Table } from './report.ts';
@@ -22,7 +23,7 @@ export interface AccuracyOptions {
   /** Ways to store the weights; each is a run of its own. */
   quantize: readonly WeightsOf[];
   int8Activations?: boolean;
-  dtype: 'f32' | 'f16';
+  dtype?: 'f32' | 'f16';
   only?: readonly string[];
   maxTokens: number;
   variant?: LoadOptions['variants'];
@@ -56,12 +57,13 @@ const SHOWN = { answers: 12, pictureBytes: 65536 };
  * Asks a model the questions of a file, with its weights stored in several ways, and prints how many answers are right by task and
  * mode, with 95 % confidence intervals, beside the reference's. Returns the exit code 0.
  */
-export async function accuracy(options: AccuracyOptions): Promise<number> {
-  const { tasks: file = join(options.model, 'tasks.jsonl'), only } = options;
-  loadConfig(options.model);
+export async function accuracy(given: AccuracyOptions): Promise<number> {
+  const { tasks: file = join(given.model, 'tasks.jsonl'), only } = given;
+  loadConfig(given.model);
   const tasks = chosen(readTasks(file), only);
-  const answers = referenceOf(file, options.reference);
-  const device = await openAdapter(options.adapter);
+  const answers = referenceOf(file, given.reference);
+  const device = await openAdapter(given.adapter);
+  const options = withActivations(device, given);
   await tuneOnce(device, options.tune);
   const json = new JsonLines(options.json);
   console.log(
@@ -69,7 +71,7 @@ export async function accuracy(options: AccuracyOptions): Promise<number> {
   );
   for (const weights of options.quantize) {
     const { judged, bytes } = await answerAll(device, options, weights, tasks, answers);
-    const { dtype, int8Activations = false } = options;
+    const { dtype, int8Activations } = options;
     const activations = weights.quantize && int8Activations ? `${dtype}, int8 for quantised weights` : dtype;
     console.log(`\nweights ${weights.name}, activations ${activations}, ${mebibytes(bytes)} MiB on the device`);
     printTable(judged);

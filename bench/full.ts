@@ -125,7 +125,7 @@ interface Rate {
 async function printPlan(device: Device, dir: string, config: ModelConfig, { grid }: Patches): Promise<void> {
   const checkpoint = Checkpoint.open(dir);
   try {
-    const load = { context: contextOf(grid), reuse: false };
+    const load = { dtype: 'f32' as const, context: contextOf(grid), reuse: false };
     console.log(showMemoryPlan(await planMemory(device, config, checkpoint, { load, grids: [grid] })));
   } finally {
     checkpoint.close();
@@ -169,9 +169,13 @@ async function load(device: Device, dir: string, { grid }: Patches, int8Activati
     bar.update(done, total);
   };
   const { result: model, millis } = await timed(() =>
-    Phi4Vision.load(device, dir, { int8Activations, context: contextOf(grid), reuse: false, progress }).finally(
-      bar.stop,
-    ),
+    Phi4Vision.load(device, dir, {
+      dtype: 'f32',
+      int8Activations,
+      context: contextOf(grid),
+      reuse: false,
+      progress,
+    }).finally(bar.stop),
   );
   return { model, rate: { bytes, millis } };
 }

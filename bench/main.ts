@@ -25,11 +25,18 @@ const repeats = () =>
 const html = () => new Option('--html <file>', 'write a report with plots, one file that needs no network');
 const json = () => new Option('--json <file>', 'write every sample and the environment as JSON lines');
 
-const dtype = () => new Option('--dtype <type>', 'storage of activations').choices(['f32', 'f16']).default('f32');
+const dtype = () =>
+  new Option('--dtype <type>', 'storage of activations (default: f16 on a GPU that has it, else f32)').choices([
+    'f32',
+    'f16',
+  ]);
 const synthetic = () =>
   new Option('--synthetic <shape>', "random weights in place of a model folder: '15b', or a folder with a config.json");
 const noVerify = () => new Option('--no-verify', 'do not compare quantised files with their checksums');
 const int8 = () => new Option('--int8-activations', 'feed quantised weights activations of 8 bits');
+const usualInt8 = () =>
+  new Option('--int8-activations', 'feed quantised weights activations of 8 bits (default: on a GPU)');
+const noInt8 = () => new Option('--no-int8-activations', 'feed them activations as they are stored');
 const format = () =>
   new Option('--format <format>', 'weights of a synthetic model').choices(['int4', 'bf16']).default('int4');
 const noTune = () => new Option('--no-tune', 'do not measure what is fastest on an adapter that is not known yet');
@@ -88,6 +95,8 @@ await main(async () => {
     .addOption(noVerify())
     .addOption(adapter())
     .addOption(dtype())
+    .addOption(usualInt8())
+    .addOption(noInt8())
     .addOption(variantOption())
     .addOption(noTune())
     .addOption(repeats())
@@ -117,7 +126,8 @@ await main(async () => {
     .addOption(dtype())
     .addOption(variantOption())
     .addOption(noTune())
-    .addOption(int8())
+    .addOption(usualInt8())
+    .addOption(noInt8())
     .addOption(new Option('--repeats <n>', 'time everything so often').argParser(integerFrom(1)).default(5))
     .addOption(json())
     .action(run(speed));
@@ -165,7 +175,8 @@ await main(async () => {
         .argParser(weights)
         .default(weights('none'), 'none'),
     )
-    .addOption(int8())
+    .addOption(usualInt8())
+    .addOption(noInt8())
     .addOption(dtype())
     .addOption(variantOption())
     .addOption(

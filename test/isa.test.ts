@@ -117,6 +117,9 @@ const BOUNDS: Bound[] = [
   perProduct('matmul/matmul_matrix', 'rows=1024,from=f16,weights=q4,group=64', 114 / 16),
   perProduct('matmul/matmul_matrix', 'rows=1024,from=f16,weights=q8,group=64', 119 / 16),
   perProduct('matmul/matmul_matrix:DOWN=2,ACROSS=2', 'rows=64,from=f16,weights=half', 58 / 8),
+  ...Object.entries({ half: 68, bf16: 92, q4: 114, q8: 119 }).map(([weights, count]) =>
+    perProduct('qkv/matmul_matrix', `rows=1024,from=f16,as=f16,cache=f16,weights=${weights}`, count / 16),
+  ),
   perWeight('matmul/gemv_dot_subgroup', 'rows=1,from=i8,weights=q4,group=64', 206 / 256),
   perFma('matmul/matmul_tile', 'rows=1024,from=f16,weights=bf16', 339 / 260),
   perFma('matmul/matmul_tile', 'rows=1024,from=f16,weights=q4,group=64', 374 / 264),

@@ -98,7 +98,8 @@ function tests(): void {
       const { specs } = await import('./node_modules/daybreak/dist/kernels/specs.js');
       const kernels = new Set(specs.flatMap(({ variants }) => variants.map(({ kernel }) => kernel)));
       const wrong = [...kernels].filter(({ name, source, lib = [] }) =>
-        source !== readFileSync('${ROOT}/kernels/' + name + '.wgsl', 'utf8') || lib.some((text) => !(text.length > 9)));
+        // The second of two kernels that share a file has a name of its own.
+        source !== readFileSync('${ROOT}/kernels/' + name.replace(/_quantized$/, '') + '.wgsl', 'utf8') || lib.some((text) => !(text.length > 9)));
       console.log(kernels.size, wrong.map(({ name }) => name).join());`;
     assert.match(node('--input-type=module', '--eval', script), /^[1-9]\d+ \n$/);
   });

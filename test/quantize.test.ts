@@ -19,7 +19,14 @@ import * as assert from 'uvu/assert';
 import { dequantizeWeightsHost, isQuantized, type Quantization, quantizeWeightsHost } from '../kernels/index.ts';
 import { Random } from '../kernels/spec.ts';
 import { writeIndex } from '../model/checkpoint/checksums.ts';
-import { interleaved, type MatrixLayout, plain, rowPadded, stacked } from '../model/checkpoint/matrix_layout.ts';
+import {
+  interleaved,
+  type MatrixLayout,
+  plain,
+  rotary,
+  rowPadded,
+  stacked,
+} from '../model/checkpoint/matrix_layout.ts';
 import { Checkpoint, INDEX, SafetensorsFile } from '../model/checkpoint/safetensors.ts';
 import { SafetensorsWriter } from '../model/checkpoint/safetensors_writer.ts';
 import {
@@ -382,6 +389,8 @@ if (device) {
       embedding: plain('model.embed_tokens.weight', decoder.vocab, decoder.hidden),
       vision: stacked(projections, vision.hidden, vision.hidden),
     };
+    const { heads, kvHeads, headDim, hidden } = decoder;
+    const qkv = rotary('model.layers.1.self_attn.qkv_proj.weight', heads, kvHeads, headDim, hidden);
     const odd = rowPadded(`${layer}.mlp.fc2.weight`, vision.hidden, vision.ffn);
     const small = await openDevice({ maxBlockBytes: 64 * 144 * 2 });
     for (const formats of [
@@ -390,7 +399,7 @@ if (device) {
     ] as const) {
       const dir = join(root, `group${formats.group}`);
       await quantizeCheckpoint(TINY, dir, { formats });
-      for (const [name, layout] of [...Object.entries(layouts), ['vision', odd] as const]) {
+      for (const [name, layout] of [...Object.entries(layouts), ['vision', odd], ['decoder', qkv]] as const) {
         const source = await loadMatrix(device, TINY, layout);
         const format = formats[name as keyof typeof layouts];
         for (const on of [device, small]) {

@@ -20,8 +20,8 @@ const FORMATS: SyntheticFormat[] = ['int4', 'bf16'];
 const none = await openDevice({ adapter: 'null' });
 
 /** What ops decide while a model of the published shapes encodes a picture, reads prompts and decodes. */
-async function decided(format: SyntheticFormat, dtype: 'f32' | 'f16', int8Activations: boolean): Promise<string[]> {
-  const device = new DryRunDevice(none);
+async function decided(onCpu: boolean, format: SyntheticFormat, dtype: 'f32' | 'f16', int8Activations: boolean) {
+  const device = Object.assign(new DryRunDevice(none), { onCpu });
   const graphs: Graph[] = [];
   const create = Plan.create;
   Plan.create = (graph, options) => {
@@ -50,10 +50,11 @@ test('every problem that the model meets, in all formats and dtypes, is one that
   });
   assert.is(new Set(timed).size, timed.length, 'none twice');
   const met = new Set<string>();
-  for (const format of FORMATS)
-    for (const dtype of ['f32', 'f16'] as const)
-      for (const int8 of format === 'int4' ? [false, true] : [false])
-        for (const problem of await decided(format, dtype, int8)) met.add(problem);
+  for (const onCpu of [false, true])
+    for (const format of FORMATS)
+      for (const dtype of ['f32', 'f16'] as const)
+        for (const int8 of format === 'int4' ? [false, true] : [false])
+          for (const problem of await decided(onCpu, format, dtype, int8)) met.add(problem);
   assert.ok(met.size > 30);
   assert.equal([...met].filter((problem) => !timed.includes(problem)).sort(), []);
   assert.equal(timed.filter((problem) => !met.has(problem)).sort(), []);

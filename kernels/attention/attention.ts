@@ -3,6 +3,7 @@ import {
   BYTES,
   type Constants,
   ceilDiv,
+  type Dispatch,
   type DType,
   elements,
   expect,
@@ -19,7 +20,9 @@ import {
   variant,
 } from '../../runtime/index.ts';
 import { checkRows, PAGE, type SequenceRows } from '../lib/pages.ts';
+import { BLOCK_COLS, type Int8Rows } from '../lib/quantized.ts';
 import { choose, rowsClass } from '../policy.ts';
+import { int8Rows, quantizeRows } from '../quantize_rows/quantize_rows.ts';
 
 /** Rows of heads in a tensor, in elements: head h, row t, dim d lies at offset + h * headStride + t * rowStride + d. */
 export interface HeadView {
@@ -44,8 +47,10 @@ export interface AttentionOptions {
    * tables hold. Neighbouring rows with the same span, or of one sequence, are cheapest.
    */
   kv: { spans: Tensor; len: number } | (SequenceRows & { pageStride: number; keys?: Amount });
-  /** The dtype of the result; that of q by default. */
+  /** The dtype of the result, or of what is quantised; that of q by default. */
   as?: DType;
+  /** Whether the result is quantised by quantizeRows; the decode kernels do so themselves and do not round it to `as`. */
+  int8?: boolean;
 }
 
 const file = (name: string, ...lib: string[]): Kernel => ({
@@ -68,7 +73,11 @@ const DECODE_SHUFFLE: Kernel = {
   ...file('attention_decode_shuffle', 'pages', 'attention_decode'),
   needs: ['subgroups'],
 };
-const MERGE = file('attention_merge');
+const MERGE = file('attention_merge', 'merge_rows');
+const MERGE_INT8: Kernel = {
+  ...file('attention_merge', 'quantize', 'merge_int8'),
+  name: 'attention/attention_merge_int8',
+};
 const WG = 64;
 /** Rows of a workgroup of SHARED, as its file has it. */
 const SHARED_ROWS = 16;
@@ -95,7 +104,9 @@ export const variants = [DECODE_SUBGROUP, DECODE_SHUFFLE, MATRIX, TILE, SHARED].
  * without a score matrix, as [tokens, heads * headDim]. q, k and v are f32 or f16 each; headDim is a multiple of 8, heads of
  * kvHeads, offsets and strides of 4. Keys past those a query sees may hold anything. Throws ShapeError.
  */
-export function attention(g: Graph, o: AttentionOptions): Tensor {
+export function attention(g: Graph, o: AttentionOptions & { int8?: false }): Tensor;
+export function attention(g: Graph, o: AttentionOptions): Tensor | Int8Rows;
+export function attention(g: Graph, o: AttentionOptions): Tensor | Int8Rows {
   const { heads, kvHeads, headDim } = o;
   const tokens = placesOf(o).shape[0] ?? 0;
   const keys = 'len' in o.kv ? o.kv.len : o.kv.tables.shape[1]! * PAGE;
@@ -119,10 +130,17 @@ export function attention(g: Graph, o: AttentionOptions): Tensor {
     if ('places' in o.kv) expectPages(what, view, o.kv.pageStride);
   }
   const { kernel, constants } = choose(g, 'attention', problemOf(o), variants, (each) => applies(each, o));
+  const decodes = kernel === DECODE_SHUFFLE || kernel === DECODE_SUBGROUP;
+  if (decodes && o.int8 && headDim % BLOCK_COLS === 0) {
+    const y = int8Rows(g, tokens, heads * headDim, placesOf(o));
+    decode(g, kernel, constants, o, keys, { kernel: MERGE_INT8, write: { y: y.quants, y_scales: y.scales } });
+    return y;
+  }
   const y = g.temp('attention', [tokens, heads * headDim], o.as ?? o.q.tensor.dtype, placesOf(o));
-  if (kernel === DECODE_SHUFFLE || kernel === DECODE_SUBGROUP) decode(g, kernel, constants, o, keys, y);
+  const rows = { kernel: MERGE, constants: { elem: y.dtype }, write: { y } };
+  if (decodes) decode(g, kernel, constants, o, keys, rows);
   else prefill(g, kernel, constants, o, keys, y);
-  return y;
+  return o.int8 ? quantizeRows(g, y) : y;
 }
 
 function prefill(g: Graph, kernel: Kernel, own: Constants, o: AttentionOptions, keys: number, y: Tensor): void {
@@ -170,10 +188,14 @@ function matrixStrips({ device }: Graph, o: AttentionOptions): Strips {
   };
 }
 
-function decode(g: Graph, kernel: Kernel, own: Constants, o: AttentionOptions, keys: number, y: Tensor): void {
+/** The kernel that merges what the decode kernels have of blocks of keys, and where to. */
+type Merge = Pick<Dispatch, 'kernel' | 'constants' | 'write'>;
+
+function decode(g: Graph, kernel: Kernel, own: Constants, o: AttentionOptions, keys: number, merge: Merge): void {
   const { heads, kvHeads, headDim } = o;
-  const [tokens = 0] = y.shape;
-  const rows = rowsOf(y);
+  const { y } = merge.write;
+  const [tokens = 0] = y!.shape;
+  const rows = rowsOf(y!);
   const seen = keysOf(o);
   const blocks = ceilDiv(keys, BLOCK_KEYS);
   const parts = g.temp('attention.parts', [tokens, blocks, heads, headDim], 'f32');
@@ -189,13 +211,18 @@ function decode(g: Graph, kernel: Kernel, own: Constants, o: AttentionOptions, k
     write: { parts, stats },
     params: { ...addresses(o), len: keys, quads: headDim / 4, blocks },
     workgroups: (value) => [ceilDiv(value(seen), BLOCK_KEYS), kvHeads, value(rows)],
-    cost: (value) => cost(o, y, value),
+    cost: (value) => cost(o, y!, value),
   });
   g.dispatch({
-    kernel: MERGE,
-    constants: { elem: y.dtype, QUADS: headDim / 4, CAUSAL: shared.CAUSAL, BLOCK_KEYS, SLICES: slices(1024 / headDim) },
+    ...merge,
+    constants: {
+      ...merge.constants,
+      QUADS: headDim / 4,
+      CAUSAL: shared.CAUSAL,
+      BLOCK_KEYS,
+      SLICES: slices(1024 / headDim),
+    },
     read: { parts, stats, places: read.places },
-    write: { y },
     params: { len: keys, heads, blocks },
     workgroups: (value) => [heads, value(rows)],
     cost: (value) => {
@@ -294,7 +321,7 @@ function cost(o: AttentionOptions, y: Tensor, value: ValueOf) {
   const perKey = o.kvHeads * o.headDim * (BYTES[o.k.tensor.dtype] + BYTES[o.v.tensor.dtype]);
   return {
     flops: 4 * o.heads * o.headDim * (tokens * keys - hidden),
-    bytes: tokens * y.shape[1]! * (BYTES[o.q.tensor.dtype] + BYTES[y.dtype]) + keys * perKey,
+    bytes: tokens * (o.heads * o.headDim * BYTES[o.q.tensor.dtype] + y.shape[1]! * BYTES[y.dtype]) + keys * perKey,
   };
 }
 

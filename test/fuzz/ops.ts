@@ -16,6 +16,8 @@ const VALUES = new Set(['position', 'step', 'forcedCount', 'temperature', 'topK'
 /** What an op or its spec asks of a case where nothing checks it. */
 const VALID: Record<string, (c: Case) => boolean> = {
   embed: ({ blocks, vocab, features }) => Number(blocks) >= 1 && Number(vocab) + Number(features) >= 1,
+  matmul: ({ show, rows, outs, from, as }) =>
+    show === 'y' || (Number(rows) * Number(outs) <= 500 && from !== 'f16' && as === 'f32'), // quants are compared exactly
   attention: ({ causal, keys, tokens }) => !causal || Number(keys) >= Number(tokens),
 };
 

@@ -11,7 +11,6 @@ import { say, write } from './terminal.ts';
 export interface AskCommand extends AnswerCommand {
   image?: string[];
   releaseVision?: boolean;
-  json?: boolean;
 }
 
 /** Answers one question about any number of pictures: the answer on standard output, all else on standard error. */
@@ -38,7 +37,7 @@ async function begin(question: string, options: AskCommand, signal: AbortSignal,
   const opening = openDevice({ adapter: options.adapter }); // while threads decode the pictures
   const [device, prompt] = await Promise.all([opening, prepare(text, processor, options, signal)]);
   known.adapter = device.name;
-  await introduce(device, options, options.json);
+  await introduce(device, options);
   const steps = answerSteps(prompt, options.maxTokens);
   Object.assign(load, { context: prompt.ids.length + steps - 1, pictureRows: 0, signal });
   const grids = prompt.pictures.map(({ grid }) => grid);

@@ -141,12 +141,16 @@ function answerOptions(command: Command): Command {
     .option('--seed <n>', 'the same seed gives the same answer', Number, 0)
     .addOption(adapter())
     .addOption(
-      new Option('--dtype <type>', 'storage of activations and KV cache').choices(['f32', 'f16']).default('f32'),
+      new Option(
+        '--dtype <type>',
+        'storage of activations and KV cache (default: f16 on a GPU that has it, else f32)',
+      ).choices(['f32', 'f16']),
     )
     .option(
       '--int8-activations',
-      'feed int4 and int8 weights activations of 8 bits, for integer dot products; less exact',
+      'feed int4 and int8 weights activations of 8 bits, for integer dot products (default: on a GPU)',
     )
+    .option('--no-int8-activations', 'feed them activations as they are stored')
     .option(
       '--variant <op=name>',
       'use this variant of an op wherever it applies; may be repeated, the preferred first',

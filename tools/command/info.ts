@@ -1,5 +1,6 @@
 import { arch, cpus, platform, release } from 'node:os';
 import { deviceLine, mebibytes, versionOf } from '../../bench/report.ts';
+import { usualActivations } from '../../model/index.ts';
 import {
   type AdapterEntry,
   cacheFolder,
@@ -59,7 +60,7 @@ function examineDevice(device: Device) {
   return {
     ...{ adapter: name, driver, reason, onCpu, robustness, leastLanes },
     ...{ features: [...features], lacking: FEATURES.filter((feature) => !features.has(feature)) },
-    ...{ matrices: matrices ?? null, unusable, available },
+    ...{ matrices: matrices ?? null, unusable, available, activations: usualActivations(device) },
     limits: Object.fromEntries(LIMITS.map((limit) => [limit, limits[limit]])),
   };
 }
@@ -91,10 +92,9 @@ function printDevice(device: Device, adapters: readonly AdapterEntry[]): void {
     `Memory: ${available === undefined ? 'WebGPU does not say what the GPU has' : `${mebibytes(available)} MiB free, which this adapter shares`}`,
   );
   show(`Guards in kernels (robustness): ${robustness ? 'on' : 'off'}`);
-  const f16 = features.includes('shader-f16')
-    ? '--dtype f16 takes half the memory of activations'
-    : 'f16 needs shader-f16';
-  show(`Activations: f32 unless told; ${f16}`);
+  const { dtype, int8Activations } = usualActivations(device);
+  const int8 = int8Activations ? ', int8 where weights are quantised' : '';
+  show(`Activations: ${dtype}${int8}, unless --dtype or --int8-activations say otherwise`);
   show(`Cache folder: ${cacheFolder()}\n`);
 }
 

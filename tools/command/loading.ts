@@ -1,3 +1,4 @@
+import { showActivations } from '../../bench/load.ts';
 import { progressBar } from '../../bench/progress.ts';
 import { deviceLine } from '../../bench/report.ts';
 import { showMemoryPlan } from '../../bench/show_memory.ts';
@@ -29,13 +30,15 @@ export interface AnswerCommand {
   topP?: number;
   seed: number;
   adapter?: string;
-  dtype: 'f32' | 'f16';
+  dtype?: 'f32' | 'f16';
   quantize?: 'int4';
   group?: string;
   verify: boolean;
   int8Activations?: boolean;
   variant?: string[];
   tune: boolean;
+  /** Whether only JSON is to be shown. */
+  json?: boolean;
   verbose?: boolean;
 }
 
@@ -76,8 +79,8 @@ function forced(texts: readonly string[] = []): LoadOptions['variants'] {
 }
 
 /** Says which adapter runs and, where nothing is known of it, measures it once. */
-export async function introduce(device: Device, { tune }: AnswerCommand, quiet = false): Promise<void> {
-  if (!quiet) say(deviceLine(device));
+export async function introduce(device: Device, { tune, json }: AnswerCommand): Promise<void> {
+  if (!json) say(deviceLine(device));
   await tuneOnce(device, tune);
 }
 
@@ -85,7 +88,7 @@ export async function introduce(device: Device, { tune }: AnswerCommand, quiet =
 export async function loadPlanned(
   device: Device,
   config: ModelConfig,
-  { model, verbose }: AnswerCommand,
+  { model, json, verbose }: AnswerCommand,
   workload: Workload & { load: LoadOptions },
 ): Promise<Phi4Vision> {
   const checkpoint = Checkpoint.open(model);
@@ -100,6 +103,7 @@ export async function loadPlanned(
   }
   const bar = progressBar('loading', { bytes: true });
   const loaded = await Phi4Vision.load(device, model, { ...workload.load, progress: bar.update }).finally(bar.stop);
+  if (!json) say(`model: ${showActivations(loaded)}`);
   for (const note of loaded.notes) say(`note: ${note}`);
   return loaded;
 }
