@@ -1,3 +1,7 @@
+/**
+ * The ops: functions that check their tensors, choose a variant and record its dispatches.
+ * @module daybreak/kernels
+ */
 export { type AdvanceState, advance } from './advance/advance.ts';
 export { argmax } from './argmax/argmax.ts';
 export { type AttentionOptions, attention, type HeadView } from './attention/attention.ts';

@@ -38,6 +38,7 @@ export interface OpSpec<C extends Case = Case> {
   flops?(c: C): number;
   /** Inputs that a model reads once per run, as weights: runs that are timed take turns with copies of them. */
   weights?: readonly string[];
+  /** Values for a case, by the names that `record` and `reference` know them by. */
   inputs(c: C, random: Random): Record<string, HostTensor>;
   /** Records the op on device tensors of the inputs' names; returns its result. */
   record(g: Graph, tensors: Record<string, Tensor>, c: C): Tensor;

@@ -1,3 +1,7 @@
+/**
+ * The parts below load() and generate(): checkpoints, pictures, prompts, sessions, quantisation.
+ * @module daybreak/model
+ */
 export {
   DEFAULT_FORMATS,
   expectedTensors,

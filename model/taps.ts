@@ -2,7 +2,9 @@ import type { Device, HostTensor, Plan } from '../runtime/index.ts';
 
 /** Who looks at stages inside the model: which, by name, and what to do with each as it was computed. */
 export interface Taps {
+  /** Whether to keep a copy of this stage. */
   wants(name: string): boolean;
+  /** Is told the values of a stage that it wants. */
   take(name: string, values: HostTensor): void;
 }
 

@@ -30,6 +30,7 @@ export class DryRunDevice extends CountingDevice implements Device {
     throw noResult();
   }
 
+  /** The buffers that a real device would hold now, in the order in which they were made. */
   inUse(): BufferInUse[] {
     return [...this.buffers].map((buffer) => ({
       label: buffer.label,

@@ -23,6 +23,7 @@ export interface Dispatch {
   params?: Record<string, Amount>;
   /** A function of the run's scalars where it depends on them, as the cost may be. */
   workgroups: Grid | ((value: ValueOf) => Grid);
+  /** Flops and bytes that it takes at least, a function where they depend on scalars. */
   cost: Cost | ((value: ValueOf) => Cost);
 }
 
@@ -35,8 +36,9 @@ export interface DispatchStep extends Dispatch {
   cost: Cost;
   /** Whether the grid depends on scalars. */
   varies: boolean;
-  /** Both in one run. */
+  /** The grid of one run. */
   gridOf: (value: ValueOf) => Grid;
+  /** The cost of one run. */
   costOf: (value: ValueOf) => Cost;
 }
 

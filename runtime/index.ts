@@ -1,3 +1,7 @@
+/**
+ * Devices, tensors, kernels, graphs and plans; knows no op and no model.
+ * @module daybreak/runtime
+ */
 export { orAborted } from './abort.ts';
 export { type AdapterChoice, type AdapterEntry, chooseAdapter, type ListedUnit } from './adapter.ts';
 export { cacheFolder, readCached, writeCached } from './cache_folder.ts';

@@ -35,7 +35,7 @@ function copySources(): string {
   removeAtExit(folder);
   const tracked = execFileSync('git', ['ls-files', '-z'], { cwd: ROOT, encoding: 'utf8' }).split('\0');
   for (const path of tracked.filter((name) => name)) cpSync(join(ROOT, path), join(folder, path));
-  symlinkSync(join(ROOT, 'node_modules'), join(folder, 'node_modules'));
+  for (const modules of ['node_modules', '.docs/node_modules']) symlinkSync(join(ROOT, modules), join(folder, modules));
   return folder;
 }
 

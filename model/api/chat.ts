@@ -86,6 +86,7 @@ export class Chat {
     this.#kept = { pictures: [] };
   }
 
+  /** As dispose(), for `using`. */
   [Symbol.dispose](): void {
     this.dispose();
   }

@@ -73,6 +73,7 @@ export class Generation implements AsyncIterable<Part> {
     this.#parts = parts;
   }
 
+  /** The parts as they come; leaving the loop ends the answer. */
   [Symbol.asyncIterator](): AsyncGenerator<Part> {
     return this.#parts;
   }

@@ -1,3 +1,7 @@
+/**
+ * A model that answers: load() it, then generate() or chat().
+ * @module daybreak
+ */
 export * from '../../runtime/errors.ts';
 export { type Device, kernel, openDevice } from '../../runtime/index.ts';
 export type { LogProb, Picture } from '../index.ts';

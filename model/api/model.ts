@@ -85,6 +85,7 @@ export class Model {
     if (this.#ownsDevice) this.device.dispose();
   }
 
+  /** As dispose(), for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
   }
