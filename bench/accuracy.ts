@@ -9,7 +9,8 @@ import { groupBy } from './html/plot.ts';
 import { writeHtmlReport } from './html.ts';
 import { withActivations } from './load.ts';
 import { openAdapter } from './open.ts';
-import { digits, environment, folderName, JsonLines, mebibytes, progressBar, Table } from './report.ts';
+import { progressBar } from './progress.ts';
+import { digits, environment, folderName, JsonLines, mebibytes, Table } from './report.ts';
 import { tuneOnce } from './tune.ts';
 
 /** Options of `bench accuracy`. */

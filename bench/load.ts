@@ -2,7 +2,8 @@ import { join } from 'node:path';
 import { type LoadOptions, openSynthetic, Phi4Vision, type SyntheticFormat, usualActivations } from '../model/index.ts';
 import type { Device } from '../runtime/index.ts';
 import { timed } from './measure.ts';
-import { digits, folderName, mebibytes, progressBar } from './report.ts';
+import { progressBar } from './progress.ts';
+import { digits, folderName, mebibytes } from './report.ts';
 
 /** Which model a bench loads, and how. */
 export interface ModelOptions extends Pick<LoadOptions, 'dtype' | 'verify' | 'int8Activations' | 'context'> {

@@ -204,10 +204,8 @@ await main(async () => {
     .action(run(full));
   program
     .command('doctor')
-    .description(
-      'which variants a device runs, and what a model folder really holds: special tokens, configuration, tensors, activations',
-    )
-    .option('--model <dir>', 'model folder')
+    .description('what a model folder really holds: special tokens, configuration, tensors, activations')
+    .requiredOption('--model <dir>', 'model folder')
     .addOption(adapter())
     .option('--no-run', 'do not load the model to look at its activations')
     .addOption(json())

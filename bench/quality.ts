@@ -5,7 +5,8 @@ import { choosePrompts, type PromptSet } from './e2e/prompts.ts';
 import type { ExpectedPrompt } from './expected.ts';
 import { modelName } from './load.ts';
 import { openAdapter } from './open.ts';
-import { digits, environment, JsonLines, mebibytes, progressBar, Table } from './report.ts';
+import { progressBar } from './progress.ts';
+import { digits, environment, JsonLines, mebibytes, Table } from './report.ts';
 
 /** Options of `bench quality`. */
 export interface QualityOptions {

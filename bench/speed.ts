@@ -4,7 +4,8 @@ import { CapabilityError, type Device, elements, OutOfMemoryError, PromptError }
 import { loadAndExplain, type ModelOptions, modelName, showActivations } from './load.ts';
 import { median, sum } from './measure.ts';
 import { openAdapter } from './open.ts';
-import { digits, environment, JsonLines, progressBar, Table } from './report.ts';
+import { progressBar } from './progress.ts';
+import { digits, environment, JsonLines, Table } from './report.ts';
 import { tuneOnce } from './tune.ts';
 
 /** Options of `bench speed`; the first three are those of llama-bench. */

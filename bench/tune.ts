@@ -20,7 +20,8 @@ import {
 } from '../runtime/index.ts';
 import { type ModelOptions, withActivations } from './load.ts';
 import { timed } from './measure.ts';
-import { digits, progressBar } from './report.ts';
+import { progressBar } from './progress.ts';
+import { digits } from './report.ts';
 import { checkOf, listProblems, type Problem, type Storage } from './tune/problems.ts';
 import { type Outcome, race } from './tune/race.ts';
 

@@ -16,6 +16,7 @@ export {
   quantizeWeightsHost,
 } from './lib/quantized.ts';
 export { logProbs } from './log_probs/log_probs.ts';
+export { type Logits, logits } from './matmul/logits.ts';
 export { type MatmulOptions, matmul } from './matmul/matmul.ts';
 export type { Normed, Rows } from './matmul/product.ts';
 export { type QkvOptions, qkv } from './qkv/qkv.ts';

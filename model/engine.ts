@@ -1,4 +1,4 @@
-import { advance, argmax, PAGE, ropeTable, SETTINGS, sample } from '../kernels/index.ts';
+import { advance, argmax, type Logits, PAGE, ropeTable, SETTINGS, sample } from '../kernels/index.ts';
 import {
   asMatrix,
   type Device,
@@ -10,7 +10,6 @@ import {
   Owned,
   Pace,
   Plan,
-  type Tensor,
 } from '../runtime/index.ts';
 import { Queue } from '../runtime/queue.ts';
 import type { ModelConfig } from './checkpoint/config.ts';
@@ -40,9 +39,8 @@ interface DecodeState {
   random: DeviceTensor;
   /** The model's own choice at each step, and how many of its logits were not finite, u32 [capacity, 2]. */
   history: DeviceTensor;
-  /** Tokens to go on with in place of the model's choices, u32 [capacity], and how many of them count, u32 [1]. */
+  /** How many tokens to go on with in place of the model's choices, and these, u32 [1 + capacity]. */
   forced: DeviceTensor;
-  forcedCount: DeviceTensor;
   /** How tokens are drawn, see settingsTensor; not read by greedy plans. */
   settings: DeviceTensor;
 }
@@ -128,8 +126,7 @@ export class Engine {
         embedding: owned.keep(device.tensor('embedding', [1, hidden], 'f32')),
         random: words('random', 4),
         history: words('history', this.capacity, 2),
-        forced: words('forced', this.capacity),
-        forcedCount: words('forced_count', 1),
+        forced: words('forced', 1 + this.capacity),
         settings: words('settings', SETTINGS),
       };
       const table = ropeTable(this.tablePages * PAGE, headDim, ropeTheta);
@@ -206,13 +203,14 @@ export class Engine {
   }
 
   /** What follows the logits: the choice of a token, and the step to the next position, with the token's embedding. */
-  #recordChoice(g: Graph, logits: Tensor, sampled: boolean): void {
+  #recordChoice(g: Graph, result: Logits, sampled: boolean): void {
+    const { logits } = result;
     g.output('logits', logits, this.logits.storage);
     g.scope('head', () => {
-      const { forced, forcedCount, history, token, places, random, settings, embedding } = this.state;
+      const { forced, history, token, places, random, settings, embedding } = this.state;
       const draw = () => sample(g, logits, { largest: argmax(g, logits, PART), settings, random });
-      const state = { forced, forcedCount, history, token, places, random };
-      const next = advance(g, sampled ? draw() : logits, state, this.decoder.embedding);
+      const state = { forced, history, token, places, random };
+      const next = advance(g, sampled ? draw() : result, state, this.decoder.embedding);
       g.output('embedding', next, embedding.storage);
     });
   }

@@ -3,6 +3,8 @@ import {
   embed,
   type Int8Rows,
   isQuantized,
+  type Logits,
+  logits,
   matmul,
   type Normed,
   PAGE,
@@ -102,14 +104,14 @@ export class Phi3 {
     return g.scope('head', () => rmsNorm(g, x, this.#norm, this.#config.rmsNormEps, { as: this.#activations.as, row }));
   }
 
-  /** Records lm_head for one normed row; returns logits f32 [1, vocab]. */
-  logits(g: Graph, normed: Tensor): Tensor {
-    return g.scope('head', () => matmul(g, this.#rows(g, normed, this.#lmHead), this.#lmHead));
+  /** Records lm_head for one normed row; returns the logits of the vocabulary. */
+  logits(g: Graph, normed: Tensor): Logits {
+    return g.scope('head', () => logits(g, this.#rows(g, normed, this.#lmHead), this.#lmHead));
   }
 
-  /** Records the final norm and lm_head for x f32 [1, hidden]; returns logits f32 [1, vocab]. */
-  lastLogits(g: Graph, x: Tensor): Tensor {
-    return g.scope('head', () => matmul(g, this.#normed(x, this.#norm, this.#lmHead), this.#lmHead));
+  /** Records the final norm and lm_head for x f32 [1, hidden]; returns the logits of the vocabulary. */
+  lastLogits(g: Graph, x: Tensor): Logits {
+    return g.scope('head', () => logits(g, this.#normed(x, this.#norm, this.#lmHead), this.#lmHead));
   }
 
   /** Rows as a weight takes them. */

@@ -377,14 +377,13 @@ export class Session {
   /** Writes what the next step of an answer reads, of which all steps have reached the host. */
   #writeState(answer: Decoding): void {
     const { device, state } = this.#engine;
-    const { places, token, random, forced, forcedCount, settings } = state;
+    const { places, token, random, forced, settings } = state;
     const n = answer.chosen.length;
     this.#engine.claim(answer);
     this.#writeTable();
     device.write(places.storage, Uint32Array.of(this.#past.length - 1 + n, 0));
     device.write(token.storage, Uint32Array.of(answer.next));
-    device.write(forcedCount.storage, Uint32Array.of(answer.forced.length));
-    device.write(forced.storage, answer.forced);
+    device.write(forced.storage, Uint32Array.from([answer.forced.length, ...answer.forced]));
     const seed = ((this.#sampling?.seed ?? 0) + this.#turn * GOLDEN) >>> 0;
     device.write(random.storage, randomWords(seed, n).data);
     if (this.#sampling) device.write(settings.storage, settingsTensor(this.#sampling).data);

@@ -45,7 +45,7 @@ test('a token is at most 245 dispatches, 250 where it is drawn, and six a layer'
 });
 
 test('what follows the layers is two dispatches, and three more where a token is drawn', () => {
-  const [head, next] = ['matmul/gemv_dot_subgroup_normed', 'advance/advance_quantized'];
+  const [head, next] = ['logits/gemv_dot_subgroup_normed', 'advance/advance_quantized'];
   const kernels = (of: typeof greedy) => headOf(of).map(([, kernel]) => kernel);
   assert.equal(kernels(greedy), [head, next]);
   assert.equal(kernels(drawn), [head, 'argmax/argmax', 'sample/sample_weights', 'sample/sample_draw', next]);

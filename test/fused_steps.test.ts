@@ -2,8 +2,9 @@
 // A step of decoding at the published shapes in as few dispatches as its kernels allow, and what activations are unless told.
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { matmul } from '../kernels/index.ts';
 import { type LoadOptions, openSynthetic, Phi4Vision } from '../model/index.ts';
-import { type DryRunDevice, type Feature, openDevice } from '../runtime/index.ts';
+import { type DryRunDevice, type Feature, Graph, openDevice } from '../runtime/index.ts';
 import { TINY } from './bench.ts';
 import { bindingDevice } from './fixtures/binding_device.ts';
 
@@ -69,6 +70,27 @@ test('activations are f16 and integers on a GPU, f32 on a CPU, and as they are a
   const { config, source } = openSynthetic(TINY, 'bf16', 1);
   const plain = await Phi4Vision.fromSource(adapter(false), config, source);
   assert.equal([plain.dtype, plain.int8Activations], ['f16', false], 'there are no quantised weights');
+});
+
+test('rows that cannot be normed and results that cannot be quantised are refused in words', () => {
+  const g = new Graph(none);
+  const x = g.input('x', [2, 64], 'f32');
+  const [halves, norm, short] = [
+    g.input('halves', [2, 64], 'f16'),
+    g.input('norm', [64], 'f32'),
+    g.input('short', [8], 'f32'),
+  ];
+  const tensor = g.input('w', [24, 64], 'f32');
+  const w = { name: 'w', rows: 24, cols: 64, dtype: 'f32', blocks: [{ tensor, row: 0 }] } as const;
+  const normed = { x, norm, eps: 1e-5, as: 'f32', int8: false } as const;
+  assert.throws(
+    () => matmul(g, { ...normed, x: halves }, w),
+    /^matmul: x: expected f32, as it is to be normed, got f16/,
+  );
+  assert.throws(() => matmul(g, { ...normed, norm: short }, w), /^matmul: norm: expected \[64\], got \[8\]/);
+  assert.throws(() => matmul(g, { ...normed, int8: true }, w), /^matmul: w: expected q4 or q8, as x is quantised/);
+  const odd = { activation: 'silu_gate', int8: true } as const;
+  assert.throws(() => matmul(g, normed, w, odd), /^matmul: columns of y: expected a multiple of 8, .*, got 12/);
 });
 
 test.run();

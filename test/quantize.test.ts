@@ -48,7 +48,7 @@ import {
   UsageError,
   widen,
 } from '../runtime/index.ts';
-import { fails, runQuantize, TINY } from './bench.ts';
+import { fails, runDaybreak, TINY } from './bench.ts';
 import { writeSafetensors } from './fixtures/safetensors.ts';
 import { quick, testDevice } from './gpu.ts';
 import { rejects } from './rejects.ts';
@@ -180,14 +180,28 @@ test('a full disk ends the run with the file, and the next run goes on', async (
 
 test('the command writes what the library does, and says what came out', async () => {
   const [dir, same] = [join(root, 'command'), join(root, 'library')];
-  const { status, stdout } = runQuantize('--model', TINY, '--out', dir, '--group', '128', '--vision', 'int8', '--host');
+  const { status, stdout } = runDaybreak(
+    'quantize',
+    '--model',
+    TINY,
+    '--out',
+    dir,
+    '--group',
+    '128',
+    '--vision',
+    'int8',
+    '--host',
+  );
   assert.is(status, 0);
   assert.match(stdout, /^q4 +12 +1\.0 +0\.3 /m);
   assert.match(stdout, /^all +76 /m);
   await quantizeCheckpoint(TINY, same, { formats: { group: 128, vision: 'q8' } });
   assertSame(dir, contents(same));
-  fails(runQuantize('--model', TINY, '--out', TINY, '--host'), /^error: quantize: .* expected a new or empty folder/);
-  fails(runQuantize('--model', TINY, '--out', dir, '--group', '48'), /Allowed choices are 32, 64, 128/);
+  fails(
+    runDaybreak('quantize', '--model', TINY, '--out', TINY, '--host'),
+    /^error: quantize: .* expected a new or empty folder/,
+  );
+  fails(runDaybreak('quantize', '--model', TINY, '--out', dir, '--group', '48'), /Allowed choices are 32, 64, 128/);
 });
 
 test('weights that a format cannot hold are named', async () => {

@@ -7,7 +7,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { race } from '../bench/tune/race.ts';
 import { specs } from '../kernels/specs.ts';
-import { type Ended, fails, runTune, TINY } from './bench.ts';
+import { type Ended, fails, runDaybreak, TINY } from './bench.ts';
 import { copySources, replaceIn } from './copy.ts';
 import { testDevice } from './gpu.ts';
 
@@ -64,7 +64,7 @@ if (device) {
 
     const json = join(root, 'tune.jsonl');
     const args = ['--formats', 'bf16', '--dtypes', 'f32', '--seconds', '4', '--json', json];
-    const tuned = run(root, 'tools/tune.ts', ...args);
+    const tuned = run(root, 'tools/command/main.ts', 'tune', ...args);
     assert.is(tuned.status, 1, tuned.stdout + tuned.stderr);
     const products = ['matmul', 'qkv'].flatMap((op) =>
       ['gemv_register', 'gemv_subgroup', 'gemv_subgroup_normed'].map((file) => `${op}/${file}`),
@@ -90,7 +90,7 @@ if (device) {
       rows[0].variants.every(({ micros }: { micros: number[] }) => micros.length > 0 && micros.every((t) => t > 0)),
     );
 
-    const seen = run(root, 'bench/main.ts', 'doctor');
+    const seen = run(root, 'tools/command/main.ts', 'info');
     assert.is(seen.status, 1, seen.stderr);
     for (const name of broken) assert.match(seen.stdout, new RegExp(`^${name} is WRONG here and not used: `, 'm'));
     assert.match(seen.stdout, /^(matmul|qkv) 1 f32 bf16.* measured here +\w+\/(?!gemv_(reg|sub))/m);
@@ -107,7 +107,7 @@ if (device) {
     replaceIn(measured, committed, 'COMMITTED: readonly MeasuredTable[] = [];');
     replaceIn(join(fresh, 'bench/tune.ts'), 'ONCE_SECONDS = 50', 'ONCE_SECONDS = 300'); // this machine may be busy
     const ask = (...args: string[]) =>
-      run(fresh, 'tools/ask.ts', '--model', TINY, '--max-tokens', '2', ...args, 'Hello');
+      run(fresh, 'tools/command/main.ts', 'ask', '--model', TINY, '--max-tokens', '2', ...args, 'Hello');
     const kept = () =>
       existsSync(join(cacheIn(fresh), 'daybreak')) &&
       readdirSync(join(cacheIn(fresh), 'daybreak')).some((name) => name.startsWith('variants-'));
@@ -128,10 +128,10 @@ if (device) {
   } else console.log('without DAYBREAK_SLOW=1: no tuning by ask on an adapter that is not known');
 
   test('the command line is checked', () => {
-    fails(runTune('--adapter', 'null'), /tune: expected an adapter that computes, got 'null'$/);
-    fails(runTune('--formats', 'int3'), /--formats .*expected some of int4, bf16$/);
-    fails(runTune('--seconds', '0'), /--seconds .*expected a number above 0$/);
-    fails(runTune('--write', join(root, 'no', 'file')), /--write: expected a file that can be written/);
+    fails(runDaybreak('tune', '--adapter', 'null'), /tune: expected an adapter that computes, got 'null'$/);
+    fails(runDaybreak('tune', '--formats', 'int3'), /--formats .*expected some of int4, bf16$/);
+    fails(runDaybreak('tune', '--seconds', '0'), /--seconds .*expected a number above 0$/);
+    fails(runDaybreak('tune', '--write', join(root, 'no', 'file')), /--write: expected a file that can be written/);
   });
 }
 

@@ -1,8 +1,11 @@
 import {
+  ceilDiv,
+  type DType,
   expect,
   type Graph,
   type Kernel,
   type Matrix,
+  type Shape,
   sameShape,
   showShape,
   type Tensor,
@@ -12,8 +15,9 @@ import {
 } from '../../runtime/index.ts';
 import { embed } from '../embed/embed.ts';
 import { checkTable, kernelFor, tableKernels, tableOperands } from '../lib/table.ts';
+import type { Logits } from '../matmul/logits.ts';
 
-const LIBS = ['fixed_point', 'philox', 'largest'];
+const LIBS = ['fixed_point', 'philox', 'order', 'largest'];
 const KERNELS = tableKernels('advance/advance', new URL('./advance.wgsl', import.meta.url), ...LIBS);
 
 /** The kernels of this op: each for its formats of tables. */
@@ -26,9 +30,8 @@ export function kernelOf(format: WeightFormat): Kernel {
 
 /** The state of a decode loop, all u32: history, token, random and places are device tensors that advance() updates. */
 export interface AdvanceState {
-  /** [capacity], tokens to go on with instead of the chosen ones, and [1], how many of them there are. */
+  /** [1 + capacity], a number of tokens, and behind it these, to go on with instead of the chosen ones. */
   forced: Tensor;
-  forcedCount: Tensor;
   /** [capacity, 2], the choice of every step, and how many of its logits were not finite. */
   history: Tensor;
   /** [1], the token to go on with. */
@@ -40,38 +43,44 @@ export interface AdvanceState {
 }
 
 /**
- * The tail of the decode loop, with s the step: history[s] = the choice and its strays, token = forced[s] where s <
- * forcedCount and the choice elsewhere, places[0, 0] = places[0, 0] + 1, random = that of step s + 1, in place; returns the row of
- * the token of a table of embeddings, f32 [1, cols]. From s = capacity on nothing is kept or forced. `chosen` is a choice u32 [2] of
- * sample(), or logits f32 [n] or [1, n], of whose finite elements the largest is chosen, the lowest of equals, and those that are not
+ * The tail of the decode loop, with s the step: history[s] = the choice and its strays, token = forced[1 + s] where s <
+ * forced[0] and the choice elsewhere, places[0, 0] = places[0, 0] + 1, random = that of step s + 1, in place; returns the row of
+ * the token of a table of embeddings, f32 [1, cols]. From s = capacity on nothing is kept or forced. `from` is a choice u32 [2] of
+ * sample(), or what logits() gives, of whose finite elements the largest is chosen, the lowest of equals, and those that are not
  * finite are strays. Where the table has one block all is one dispatch. Throws ShapeError.
  */
-export function advance(g: Graph, chosen: Tensor, o: AdvanceState, table: Matrix): Tensor {
-  const drawn = chosen.dtype === 'u32';
-  const count = drawn ? 2 : (chosen.shape.at(-1) ?? 0);
+export function advance(g: Graph, from: Tensor | Logits, o: AdvanceState, table: Matrix): Tensor {
+  const { chosen, largest } =
+    'logits' in from ? { chosen: from.logits, largest: from.largest } : { chosen: from, largest: null };
+  const count = largest ? (chosen.shape[1] ?? 0) : 2;
   const capacity = o.history.shape[0] ?? 0;
-  const oneRow = chosen.shape.length === 1 || (chosen.shape.length === 2 && chosen.shape[0] === 1 && !drawn);
-  const fits = oneRow && count > 0 && chosen.shape.at(-1) === count && (drawn || chosen.dtype === 'f32');
-  expect(fits, 'advance', 'chosen', 'u32 [2], f32 [n] or f32 [1, n]', `${chosen.dtype} ${showShape(chosen.shape)}`);
-  for (const [what, { dtype, shape }] of Object.entries(o)) {
-    const expected = { forced: [capacity], history: [capacity, 2], places: [1, 2], random: [4] }[what] ?? [1];
-    const got = `${dtype} ${showShape(shape)}`;
-    expect(dtype === 'u32' && sameShape(shape, expected), 'advance', what, `u32 ${showShape(expected)}`, got);
+  if (largest) {
+    expectShape('logits', chosen, 'f32', [1, count]);
+    expectShape('largest', largest, 'u32', [ceilDiv(count, 4)]);
+  } else expectShape('chosen', chosen, 'u32', [2]);
+  for (const [what, tensor] of Object.entries(o)) {
+    const shapes = { forced: [1 + capacity], history: [capacity, 2], places: [1, 2], random: [4] };
+    expectShape(what, tensor, 'u32', shapes[what as keyof typeof shapes] ?? [1]);
   }
   checkTable('advance', table);
-  const { forced, forcedCount, history, token, random, places } = o;
+  const { forced, history, token, random, places } = o;
   const [block] = table.blocks;
   const whole = table.blocks.length === 1;
   const { constants, read } = tableOperands(table, block!);
   const y = g.temp('embed', [1, table.cols], 'f32');
   g.dispatch({
     kernel: kernelFor(KERNELS, table.dtype),
-    constants: { ...constants, CHOSEN: drawn, EMBED: whole },
-    read: { chosen, forced, forced_count: forcedCount, ...read },
+    constants: { ...constants, CHOSEN: largest === null, EMBED: whole },
+    read: { chosen, largest, forced, ...read },
     write: { history, token, random, places, y },
     params: { count, capacity, rows: block!.tensor.shape[0]! },
     workgroups: [1],
-    cost: { flops: drawn ? 0 : count, bytes: tensorBytes(chosen) + 4 * table.cols },
+    cost: { flops: count / 4, bytes: tensorBytes(largest ?? chosen) + 4 * table.cols },
   });
   return whole ? y : embed(g, token, [{ matrix: table, firstId: 0 }]);
+}
+
+function expectShape(what: string, { dtype, shape }: Tensor, wanted: DType, expected: Shape): void {
+  const fits = dtype === wanted && sameShape(shape, expected);
+  expect(fits, 'advance', what, `${wanted} ${showShape(expected)}`, `${dtype} ${showShape(shape)}`);
 }

@@ -1,14 +1,15 @@
-// s = random[3]: history[s] = choice, strays; token = next = s < forced_count ? forced[s] : choice; places.x = places.x + 1; random
+// s = random[3]: history[s] = choice, strays; token = next = s < forced[0] ? forced[1 + s] : choice; places.x = places.x + 1; random
 // = (floor(2^64 u) of step s + 1, low and high word, seed, s + 1); y = row next of the table, where EMBED says so
 // chosen: [2] u32 read, choice and strays, where CHOSEN; else logits [count] f32 read as bits, whose largest finite one is the choice,
-// the lowest of equals, and strays how many are not finite
-// forced [capacity], forced_count [1] u32 read; history [capacity, 2] u32 updated up to its capacity; token [1], random [4], places
+// the lowest of equals, and strays how many are not finite; then largest [ceil(count / 4)] u32 read, see lib/finish_largest.wgsl
+// forced [1 + capacity] u32 read, their count first; history [capacity, 2] u32 updated up to its capacity; token [1], random [4], places
 // [2] u32 updated; the table, see lib/table.wgsl and lib/table_quantized.wgsl, read; y [COLS] f32 written
 // Grid: one workgroup. Workgroup memory: WG * 16 bytes. Source: own.
 const CHOSEN: bool = false;
 const EMBED: bool = true;
 const COLS: u32 = 64u;
 const WG: u32 = 256u;
+const STRAY = 0xffffffffu;
 struct Params {
   count: u32,
   capacity: u32,
@@ -16,7 +17,7 @@ struct Params {
 }
 @group(0) @binding(0) var<storage, read> chosen: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read> forced: array<u32>;
-@group(0) @binding(2) var<storage, read> forced_count: array<u32>;
+@group(0) @binding(2) var<storage, read> largest: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read_write> history: array<vec2<u32>>;
 @group(0) @binding(4) var<storage, read_write> token: array<u32>;
 @group(0) @binding(5) var<storage, read_write> random: array<u32>;
@@ -33,8 +34,8 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     next = choice.x;
     if (step < params.capacity) {
       history[step] = choice;
-      if (step < forced_count[0]) {
-        next = forced[step];
+      if (step < forced[0]) {
+        next = forced[1u + step];
       }
     }
     token[0] = next;
@@ -59,20 +60,39 @@ fn choose(lane: u32) -> vec2u {
   if (CHOSEN) {
     return chosen[0].xy;
   }
+  let quads = (params.count + 3u) / 4u;
   var own = NONE;
-  for (var first = 0u; first < params.count; first += 16u * WG) {
+  for (var first = 0u; first < quads; first += 16u * WG) {
     var words: array<vec4u, 4>;
     for (var j = 0u; j < 4u; j++) {
-      words[j] = chosen[min(first / 4u + j * WG + lane, (params.count - 1u) / 4u)];
+      words[j] = largest[min(first / 4u + j * WG + lane, (quads - 1u) / 4u)];
     }
     for (var j = 0u; j < 4u; j++) {
       for (var c = 0u; c < 4u; c++) {
-        let i = first + (j * WG + lane) * 4u + c;
-        if (i < params.count) {
-          own = join(own, element(words[j][c], i));
+        let q = first + (j * WG + lane) * 4u + c;
+        if (q < quads) {
+          own = join(own, vec3u(q, u32(words[j][c] == STRAY), words[j][c]));
         }
       }
     }
+  }
+  let quad = join_lanes(lane, own);
+  if (quad.y > 0u) {
+    return count_strays(lane);
+  }
+  let four = chosen[quad.x];
+  var c = 0u;
+  while (c < 3u && order(four[c]) != quad.z) {
+    c++;
+  }
+  return vec2u(4u * quad.x + c, 0u);
+}
+
+/// The same where some logits are not finite, from all of them.
+fn count_strays(lane: u32) -> vec2u {
+  var own = NONE;
+  for (var i = lane; i < params.count; i += WG) {
+    own = join(own, element(chosen[i / 4u][i % 4u], i));
   }
   return join_lanes(lane, own).xy;
 }

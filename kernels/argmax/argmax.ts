@@ -13,7 +13,7 @@ const file = (name: string): URL => new URL(name, import.meta.url);
 const PLAIN: Kernel = {
   name: 'argmax/argmax',
   source: file('./argmax.wgsl'),
-  lib: [file('../lib/largest.wgsl')],
+  lib: [file('../lib/order.wgsl'), file('../lib/largest.wgsl')],
 };
 
 /** The variants of this op. */

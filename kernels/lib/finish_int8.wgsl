@@ -11,7 +11,7 @@ var<workgroup> gated: array<vec2f, ROWS * 16u>;
 /// Keeps the two outputs of columns col to col + 3; behind the last one zero.
 fn finish(row: u32, col: u32, sums: vec4f) {
   let value = sums.yw * sigmoid(vec4f(sums.xz, 0.0, 0.0)).xy * sums.xz;
-  gated[row * 16u + col / 4u % 16u] = select(vec2f(), value, vec2u(col, col + 2u) < vec2u(params.outs));
+  gated[row * 16u + col / 4u % 16u] = select(vec2f(), value, col < params.outs);
 }
 
 /// Quad q of the outputs of a row.

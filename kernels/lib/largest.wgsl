@@ -1,17 +1,8 @@
-// Shared by the kernels that look for the largest of many numbers, which declare WG, a power of two. What is known of some
+// Shared by the kernels that look for the largest of many numbers, which declare WG, a power of two; with order.wgsl. What is known of some
 // elements: (index of the largest finite one, the lowest of equals; how many are not finite; order() of it, 0 for none).
 
 const NONE = vec3u(0xffffffffu, 0u, 0u);
-const EXPONENT: u32 = 0x7f800000u; // all of these bits: an infinity or NaN, which comparisons need not tell
 var<workgroup> known: array<vec3u, WG>;
-
-/// An integer that orders as the f32 with these bits does; both zeros are one.
-fn order(bits: u32) -> u32 {
-  if (bits == 0x80000000u) {
-    return 0x80000000u;
-  }
-  return select(bits | 0x80000000u, ~bits, bits >= 0x80000000u);
-}
 
 /// What is known of the element i with these bits.
 fn element(bits: u32, i: u32) -> vec3u {

@@ -1,6 +1,7 @@
 import { type HostTensor, widen } from '../../runtime/index.ts';
 import { blocksOf, quantizedRows } from '../quantize_rows/quantize_rows.spec.ts';
 import { type OpSpec, type Random, roundoff } from '../spec.ts';
+import { logits } from './logits.ts';
 import { type MatmulOptions, matmul, variants } from './matmul.ts';
 import { applies } from './product.ts';
 import {
@@ -18,8 +19,8 @@ type MatmulCase = ProductCase & {
   bias: boolean;
   residual: boolean;
   as: 'f32' | 'f16';
-  /** What of the result: y itself, or of y quantised the quants or their scales. */
-  show: 'y' | 'quants' | 'scales';
+  /** What of the result: y itself, as matmul() or as logits() has it, or of y quantised the quants or their scales. */
+  show: 'y' | 'logits' | 'quants' | 'scales';
   quick?: boolean;
 };
 
@@ -108,6 +109,21 @@ function toInt8(): MatmulCase[] {
   ];
 }
 
+/** Products of one row with the largest of every four outputs. */
+function asLogits(): MatmulCase[] {
+  const of = (outs: number, options: Partial<MatmulCase>) => sized(1, 72, outs, { show: 'logits', ...options });
+  return [
+    of(66, { quick: true }),
+    of(70, { weights: 'q8', group: 64, from: 'i8', split: 36, quick: true }),
+    of(67, { weights: 'q8', group: 64, from: 'i8', norm: true, quick: true }),
+    ...[1, 3, 4, 5, 64, 65, 101].flatMap((outs) => [
+      of(outs, { weights: 'q4' }),
+      of(outs, { from: 'f16', weights: 'half' }),
+      of(outs, { norm: true }),
+    ]),
+  ];
+}
+
 /** x w^T and what follows it, against float64; on matrix units of the weights as f16, which round quant * scale. */
 export const spec: OpSpec<MatmulCase> = {
   name: 'matmul',
@@ -160,6 +176,7 @@ export const spec: OpSpec<MatmulCase> = {
     ),
     ...afterNorm(),
     ...toInt8(),
+    ...asLogits(),
   ],
   bench: [
     sized(1, 5120, 7680),
@@ -197,20 +214,21 @@ export const spec: OpSpec<MatmulCase> = {
   inputs(c, random) {
     for (;;) {
       const drawn = draw(c, random);
-      if (c.show === 'y' || c.rows * widthOf(c) > MOST_TO_SETTLE || isSettled(drawn, c)) return drawn;
+      if (!shownAs8Bits(c) || c.rows * widthOf(c) > MOST_TO_SETTLE || isSettled(drawn, c)) return drawn;
     }
   },
   record(g, tensors, c) {
     const { x, w } = operands(tensors, c);
     const { bias, residual } = tensors;
     const { activation, as, show } = c;
+    if (show === 'logits') return logits(g, x, w).logits;
     const int8 = show !== 'y';
     const y = matmul(g, x, w, { activation, as, int8, ...(bias && { bias }), ...(residual && { residual }) });
     return 'quants' in y ? y[show as 'quants' | 'scales'] : y;
   },
   reference(inputs, c, variant) {
     const y = results(inputs, c, variant);
-    return c.show === 'y' ? y : quantizedRows(y, widthOf(c), c.show);
+    return shownAs8Bits(c) ? quantizedRows(y, widthOf(c), c.show as 'quants' | 'scales') : y;
   },
   tolerance(c, variant) {
     if (c.show === 'quants') return { atol: 0, rtol: 0 };
@@ -224,9 +242,13 @@ const MOST_TO_SETTLE = 700;
 
 const widthOf = ({ outs, activation }: MatmulCase) => (activation === 'silu_gate' ? outs / 2 : outs);
 
+const shownAs8Bits = ({ show }: MatmulCase) => show === 'quants' || show === 'scales';
+
 /** Whether kernels can quantise the result themselves. */
 function fusible({ activation, bias, residual, show, split }: MatmulCase): boolean {
-  return show !== 'y' && activation === 'silu_gate' && !bias && !residual && split % 64 === 0;
+  return (
+    (show === 'quants' || show === 'scales') && activation === 'silu_gate' && !bias && !residual && split % 64 === 0
+  );
 }
 
 function draw(c: MatmulCase, random: Random): Record<string, HostTensor> {

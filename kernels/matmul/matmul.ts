@@ -55,6 +55,7 @@ export function matmul(g: Graph, x: Rows, w: Matrix, options: MatmulOptions = {}
   const operand = operandOf('matmul', x, w);
   const width = activation === 'silu_gate' ? w.rows / 2 : w.rows;
   check(w, options, [operand.rows, width]);
+  expect(!int8 || width % 8 === 0, 'matmul', 'columns of y', 'a multiple of 8, as they are quantised', width);
   const fusible = int8 && quantisable(w, options);
   const problem = problemOf(operand, w, int8);
   const chosen = choose(g, 'matmul', problem, variants, (each) => applies(each, operand, w, fusible));

@@ -15,8 +15,8 @@ const file = (name: string, ...lib: string[]): Kernel => ({
   source: new URL(`./${name}.wgsl`, import.meta.url),
   lib: lib.map((shared) => new URL(`../lib/${shared}.wgsl`, import.meta.url)),
 });
-const WEIGHTS = file('sample_weights', 'fixed_point', 'tally', 'largest');
-const DRAW = file('sample_draw', 'fixed_point', 'tally', 'largest');
+const WEIGHTS = file('sample_weights', 'fixed_point', 'tally', 'order', 'largest');
+const DRAW = file('sample_draw', 'fixed_point', 'tally', 'order');
 const BINS = 256;
 /** Elements of a workgroup of WEIGHTS, as its file has it. */
 const EACH = 2048;

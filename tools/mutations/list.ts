@@ -166,10 +166,22 @@ const KERNELS: Mutation[] = [
     ['kv_append: the position left out', 'PAGE + place.x % PAGE', 'PAGE + token % PAGE', 'kernels/kv_append'],
   ),
   of('kernels/kv_append/kv_append.ts', ['kv_append: no heads are let through', 'kvHeads > 0 &&\n', '\n', 'device']),
+  of('kernels/lib/largest.wgsl', ['argmax: the highest index of equals', 'a.x <= b.x', 'a.x >= b.x', 'kernels/argmax']),
+  of('kernels/lib/order.wgsl', [
+    'argmax: two zeros are different',
+    'return 0x80000000u;',
+    'return 0x7fffffffu;',
+    'kernels/argmax',
+  ]),
   of(
-    'kernels/lib/largest.wgsl',
-    ['argmax: the highest index of equals', 'a.x <= b.x', 'a.x >= b.x', 'kernels/argmax'],
-    ['argmax: two zeros are different', 'return 0x80000000u;', 'return 0x7fffffffu;', 'kernels/argmax'],
+    'kernels/lib/finish_largest.wgsl',
+    ['logits: the largest of three', 'i < 4u && col + i', 'i < 3u && col + i', 'logits'],
+    [
+      'logits: what is not finite is not said',
+      'select(order(bits), STRAY, (bits',
+      'select(order(bits), 0u, (bits',
+      'logits',
+    ],
   ),
   of('kernels/argmax/argmax.wgsl', [
     'argmax: a part reaches into the next',
@@ -191,9 +203,9 @@ const KERNELS: Mutation[] = [
   ]),
   of(
     'kernels/advance/advance.wgsl',
-    ['advance: one forced token too many', 'step < forced_count[0]', 'step <= forced_count[0]', 'kernels/advance'],
+    ['advance: one forced token too many', 'step < forced[0]', 'step <= forced[0]', 'kernels/advance'],
     ['advance: history past its end', 'step < params.capacity', 'step <= params.capacity', 'kernels/advance'],
-    ['advance: one logit too many', 'if (i < params.count) {', 'if (i <= params.count) {', 'kernels/advance'],
+    ['advance: the last four logits left out', 'if (q < quads) {', 'if (q + 1u < quads) {', 'kernels/advance'],
     [
       'advance: the next step draws by the number of this one',
       'random[2], step + 1u',
@@ -298,6 +310,16 @@ const KERNELS: Mutation[] = [
       'plus(drawn, vec2u(1u, 0u))), vec2u())',
       'sampler',
     ],
+  ),
+  of(
+    'kernels/lib/merge_int8.wgsl',
+    [
+      'attention: quants of every head in the first',
+      'head * (QUADS / 8u) + quad / 8u',
+      'quad / 8u',
+      'kernels/attention',
+    ],
+    ['attention: scales of the first block of a head', 'sums[quad / 8u * 8u + i]', 'sums[i]', 'kernels/attention'],
   ),
   of('kernels/lib/tally.wgsl', [
     'sample: a carry of the 64-bit sums lost',
@@ -714,12 +736,12 @@ const MENDED: Mutation[] = [
     ['session: a shared page is written', '!pool.isOwn(pages[first]!)', 'false', 'session'],
     ['session: pages of other prompts are shared', '{before}', "{''}", 'session'],
   ),
-  of('model/session.ts', [
-    'session: the first token of another prompt',
-    'engine.lastRows.place(encoder, this.#slot!);',
-    '',
-    'session',
-  ]),
+  of(
+    'model/session.ts',
+    ['session: the first token of another prompt', 'engine.lastRows.place(encoder, this.#slot!);', '', 'session'],
+    ['session: on with the embedding of another answer', 'if (taken) plans.embed.encode(encoder);', '', 'session'],
+    ['session: the draws of another step', 'randomWords(seed, n)', 'randomWords(seed, 0)', 'session'],
+  ),
   of(
     'model/session.ts',
     [
@@ -776,13 +798,18 @@ const LATER: Mutation[] = [
     '',
     'start',
   ]),
-  of('tools/start.mjs', [
+  of('tools/run_filtered.mjs', [
     'start: tsx before stderr is direct',
-    "['./direct_stderr.mjs', 'tsx']",
-    "['tsx', './direct_stderr.mjs']",
+    "['--import', direct, ...args]",
+    "[...args.slice(0, 2), '--import', direct, ...args.slice(2)]",
     'start',
   ]),
-  of('tools/start.mjs', ['start: a stray process hangs it', 'if (filters) closeWhenIdle(child.stderr);', '', 'start']),
+  of('tools/run_filtered.mjs', [
+    'start: a stray process hangs it',
+    'if (filters) closeWhenIdle(child.stderr);',
+    '',
+    'start',
+  ]),
   of('model/weights.ts', [
     'f16: the bound of a norm without its columns',
     'largest * Math.sqrt(cols)',
