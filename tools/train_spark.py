@@ -1,0 +1,62 @@
+#!/usr/bin/env python3
+"""Trains the small checkpoint that reads pictures, on two CPU cores, and evaluates it.
+
+    pip install torch==2.13.0 tokenizers==0.22.2 safetensors pillow numpy
+    tools/train_spark.py train --out DIR      two hours; goes on where it was interrupted
+    tools/train_spark.py draw --out FILE      what the pictures and questions look like
+"""
+import argparse
+import random
+import sys
+from pathlib import Path
+
+from spark import drawing, settings, tasks
+
+
+def parse_arguments():
+    description, details = __doc__.split("\n\n", 1)
+    parser = argparse.ArgumentParser(description=description, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("train", help="train a checkpoint")
+    command.add_argument("--out", required=True, metavar="DIR", help="model folder, with state.pt and curve.jsonl beside the model")
+    command.add_argument("--steps", type=int, default=9000, help="updates in all (default: 9000)")
+    command.add_argument("--vision-steps", type=int, default=2000, help="of them for the vision tower alone (default: 2000)")
+    command.add_argument("--batch", type=int, default=128, help="rows of an update (default: 128)")
+    command.add_argument("--processes", type=int, default=2, help="of one thread each (default: 2)")
+    command.add_argument("--seed", type=int, default=1)
+    command.add_argument("--log", type=int, default=100, metavar="STEPS", help="between lines about the loss")
+    command.add_argument("--every", type=int, default=500, metavar="STEPS", help="between lines about accuracy")
+    command.add_argument("--watch", type=int, default=18, metavar="N", help="questions of each task that tell accuracy")
+    command = commands.add_parser("draw", help="draw samples of every task")
+    command.add_argument("--out", required=True, metavar="FILE", help="the PNG file")
+    command.add_argument("--task", choices=tasks.TASKS, action="append", help="only this task; may be repeated")
+    command.add_argument("--count", type=int, default=6, help="samples of each task")
+    command.add_argument("--seed", type=int, default=1)
+    return parser.parse_args()
+
+
+def run_train(options):
+    from spark.train import train
+
+    settings.write_folder(Path(options.out), tasks.sentences())
+    train(options)
+
+
+def run_draw(options):
+    tiles = []
+    for task in options.task or tasks.TASKS:
+        for index in range(options.count):
+            sample = tasks.task_sample(random.Random(f"{options.seed} {task} {index}"), task, held=False)
+            turn = sample.turns[0]
+            lines = [*(question for question, _ in turn.history), turn.question, turn.thought, turn.answer]
+            tiles.append(([picture.image for picture in sample.pictures], [task, *lines]))
+    drawing.contact_sheet(tiles, options.count).save(options.out)
+
+
+def main():
+    options = parse_arguments()
+    {"train": run_train, "draw": run_draw}[options.command](options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
