@@ -2,10 +2,17 @@
 """Trains the small checkpoint that reads pictures, on two CPU cores, and evaluates it.
 
     pip install torch==2.13.0 tokenizers==0.22.2 safetensors pillow numpy
-    tools/train_spark.py train --out DIR      two hours; goes on where it was interrupted
-    tools/train_spark.py draw --out FILE      what the pictures and questions look like
+    tools/train_spark.py train --out DIR                      two hours; goes on where it was interrupted
+    tools/train_spark.py draw --out FILE                      what the pictures and questions look like
+    tools/train_spark.py tasks --out DIR                      an evaluation set (pip install matplotlib: fonts never trained on)
+    tools/train_spark.py evaluate --model DIR --tasks FILE    accuracy on it, by this code
+    tools/train_spark.py verify --model DIR --tasks FILE --code DIR --out FILE
+                                                              the official code's answers, and how far its logits are from this code's
+
+spark/evaluation.py describes the tasks file. verify needs what tools/reference.py needs; --code is the folder of its modelling code.
 """
 import argparse
+import json
 import random
 import sys
 from pathlib import Path
@@ -32,7 +39,20 @@ def parse_arguments():
     command.add_argument("--task", choices=tasks.TASKS, action="append", help="only this task; may be repeated")
     command.add_argument("--count", type=int, default=6, help="samples of each task")
     command.add_argument("--seed", type=int, default=1)
+    command = commands.add_parser("tasks", help="write an evaluation set of held-out contents")
+    command.add_argument("--out", required=True, metavar="DIR")
+    command.add_argument("--seed", type=int, default=1)
+    for name, text in (("evaluate", "answer a tasks file"), ("verify", "answer a tasks file with the official code")):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("--model", required=True, metavar="DIR", type=Path)
+        command.add_argument("--tasks", required=True, metavar="FILE", type=Path)
+        command.add_argument("--out", required=name == "verify", metavar="FILE", type=Path, help="the answers, as JSON Lines")
+    command.add_argument("--code", required=True, metavar="DIR", type=Path, help="folder of modeling_phi4_visionr.py")
     return parser.parse_args()
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
 
 
 def run_train(options):
@@ -53,9 +73,35 @@ def run_draw(options):
     drawing.contact_sheet(tiles, options.count).save(options.out)
 
 
+def run_tasks(options):
+    from spark.evaluation import write_set
+
+    write_set(Path(options.out), options.seed)
+
+
+def run_evaluate(options):
+    from spark.evaluation import read_set, summary
+    from spark.verify import evaluate
+
+    results = evaluate(options.model, read_set(options.tasks), say)
+    if options.out:
+        lines = [{"name": line["name"], "answer": line["answer"], "text": text, "right": right} for line, text, right in results]
+        options.out.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    print(summary([(line, right) for line, _, right in results]))
+
+
+def run_verify(options):
+    from spark.evaluation import read_set, summary
+    from spark.verify import verify
+
+    results, worst = verify(options.model, read_set(options.tasks), options.code, options.out, say)
+    print(f"{summary(results)}\n\nlargest difference of logits: {worst:.2g}")
+
+
 def main():
     options = parse_arguments()
-    {"train": run_train, "draw": run_draw}[options.command](options)
+    commands = {"train": run_train, "draw": run_draw, "tasks": run_tasks, "evaluate": run_evaluate, "verify": run_verify}
+    commands[options.command](options)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ IMAGE = -1  # the id of a position that a patch takes
 SLOTS = 3  # characters or shapes of one patch that are learnt, the first ones from the left
 BEFORE = f"<|im_start|>system<|im_sep|>{SYSTEM}<|im_end|>\n<|im_start|>user<|im_sep|>"
 AFTER = "<|im_end|>\n<|im_start|>assistant<|im_sep|>\n"
-POOL = 4  # steps whose rows are sorted by length together
+POOL = 8  # steps whose rows are sorted by length together
 
 
 @functools.lru_cache(4096)
@@ -196,12 +196,23 @@ def collate(rows):
     return batch
 
 
-def training_batches(encoder, seed, step, rank, size, level):
-    """The rows of the POOL steps that step belongs to, from step on: they follow from seed, step and rank alone."""
+def training_batches(encoder, seed, step, rank, size, level, answers):
+    """The rows of the POOL steps that step belongs to, from step on: they follow from seed, step and rank alone.
+
+    Without answers they are pictures only."""
     first = step // POOL
     draw = random.Random(f"{seed}/{first}/{rank}")
-    rows = [encoder.training_row(training_sample(draw, level), draw) for _ in range(size * POOL)]
+    rows = [draw_row(encoder, draw, level, answers) for _ in range(size * POOL)]
     rows.sort(key=lambda row: len(row.ids))
     order = list(range(POOL))
     random.Random(f"{seed}/{first}").shuffle(order)  # all ranks take rows of like length in a step
     return [rows[index * size : (index + 1) * size] for index in order[step % POOL :]]
+
+
+def draw_row(encoder, draw, level, answers):
+    while True:
+        sample = training_sample(draw, level)
+        if answers:
+            return encoder.training_row(sample, draw)
+        if sample.pictures:
+            return encoder.prefix(sample.pictures)

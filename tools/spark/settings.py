@@ -11,7 +11,6 @@ EPSILON, THETA = 1e-5, 500000.0
 SPECIAL = ["<|im_start|>", "<|im_sep|>", "<think>", "<|endoftext|>", "<|im_end|>", "<|dummy_85|>", "</think>", "<|dummy_84|>"]
 IM_START, IM_SEP, THINK, END_OF_TEXT, IM_END, PAD, END_THINK, NO_THINK = range(VOCAB - len(SPECIAL), VOCAB)
 SYSTEM = "Look and answer."
-OPENINGS = {"hybrid": "", "think": "<think>", "nothink": "<|dummy_84|>"}
 
 SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"

@@ -13,7 +13,7 @@ from . import drawing, fonts
 from .drawing import COLOR_NAMES, COLORS, SHAPES, Mark, Picture
 
 RECIPE = ["number", "word", "color", "shape", "count", "side", "bar", "add"]
-TASKS = [*RECIPE, "find", "compare", "follow", "describe", "refuse", "blank", "talk"]
+TASKS = [*RECIPE, "find", "locate", "compare", "follow", "describe", "refuse", "blank", "talk"]
 READING = ["number", "word", "bar", "find"]  # evaluated with the family of fonts that is never trained on, too
 LETTERS, DIGITS = fonts.CHARACTERS[10:], fonts.CHARACTERS[:10]
 LABELS = ["OK", "NO", "YES", "SAVE", "OPEN", "EXIT", "HELP", "BACK", "NEXT", "STOP", "PLAY", "EDIT", "COPY", "SEND"]
@@ -31,7 +31,7 @@ ASK = {
     "lowest": ["Which bar is the lowest?", "Which bar is lowest?", "What is the lowest bar?"],
     "add": ["What is {}+{}?", "{}+{}=", "Add {} and {}."],
     "find": ["Where is {}?", "Where is the button {}?", "Find {}."],
-    "find shape": ["Where is the {}?", "Find the {}."],
+    "locate": ["Where is the {}?", "Find the {}."],
     "more shapes": ["Which picture has more shapes?", "Where are more shapes?"],
     "larger": ["Which number is larger?", "Which picture has the larger number?"],
     "describe": ["What is in the picture?", "What do you see?", "Describe the picture."],
@@ -171,7 +171,7 @@ def word_sample(random, level, held, faces):
 def absent(random, what, seen):
     """A question about something that the picture does not show; seen is what it shows."""
     if what in SHAPES:
-        ask = random.choice(ASK["color"] + ASK["find shape"]).format(what)
+        ask = random.choice(ASK["color"] + ASK["locate"]).format(what)
     elif what == "bars":
         ask = random.choice(ASK["highest"] + ASK["lowest"])
     elif what == "label":
@@ -284,7 +284,7 @@ def scene_sample(random, level, held, _faces):
     if single:
         x, y, radius, shape, _color = random.choice(single)
         box = box_text((x - radius, y - radius, x + radius, y + radius), picture.image)
-        turns.append(Turn("find", random.choice(ASK["find shape"]).format(shape), box, f"{shape} {place[shape]}", judge="centre"))
+        turns.append(Turn("locate", random.choice(ASK["locate"]).format(shape), box, f"{shape} {place[shape]}", judge="centre"))
     return Sample(turns, [picture])
 
 
@@ -488,13 +488,15 @@ SHOWN_BY = {
     **{task: ["scene"] for task in ("shape", "count", "side")},
     **{task: [task] for task in ("number", "word", "bar", "add", "blank", "talk")},
     "color": ["scene", "scene", "scene", "number", "word"],
-    "find": ["screen", "screen", "scene"],
+    "find": ["screen"],
+    "locate": ["scene"],
     "compare": ["pair"],
     "follow": ["number", "word", "scene", "bar", "screen", "add"],
     "describe": ["number", "word", "scene", "bar", "screen"],
     "refuse": ["number", "word", "scene", "bar", "screen", "talk"],
 }
 OFTEN = {"describe": 0.3, "refuse": 0.25, "follow": 0.5}  # how often these are asked when they could be; others always are
+BOXES_OFTEN = 0.3  # boxes are long
 
 
 def training_sample(random, level, most=3):
@@ -503,7 +505,8 @@ def training_sample(random, level, most=3):
     while True:
         sample = maker(random, level, False, fonts.TRAINED)
         first = sample.turns[:1]
-        rest = [turn for turn in sample.turns[1:] if random.random() < OFTEN.get(turn.task, 1)]
+        often = lambda turn: BOXES_OFTEN if turn.judge == "centre" else OFTEN.get(turn.task, 1)
+        rest = [turn for turn in sample.turns[1:] if random.random() < often(turn)]
         if maker is scene_sample:
             first, rest = [], first + rest
         random.shuffle(rest)

@@ -15,7 +15,7 @@ from torch.func import functional_call
 
 from . import tasks
 from .answers import MODES, answer_samples, final_answer, is_right
-from .batches import Encoder, collate, training_batches
+from .batches import IGNORED, POOL, Encoder, collate, training_batches
 from .model import PatchReader, Spark, answer_loss
 from .optimizer import Optimizer
 from .settings import read_tokenizer
@@ -24,6 +24,7 @@ WARM_UP = 100  # steps until the full learning rate
 LAST_RATE = 0.02  # share of it at the end
 CURRICULUM = 0.28  # share of the steps over which pictures get harder
 SAVE_SECONDS = 180
+PART = 32  # rows of one forward and backward pass: few enough for the caches, and of like length
 VISION_ONLY = "model.model.vision_tower", "reader"
 
 
@@ -79,11 +80,11 @@ class Training:
         while self.step < options.steps:
             if not queue:
                 size = options.batch // options.processes
-                queue = training_batches(self.encoder, options.seed, self.step, self.rank, size, self.level())
-            drawn = time.monotonic()
-            losses = self.train_step(collate(queue.pop(0)))
+                queue = training_batches(self.encoder, options.seed, self.step, self.rank, size, self.level(), self.answers())
+            start = time.monotonic()
+            losses = self.train_step(queue.pop(0))
             self.step += 1
-            meter.add(losses, time.monotonic() - drawn)
+            meter.add(losses, time.monotonic() - start)
             if self.step % options.log == 0:
                 self.say({"step": self.step, "minutes": round(self.spent(), 1), "level": round(self.level(), 2), **meter.read(options)})
             if self.step % options.every == 0 and self.step > options.vision_steps:
@@ -91,9 +92,13 @@ class Training:
             if self.rank == 0 and (time.monotonic() - self.saved > SAVE_SECONDS or self.step == options.steps):
                 self.save()
 
+    def answers(self):
+        """Whether everything is trained, on answers, or the vision tower alone."""
+        return self.step >= self.options.vision_steps
+
     def level(self):
-        """How hard the pictures are, 0 to 1; pools of steps share one."""
-        return min(1.0, self.step / (CURRICULUM * self.options.steps))
+        """How hard the pictures are, 0 to 1: the same for all steps whose rows are drawn together."""
+        return min(1.0, self.step // POOL * POOL / (CURRICULUM * self.options.steps))
 
     def rate(self):
         """The share of the full learning rate."""
@@ -105,19 +110,25 @@ class Training:
         after = (self.step - self.options.vision_steps) / (self.options.steps - self.options.vision_steps)
         return 1.0 if after < 0 else max(0.1, 1 - 1.2 * after)
 
-    def train_step(self, batch):
-        """Forward and backward in bf16 copies of the weights, gradients averaged and clipped, one update."""
-        answers = self.step >= self.options.vision_steps
-        halves = {name: weight.to(torch.bfloat16) for name, weight in self.weights.items()}
-        loss, auxiliary = functional_call(self.objective, halves, (batch, answers))
-        (loss + self.auxiliary_weight() * auxiliary).backward()
+    def train_step(self, rows):
+        """Forward and backward in bf16 copies of the weights, part by part; gradients averaged and clipped; one update."""
+        answers = self.answers()
+        parts = [collate(rows[start : start + PART]) for start in range(0, len(rows), PART)]
+        learnt = [int((part["labels"] != IGNORED).sum()) for part in parts] if answers else [1] * len(parts)
+        losses = torch.zeros(2)
+        for part, count in zip(parts, learnt):
+            halves = {name: weight.to(torch.bfloat16) for name, weight in self.weights.items()}
+            loss, auxiliary = functional_call(self.objective, halves, (part, answers))
+            loss, auxiliary = loss * (count / sum(learnt)), auxiliary / len(parts)
+            (loss + self.auxiliary_weight() * auxiliary).backward()
+            losses += torch.stack([loss, auxiliary]).detach()
         self.share_gradients()
         if not answers:
             for name, weight in self.weights.items():
                 if not name.startswith(VISION_ONLY):
                     weight.grad = None
         self.optimizer.step(self.rate())
-        return loss.item(), auxiliary.item()
+        return losses.tolist()
 
     def share_gradients(self):
         """Averages the gradients over the processes and clips their norm to 1."""
