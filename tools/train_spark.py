@@ -6,11 +6,12 @@
     tools/train_spark.py draw --out FILE                      what the pictures and questions look like
     tools/train_spark.py tasks --out DIR                      an evaluation set (pip install matplotlib: fonts never trained on)
     tools/train_spark.py evaluate --model DIR --tasks FILE    accuracy on it, by this code
-    tools/train_spark.py verify --model DIR --tasks FILE --code DIR --out FILE
-                                                              the official code's answers, and how far its logits are from this code's
+    tools/train_spark.py verify --model DIR --tasks FILE --code DIR --out FILE   the official code's answers, and how far
+                                                              its logits are from this code's
 
-spark/evaluation.py describes the tasks file. verify needs what tools/reference.py needs; --code is the folder of its modelling code.
+spark/evaluation.py describes the tasks file. verify needs what tools/reference.py needs, with the same --code.
 """
+
 import argparse
 import json
 import random
@@ -22,12 +23,18 @@ from spark import drawing, settings, tasks
 
 def parse_arguments():
     description, details = __doc__.split("\n\n", 1)
-    parser = argparse.ArgumentParser(description=description, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=description, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("train", help="train a checkpoint")
-    command.add_argument("--out", required=True, metavar="DIR", help="model folder, with state.pt and curve.jsonl beside the model")
-    command.add_argument("--steps", type=int, default=9000, help="updates in all (default: 9000)")
-    command.add_argument("--vision-steps", type=int, default=2000, help="of them for the vision tower alone (default: 2000)")
+    command.add_argument(
+        "--out", required=True, metavar="DIR", help="model folder; state.pt and curve.jsonl stand there, too"
+    )
+    command.add_argument("--steps", type=int, default=9600, help="updates in all (default: 9600)")
+    command.add_argument(
+        "--vision-steps", type=int, default=1600, help="of them for the vision tower alone (default: 1600)"
+    )
     command.add_argument("--batch", type=int, default=128, help="rows of an update (default: 128)")
     command.add_argument("--processes", type=int, default=2, help="of one thread each (default: 2)")
     command.add_argument("--seed", type=int, default=1)
@@ -46,7 +53,9 @@ def parse_arguments():
         command = commands.add_parser(name, help=text)
         command.add_argument("--model", required=True, metavar="DIR", type=Path)
         command.add_argument("--tasks", required=True, metavar="FILE", type=Path)
-        command.add_argument("--out", required=name == "verify", metavar="FILE", type=Path, help="the answers, as JSON Lines")
+        command.add_argument(
+            "--out", required=name == "verify", metavar="FILE", type=Path, help="the answers, as JSON Lines"
+        )
     command.add_argument("--code", required=True, metavar="DIR", type=Path, help="folder of modeling_phi4_visionr.py")
     return parser.parse_args()
 
@@ -85,7 +94,10 @@ def run_evaluate(options):
 
     results = evaluate(options.model, read_set(options.tasks), say)
     if options.out:
-        lines = [{"name": line["name"], "answer": line["answer"], "text": text, "right": right} for line, text, right in results]
+        lines = [
+            {"name": line["name"], "answer": line["answer"], "text": text, "right": right}
+            for line, text, right in results
+        ]
         options.out.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     print(summary([(line, right) for line, _, right in results]))
 
@@ -100,7 +112,13 @@ def run_verify(options):
 
 def main():
     options = parse_arguments()
-    commands = {"train": run_train, "draw": run_draw, "tasks": run_tasks, "evaluate": run_evaluate, "verify": run_verify}
+    commands = {
+        "train": run_train,
+        "draw": run_draw,
+        "tasks": run_tasks,
+        "evaluate": run_evaluate,
+        "verify": run_verify,
+    }
     commands[options.command](options)
 
 

@@ -1,4 +1,5 @@
 """Greedy answers and how they are judged."""
+
 import re
 
 import torch

@@ -3,6 +3,7 @@
 The branches of a row do not see each other and each stands at the positions that it would have alone, so several questions
 share the cost of a picture and every branch is exactly a prompt and its answer.
 """
+
 import functools
 import math
 import random
@@ -59,7 +60,9 @@ def patchify(picture):
     if (new_height, new_width) != (height, width):
         image = image.resize((new_width, new_height), Image.Resampling.BILINEAR)
     rows, columns = new_height // PATCH, new_width // PATCH
-    pixels = np.asarray(image).reshape(rows, PATCH, columns, PATCH, 3).transpose(0, 2, 1, 3, 4).reshape(rows * columns, -1)
+    pixels = (
+        np.asarray(image).reshape(rows, PATCH, columns, PATCH, 3).transpose(0, 2, 1, 3, 4).reshape(rows * columns, -1)
+    )
     patches = Patches(
         pixels,
         (rows, columns),
@@ -102,7 +105,9 @@ class Encoder:
 
     def __init__(self, tokenizer):
         self.tokenizer = tokenizer
-        self.encode = functools.lru_cache(100_000)(lambda text: tuple(tokenizer.encode(text, add_special_tokens=False).ids))
+        self.encode = functools.lru_cache(100_000)(
+            lambda text: tuple(tokenizer.encode(text, add_special_tokens=False).ids)
+        )
 
     def prefix(self, pictures):
         """The row of the system prompt and the pictures, before any question."""
@@ -119,17 +124,18 @@ class Encoder:
             text += question + AFTER + answer + "<|im_end|>\n<|im_start|>user<|im_sep|>"
         return self.encode(text + turn.question + AFTER)
 
-    def training_row(self, sample, draw):
-        """The row of a sample; whether each question is thought through is drawn."""
+    def training_row(self, sample, thinking):
+        """The row of a sample; thinking says of each question whether its answer is thought through."""
         row = self.prefix(sample.pictures)
         shared = len(row.ids)
-        for branch, turn in enumerate(sample.turns, 1):
+        for branch, (turn, thinks) in enumerate(zip(sample.turns, thinking), 1):
             prompt = self.question(turn, bool(sample.pictures))
-            thinks = draw.random() < (0.6 if turn.hard else 0.3)
             answer = f"<think>{turn.thought}</think>{turn.answer}" if thinks else f"<|dummy_84|>{turn.answer}"
             answer = [*self.encode(answer), IM_END]
             ids = [*prompt, *answer]
-            learnt = answer if thinks == turn.hard else [IGNORED, *answer[1:]]  # the mode is learnt where it is the model's choice
+            learnt = (
+                answer if thinks == turn.hard else [IGNORED, *answer[1:]]
+            )  # the mode is learnt where it is the model's choice
             row.ids += ids
             row.segments += [branch] * len(ids)
             row.positions += range(shared, shared + len(ids))
@@ -213,6 +219,6 @@ def draw_row(encoder, draw, level, answers):
     while True:
         sample = training_sample(draw, level)
         if answers:
-            return encoder.training_row(sample, draw)
+            return encoder.training_row(sample, [draw.random() < (0.6 if turn.hard else 0.3) for turn in sample.turns])
         if sample.pictures:
             return encoder.prefix(sample.pictures)

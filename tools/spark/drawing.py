@@ -1,4 +1,5 @@
 """Papers, texts and shapes: what the pictures of the tasks are drawn with."""
+
 import functools
 import math
 from dataclasses import dataclass, field
@@ -109,7 +110,9 @@ def write(image, style, text, size, left, top, color, name=-1, box=None):
     mask, middles = fonts.render(style, text, size)
     image.paste(color, (round(left) - fonts.PAD, round(top) - fonts.PAD), mask)
     x, y = round(left) - fonts.PAD, round(top) + fonts.cap(size) / 2
-    return [Mark(x + middle, y, character, order, name, box) for order, (character, middle) in enumerate(zip(text, middles))]
+    return [
+        Mark(x + middle, y, character, order, name, box) for order, (character, middle) in enumerate(zip(text, middles))
+    ]
 
 
 def text_width(style, text):
@@ -126,7 +129,9 @@ def draw_shape(draw, kind, x, y, radius, color):
         draw.polygon([(x, y - radius), (x - radius, y + 0.85 * radius), (x + radius, y + 0.85 * radius)], color)
     elif kind == "star":
         reach = [radius * (1.1 if corner % 2 == 0 else 0.45) for corner in range(10)]
-        draw.polygon([(x + r * math.sin(math.pi * i / 5), y - r * math.cos(math.pi * i / 5)) for i, r in enumerate(reach)], color)
+        draw.polygon(
+            [(x + r * math.sin(math.pi * i / 5), y - r * math.cos(math.pi * i / 5)) for i, r in enumerate(reach)], color
+        )
     else:
         draw.rectangle([x - radius, y - 0.34 * radius, x + radius, y + 0.34 * radius], color)
         draw.rectangle([x - 0.34 * radius, y - radius, x + 0.34 * radius, y + radius], color)

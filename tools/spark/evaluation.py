@@ -16,6 +16,7 @@ judge     exact: the same text. centre: the middle of the first box [left, top, 
           height, lies in the expected box (the first of answer), edges included
 steps     the most tokens of an answer, reasoning included
 """
+
 import json
 import random
 from pathlib import Path
@@ -111,5 +112,7 @@ def summary(results):
         right, count = sum(by_mode["all"]), len(by_mode["all"])
         low, high = interval(right, count)
         cells = [f"{sum(by_mode[mode])}/{len(by_mode[mode])}" if mode in by_mode else "" for mode in MODES]
-        rows.append(f"| {task} | {family} | {right / count:.3f} | {low:.2f} to {high:.2f} | " + " | ".join(cells) + " |")
+        rows.append(
+            f"| {task} | {family} | {right / count:.3f} | {low:.2f} to {high:.2f} | " + " | ".join(cells) + " |"
+        )
     return "\n".join(rows)

@@ -1,4 +1,5 @@
-"""Text as masks: Pillow's two fonts, a stroke font and a pixel font made of the same lines, and a family that is never trained on."""
+"""Text as masks: Pillow's two fonts, a stroke font and a pixel font of the same lines, and a family never trained on."""
+
 import functools
 import math
 from typing import NamedTuple
@@ -42,7 +43,9 @@ def draw_style(random, faces=TRAINED, plain=False):
     face = random.choice(faces)
     slant = 0.0 if plain or random.random() < 0.7 else random.uniform(-0.15, 0.3)
     wobble = 0.0 if plain or random.random() < 0.5 else random.uniform(0, 0.25)
-    return Style(face, random.random(), slant, random.uniform(0.75, 1.1), random.randint(0, 2), wobble, random.randrange(2**30))
+    return Style(
+        face, random.random(), slant, random.uniform(0.75, 1.1), random.randint(0, 2), wobble, random.randrange(2**30)
+    )
 
 
 def snap(style, size):
@@ -59,7 +62,9 @@ def advances(style, text):
     if style.face == "pixel":
         return [0.4 if character == "I" else 0.6 for character in text]
     if style.face == "stroke":
-        return [CAP / 6 * ((2.2 if character == "I" else 4) * style.stretch + 1.2 + 0.8 * style.bold) for character in text]
+        return [
+            CAP / 6 * ((2.2 if character == "I" else 4) * style.stretch + 1.2 + 0.8 * style.bold) for character in text
+        ]
     return [truetype(style.face, 100).getlength(character) / 100 for character in text]
 
 
@@ -67,7 +72,9 @@ def render(style, text, size):
     """The text as a mask (L) whose capitals reach from PAD to PAD + CAP * size, and the x of each character's middle."""
     widths = [width * size for width in advances(style, text)]
     starts = [PAD + sum(widths[:index]) for index in range(len(text))]
-    mask = FACES.get(style.face, render_truetype)(style, text, size, starts, (math.ceil(sum(widths)) + 2 * PAD, cap(size) + 2 * PAD))
+    mask = FACES.get(style.face, render_truetype)(
+        style, text, size, starts, (math.ceil(sum(widths)) + 2 * PAD, cap(size) + 2 * PAD)
+    )
     if style.slant:
         mask = slanted(mask, style.slant)
     return mask, [start + width / 2 for start, width in zip(starts, widths)]
@@ -79,7 +86,9 @@ def cap(size):
 
 def slanted(mask, slant):
     middle = mask.height / 2
-    return mask.transform(mask.size, Image.Transform.AFFINE, (1, slant, -slant * middle, 0, 1, 0), Image.Resampling.BILINEAR)
+    return mask.transform(
+        mask.size, Image.Transform.AFFINE, (1, slant, -slant * middle, 0, 1, 0), Image.Resampling.BILINEAR
+    )
 
 
 @functools.cache

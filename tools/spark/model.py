@@ -1,4 +1,5 @@
 """The architecture in plain PyTorch, with the names of the official checkpoint; fast on few CPU cores."""
+
 import math
 
 import torch
@@ -150,7 +151,9 @@ class Body(nn.Module):
         self.norm = nn.RMSNorm(S.HIDDEN, S.EPSILON)
         vision = nn.ModuleDict({"vision_model": VisionModel()})
         self.vision_tower = nn.ModuleDict({"vision_tower": vision})
-        self.mm_projector = nn.Sequential(nn.Linear(S.VISION_HIDDEN, S.HIDDEN), nn.GELU(), nn.Linear(S.HIDDEN, S.HIDDEN))
+        self.mm_projector = nn.Sequential(
+            nn.Linear(S.VISION_HIDDEN, S.HIDDEN), nn.GELU(), nn.Linear(S.HIDDEN, S.HIDDEN)
+        )
 
 
 class Spark(nn.Module):

@@ -1,4 +1,5 @@
 """Muon for the matrices, AdamW for the rest; every process holds all of it, and they share the orthogonalising."""
+
 import torch
 import torch.distributed as dist
 
@@ -15,7 +16,9 @@ def orthogonalised(matrix):
 
 
 def is_hidden_matrix(name, weight):
-    return weight.ndim == 2 and not any(part in name for part in ("embed_tokens", "lm_head", "position_embedding", "reader"))
+    return weight.ndim == 2 and not any(
+        part in name for part in ("embed_tokens", "lm_head", "position_embedding", "reader")
+    )
 
 
 class Optimizer:

@@ -1,4 +1,5 @@
 """Sizes of the checkpoint, its special tokens, and the files of its folder apart from the weights."""
+
 import json
 from pathlib import Path
 
@@ -8,13 +9,20 @@ VOCAB, HIDDEN, FFN, LAYERS, HEADS, KV_HEADS, HEAD_DIM = 576, 192, 512, 4, 6, 2, 
 VISION_HIDDEN, VISION_FFN, VISION_LAYERS, VISION_HEADS = 128, 384, 5, 4  # features leave before the last layer
 PATCH, MIN_PATCHES, MAX_PATCHES, GRID = 16, 16, 64, 16  # GRID: side of the table of positions
 EPSILON, THETA = 1e-5, 500000.0
-SPECIAL = ["<|im_start|>", "<|im_sep|>", "<think>", "<|endoftext|>", "<|im_end|>", "<|dummy_85|>", "</think>", "<|dummy_84|>"]
+SPECIAL = [
+    "<|im_start|>",
+    "<|im_sep|>",
+    "<think>",
+    "<|endoftext|>",
+    "<|im_end|>",
+    "<|dummy_85|>",
+    "</think>",
+    "<|dummy_84|>",
+]
 IM_START, IM_SEP, THINK, END_OF_TEXT, IM_END, PAD, END_THINK, NO_THINK = range(VOCAB - len(SPECIAL), VOCAB)
 SYSTEM = "Look and answer."
 
-SPLIT = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 TEMPLATE = (
     "<|im_start|>system<|im_sep|>" + SYSTEM + "<|im_end|>\n"
     "{% for message in messages %}{% if message['role'] == 'user' %}"
@@ -40,7 +48,9 @@ def make_tokenizer(sentences):
     )
     tokenizer.train_from_iterator(sentences, trainer)
     if tokenizer.get_vocab_size() != IM_START:
-        raise ValueError(f"tokenizer: expected {IM_START} tokens, got {tokenizer.get_vocab_size()}; give more sentences")
+        raise ValueError(
+            f"tokenizer: expected {IM_START} tokens, got {tokenizer.get_vocab_size()}; give more sentences"
+        )
     tokenizer.add_tokens([special(content) for content in SPECIAL])
     return tokenizer
 

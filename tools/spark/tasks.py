@@ -3,11 +3,12 @@
 Every content (a number, a word, the things on a picture from the left, a pair of summands) has a key; a tenth of the keys, chosen
 by hash, is held out: never drawn for training and the only ones drawn for evaluation.
 """
+
 import functools
 import hashlib
 from dataclasses import dataclass, field
 
-from PIL import Image, ImageDraw
+from PIL import ImageDraw
 
 from . import drawing, fonts
 from .drawing import COLOR_NAMES, COLORS, SHAPES, Mark, Picture
@@ -84,14 +85,32 @@ def choose(held, make, key):
 def sentences():
     """Text to make a tokenizer from: every question and answer, without the numbers and capitals that are read letter by letter."""
     names = COLOR_NAMES + SHAPES
-    fixed = [ask.format(*[name] * ask.count("{}")) for asks in ASK.values() for ask in asks for name in names if "+" not in ask]
+    fixed = [
+        ask.format(*[name] * ask.count("{}"))
+        for asks in ASK.values()
+        for ask in asks
+        for name in names
+        if "+" not in ask
+    ]
     spoken = [line for asks, answer, thought in TALK for line in [*asks, answer, thought]]
-    answers = [f"A {color} {shape}. There is no {shape}. And the {shape}? {shape} {color}" for color in COLOR_NAMES for shape in SHAPES]
+    answers = [
+        f"A {color} {shape}. There is no {shape}. And the {shape}? {shape} {color}"
+        for color in COLOR_NAMES
+        for shape in SHAPES
+    ]
     answers += [*names, "left", "right", *ORDINALS] * 99
-    others = ["The number . The word . shapes. bars. buttons. Nothing. There is no picture. There is no number. There is no word."]
-    others += ["There are no bars. Add and . And the lowest? And the highest? And the first letter? And the last letter? And plus ?"]
-    others += ["What number is in the first picture? What number is in the second picture? left right same nothing a number a word"]
-    others += ["the image photo show me more less than above below yes small large big chart text digit you see please how many it on at not"]
+    others = [
+        "The number . The word . shapes. bars. buttons. Nothing. There is no picture. There is no number. There is no word."
+    ]
+    others += [
+        "There are no bars. Add and . And the lowest? And the highest? And the first letter? And the last letter? And plus ?"
+    ]
+    others += [
+        "What number is in the first picture? What number is in the second picture? left right same nothing a number a word"
+    ]
+    others += [
+        "the image photo show me more less than above below yes small large big chart text digit you see please how many it on at not"
+    ]
     return ["system user assistant Look and answer."] * 200 + fixed * 3 + spoken * 20 + answers * 4 + others * 60
 
 
@@ -126,7 +145,9 @@ def draw_text(random, level, alphabet, lengths):
 def number_sample(random, level, held, faces):
     """One-digit numbers are held out by their place on the picture: there are only ten."""
     most = 4 if level > 0.2 else 2
-    text = choose(held, lambda: draw_text(random, level, DIGITS, (1, most)), lambda text: key_of(random, "number", text))
+    text = choose(
+        held, lambda: draw_text(random, level, DIGITS, (1, most)), lambda text: key_of(random, "number", text)
+    )
     picture, color = text_picture(random, level, text, faces)
     turns = [
         Turn("number", random.choice(ASK["number"]), text, " ".join(text)),
@@ -284,7 +305,9 @@ def scene_sample(random, level, held, _faces):
     if single:
         x, y, radius, shape, _color = random.choice(single)
         box = box_text((x - radius, y - radius, x + radius, y + radius), picture.image)
-        turns.append(Turn("locate", random.choice(ASK["locate"]).format(shape), box, f"{shape} {place[shape]}", judge="centre"))
+        turns.append(
+            Turn("locate", random.choice(ASK["locate"]).format(shape), box, f"{shape} {place[shape]}", judge="centre")
+        )
     return Sample(turns, [picture])
 
 
@@ -307,7 +330,9 @@ def shape_turns(random, single, things):
     thing = random.choice(single)
     if len(things) == 1 and random.random() < 0.5:
         return [Turn("shape", random.choice(ASK["only shape"]), thing[3], thing[4])]
-    return [Turn("shape", random.choice(ASK["shape"]).format(thing[4]), thing[3], f"{thing[4]} {things.index(thing) + 1}")]
+    return [
+        Turn("shape", random.choice(ASK["shape"]).format(thing[4]), thing[3], f"{thing[4]} {things.index(thing) + 1}")
+    ]
 
 
 def side_turns(random, single, place):
@@ -317,7 +342,9 @@ def side_turns(random, single, place):
         return []
     a, b = random.choice(pairs)
     thought = f"{a[3]} {place[a[3]]}, {b[3]} {place[b[3]]}"
-    return [Turn("side", random.choice(ASK["side"]).format(a[3], b[3]), "left" if a[0] < b[0] else "right", thought, True)]
+    return [
+        Turn("side", random.choice(ASK["side"]).format(a[3], b[3]), "left" if a[0] < b[0] else "right", thought, True)
+    ]
 
 
 def box_text(box, image):
@@ -349,7 +376,10 @@ def bar_sample(random, level, held, faces):
         kind = {max(heights): "highest", min(heights): "lowest"}.get(value, "bar")
         marks.append(Mark(x, y + 1, kind, order, COLOR_NAMES.index(color), box))
         left = x - drawing.text_width(style, LETTERS[order]) * size / 2
-        marks += [mark._replace(order=order) for mark in drawing.write(image, style, LETTERS[order], size, left, height - label + 3, (10, 10, 10))]
+        marks += [
+            mark._replace(order=order)
+            for mark in drawing.write(image, style, LETTERS[order], size, left, height - label + 3, (10, 10, 10))
+        ]
     return Sample(bar_turns(random, heights), [Picture(image, marks)])
 
 
@@ -385,17 +415,23 @@ def screen_sample(random, level, held, faces):
     size = fonts.snap(style, random.randint(10 + round(4 * max(0, 1 - 3 * level)), 15))
     width, height = drawing.draw_size(random, level, least=24, most=48)
     width, height = max(width, 80), max(height, 48)
-    boxes = place_boxes(random, [drawing.text_width(style, label) * size for label in labels], fonts.cap(size), width, height)
+    boxes = place_boxes(
+        random, [drawing.text_width(style, label) * size for label in labels], fonts.cap(size), width, height
+    )
     labels = labels[: len(boxes)]
     image = drawing.paper(random, level, width, height, drawing.pale(random))
     marks = []
     face = tuple(random.randint(120, 255) for _ in range(3)) if random.random() < 0.6 else (225, 225, 225)
     color, _name = drawing.ink(random, face)
-    draw_button = random.choice([ImageDraw.ImageDraw.rectangle, lambda draw, *rest, **more: draw.rounded_rectangle(*rest, radius=4, **more)])
+    draw_button = random.choice(
+        [ImageDraw.ImageDraw.rectangle, lambda draw, *rest, **more: draw.rounded_rectangle(*rest, radius=4, **more)]
+    )
     for label, box in zip(labels, boxes):
         draw_button(ImageDraw.Draw(image), box, fill=face, outline=(90, 90, 90))
         left = (box[0] + box[2] - drawing.text_width(style, label) * size) / 2
-        marks += drawing.write(image, style, label, size, left, (box[1] + box[3] - fonts.cap(size)) / 2 + 0.5, color, box=box)
+        marks += drawing.write(
+            image, style, label, size, left, (box[1] + box[3] - fonts.cap(size)) / 2 + 0.5, color, box=box
+        )
     return Sample(screen_turns(random, labels, boxes, image), [Picture(image, marks)])
 
 
@@ -432,7 +468,9 @@ def screen_turns(random, labels, boxes, image):
     turns.append(Turn("refuse", random.choice(ASK["find"]).format(missing), f"There is no {missing}.", "buttons"))
     if len(labels) > 1:
         other = random.choice([index for index in range(len(labels)) if index != target])
-        turns.append(follow(turns[0], f"And {labels[other]}?", box_text(boxes[other], image), thought(other), judge="centre"))
+        turns.append(
+            follow(turns[0], f"And {labels[other]}?", box_text(boxes[other], image), thought(other), judge="centre")
+        )
     return turns
 
 
@@ -464,8 +502,19 @@ def number_pair(random, level, held, faces):
     which = random.randrange(2)
     return Sample(
         [
-            Turn("compare", random.choice(ASK["larger"]), ORDINALS[numbers[1] > numbers[0]], f"{numbers[0]}, {numbers[1]}", True),
-            Turn("compare", f"What number is in the {ORDINALS[which]} picture?", str(numbers[which]), " ".join(str(numbers[which]))),
+            Turn(
+                "compare",
+                random.choice(ASK["larger"]),
+                ORDINALS[numbers[1] > numbers[0]],
+                f"{numbers[0]}, {numbers[1]}",
+                True,
+            ),
+            Turn(
+                "compare",
+                f"What number is in the {ORDINALS[which]} picture?",
+                str(numbers[which]),
+                " ".join(str(numbers[which])),
+            ),
         ],
         pictures,
     )
@@ -495,7 +544,11 @@ SHOWN_BY = {
     "describe": ["number", "word", "scene", "bar", "screen"],
     "refuse": ["number", "word", "scene", "bar", "screen", "talk"],
 }
-OFTEN = {"describe": 0.3, "refuse": 0.25, "follow": 0.5}  # how often these are asked when they could be; others always are
+OFTEN = {
+    "describe": 0.3,
+    "refuse": 0.25,
+    "follow": 0.5,
+}  # how often these are asked when they could be; others always are
 BOXES_OFTEN = 0.3  # boxes are long
 
 

@@ -1,4 +1,5 @@
 """Training: the vision tower alone on what its patches show, then everything on answers."""
+
 import copy
 import json
 import math
@@ -22,7 +23,6 @@ from .settings import read_tokenizer
 
 WARM_UP = 100  # steps until the full learning rate
 LAST_RATE = 0.02  # share of it at the end
-CURRICULUM = 0.28  # share of the steps over which pictures get harder
 SAVE_SECONDS = 180
 PART = 32  # rows of one forward and backward pass: few enough for the caches, and of like length
 VISION_ONLY = "model.model.vision_tower", "reader"
@@ -75,18 +75,28 @@ class Training:
         """Minutes of training, over all sessions."""
         return self.minutes + (time.monotonic() - self.began) / 60
 
-    def run(self):
+    def run(self, until):
+        """Trains up to a step."""
         options, meter, queue = self.options, Meter(), []
-        while self.step < options.steps:
+        while self.step < until:
             if not queue:
                 size = options.batch // options.processes
-                queue = training_batches(self.encoder, options.seed, self.step, self.rank, size, self.level(), self.answers())
+                queue = training_batches(
+                    self.encoder, options.seed, self.step, self.rank, size, self.level(), self.answers()
+                )
             start = time.monotonic()
             losses = self.train_step(queue.pop(0))
             self.step += 1
             meter.add(losses, time.monotonic() - start)
             if self.step % options.log == 0:
-                self.say({"step": self.step, "minutes": round(self.spent(), 1), "level": round(self.level(), 2), **meter.read(options)})
+                self.say(
+                    {
+                        "step": self.step,
+                        "minutes": round(self.spent(), 1),
+                        "level": round(self.level(), 2),
+                        **meter.read(options),
+                    }
+                )
             if self.step % options.every == 0 and self.step > options.vision_steps:
                 self.watch()
             if self.rank == 0 and (time.monotonic() - self.saved > SAVE_SECONDS or self.step == options.steps):
@@ -97,8 +107,8 @@ class Training:
         return self.step >= self.options.vision_steps
 
     def level(self):
-        """How hard the pictures are, 0 to 1: the same for all steps whose rows are drawn together."""
-        return min(1.0, self.step // POOL * POOL / (CURRICULUM * self.options.steps))
+        """How hard the pictures are, 0 to 1 at the end of the vision steps: the same for all steps drawn together."""
+        return min(1.0, self.step // POOL * POOL / max(1, self.options.vision_steps))
 
     def rate(self):
         """The share of the full learning rate."""
@@ -138,7 +148,9 @@ class Training:
             dist.all_reduce(flat)
             flat /= self.options.processes
         flat *= min(1.0, 1 / (flat.norm().item() + 1e-6))
-        for weight, gradient in zip(self.weights.values(), flat.split([weight.numel() for weight in self.weights.values()])):
+        for weight, gradient in zip(
+            self.weights.values(), flat.split([weight.numel() for weight in self.weights.values()])
+        ):
             weight.grad = gradient.view_as(weight)
 
     def watch(self):
@@ -154,7 +166,14 @@ class Training:
             dist.all_reduce(right)
         shares = dict(zip(tasks.TASKS, (right / self.options.watch).tolist()))
         mean = sum(shares.values()) / len(shares)
-        self.say({"step": self.step, "minutes": round(self.spent(), 1), "mean": round(mean, 3), "right": {task: round(share, 2) for task, share in shares.items()}})
+        self.say(
+            {
+                "step": self.step,
+                "minutes": round(self.spent(), 1),
+                "mean": round(mean, 3),
+                "right": {task: round(share, 2) for task, share in shares.items()},
+            }
+        )
         self.say({"wrong": random.Random(self.step).sample(wrong, min(6, len(wrong)))})
 
     def say(self, line):
@@ -215,7 +234,7 @@ def work(rank, options):
     if options.processes > 1:
         meeting = f"file://{os.path.abspath(options.out)}/meeting"
         dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=options.processes)
-    Training(rank, options).run()
+    Training(rank, options).run(options.steps)
 
 
 def train(options):

@@ -1,4 +1,5 @@
 """The official modelling code's answers to an evaluation set, beside this code's logits and answers."""
+
 import json
 from pathlib import Path
 
@@ -84,9 +85,13 @@ def verify(folder, lines, code, out, say):
         worst = max(worst, float((own - logits).abs().max()))
         text = official.tokenizer.decode(tokens, skip_special_tokens=False)
         results.append((line, judge(line, text)))
-        written.append({"name": line["name"], "ids": tokens, "text": text, "lead": round(lead, 5), "right": results[-1][1]})
+        written.append(
+            {"name": line["name"], "ids": tokens, "text": text, "lead": round(lead, 5), "right": results[-1][1]}
+        )
         if number % 20 == 0 or number == len(lines):
-            say(f"{number} of {len(lines)}, {sum(right for _, right in results)} right, largest difference of logits {worst:.2g}")
+            say(
+                f"{number} of {len(lines)}, {sum(right for _, right in results)} right, largest difference of logits {worst:.2g}"
+            )
     Path(out).write_text("".join(json.dumps(answer) + "\n" for answer in written), encoding="utf-8")
     return results, worst
 
