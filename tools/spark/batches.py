@@ -216,9 +216,7 @@ def training_batches(encoder, seed, step, rank, size, level, answers):
 
 
 def draw_row(encoder, draw, level, answers):
-    while True:
-        sample = training_sample(draw, level)
-        if answers:
-            return encoder.training_row(sample, [draw.random() < (0.6 if turn.hard else 0.3) for turn in sample.turns])
-        if sample.pictures:
-            return encoder.prefix(sample.pictures)
+    sample = training_sample(draw, level, answers)
+    if not answers:
+        return encoder.prefix(sample.pictures)
+    return encoder.training_row(sample, [draw.random() < (0.6 if turn.hard else 0.3) for turn in sample.turns])

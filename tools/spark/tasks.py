@@ -109,7 +109,7 @@ def sentences():
         "What number is in the first picture? What number is in the second picture? left right same nothing a number a word"
     ]
     others += [
-        "the image photo show me more less than above below yes small large big chart text digit you see please how many it on at not"
+        "the image photo show me more less than above below yes small large big chart text digit you see please how many it on at"
     ]
     return ["system user assistant Look and answer."] * 200 + fixed * 3 + spoken * 20 + answers * 4 + others * 60
 
@@ -522,16 +522,16 @@ def number_pair(random, level, held, faces):
 
 # Drawing from all of them
 
-MAKERS = {
-    "number": (number_sample, 20),
-    "word": (word_sample, 21),
-    "scene": (scene_sample, 26),
-    "bar": (bar_sample, 8),
-    "screen": (screen_sample, 12),
-    "pair": (pair_sample, 7),
-    "blank": (blank_sample, 3),
-    "add": (add_sample, 9),
-    "talk": (talk_sample, 3),
+MAKERS = {  # how often each is drawn while the vision tower learns alone, and afterwards
+    "number": (number_sample, 28, 20),
+    "word": (word_sample, 40, 21),
+    "scene": (scene_sample, 12, 26),
+    "bar": (bar_sample, 5, 8),
+    "screen": (screen_sample, 14, 12),
+    "pair": (pair_sample, 0, 7),
+    "blank": (blank_sample, 1, 3),
+    "add": (add_sample, 0, 9),
+    "talk": (talk_sample, 0, 3),
 }
 SHOWN_BY = {
     **{task: ["scene"] for task in ("shape", "count", "side")},
@@ -552,9 +552,10 @@ OFTEN = {
 BOXES_OFTEN = 0.3  # boxes are long
 
 
-def training_sample(random, level, most=3):
-    """A sample with up to so many questions."""
-    maker = random.choices([maker for maker, _ in MAKERS.values()], [weight for _, weight in MAKERS.values()])[0]
+def training_sample(random, level, answers=True, most=3):
+    """A sample with up to so many questions; without answers one with a picture."""
+    makers, alone, afterwards = zip(*MAKERS.values())
+    maker = random.choices(makers, afterwards if answers else alone)[0]
     while True:
         sample = maker(random, level, False, fonts.TRAINED)
         first = sample.turns[:1]

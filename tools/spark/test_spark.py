@@ -73,7 +73,9 @@ class SparkTest(unittest.TestCase):
         return training
 
     def test_sizes_are_the_official_ones(self):
-        self.assertEqual([target_size(64, 96), target_size(240, 320), target_size(26, 119)], [(64, 96), (112, 144), (32, 128)])
+        self.assertEqual(
+            [target_size(64, 96), target_size(240, 320), target_size(26, 119)], [(64, 96), (112, 144), (32, 128)]
+        )
 
     def test_judges(self):
         self.assertTrue(is_right("[0.10, 0.10, 0.30, 0.30]", "[0.15, 0.15, 0.25, 0.25]", "centre"))
