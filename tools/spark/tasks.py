@@ -1,7 +1,9 @@
 """The tasks: pictures drawn with a random generator, and questions about them with their answers and derivations.
 
-Every content (a number, a word, the things on a picture from the left, a pair of summands) has a key; a tenth of the keys, chosen
-by hash, is held out: never drawn for training and the only ones drawn for evaluation.
+Contents have keys: a number, a word, a pair of summands or of pictures, the shapes on a picture from the left, the heights of bars,
+the labels of a screen. A tenth of the keys, chosen by hash, is held out: no picture or sum of training has such a content, and
+every picture or sum of an evaluation does. Too few to hold out are one digit, one shape and one label: these are new by their
+places and looks alone. Small talk's sentences are the same everywhere.
 """
 
 import functools
@@ -74,12 +76,21 @@ def is_held(key):
     return hashlib.sha256(key.encode()).digest()[0] * 10 < 256
 
 
-def choose(held, make, key):
-    """The first of make's results whose key is held out, or is not."""
+def choose(held, make, *keys):
+    """The first of make's results whose first key is held out, or none of whose keys is; a key of None says nothing."""
     while True:
         made = make()
-        if is_held(key(made)) == held:
+        found = [key for key in (key(made) for key in keys) if key]
+        if not found or (is_held(found[0]) if held else not any(map(is_held, found))):
             return made
+
+
+def text_key(text):
+    return text if len(text) > 1 else None
+
+
+def sum_key(x, y):
+    return f"{min(x, y)}+{max(x, y)}"
 
 
 def sentences():
@@ -134,20 +145,18 @@ def text_picture(random, level, text, faces):
     return Picture(image, drawing.write(image, style, text, size, left, top, color, name)), name
 
 
-def draw_text(random, level, alphabet, lengths):
-    length = random.randint(*lengths)
+def draw_text(random, alphabet, least, most):
+    """Random characters; neither a number that begins with 0 nor one of the LABELS."""
+    length = random.randint(least, most)
     while True:
         text = "".join(random.choice(alphabet) for _ in range(length))
-        if length == 1 or text[0] != "0":
+        if (length == 1 or text[0] != "0") and text not in LABELS:
             return text
 
 
 def number_sample(random, level, held, faces):
-    """One-digit numbers are held out by their place on the picture: there are only ten."""
     most = 4 if level > 0.2 else 2
-    text = choose(
-        held, lambda: draw_text(random, level, DIGITS, (1, most)), lambda text: key_of(random, "number", text)
-    )
+    text = choose(held, lambda: draw_text(random, DIGITS, 1, most), text_key)
     picture, color = text_picture(random, level, text, faces)
     turns = [
         Turn("number", random.choice(ASK["number"]), text, " ".join(text)),
@@ -159,18 +168,13 @@ def number_sample(random, level, held, faces):
     if color >= 0:
         turns.append(Turn("color", random.choice(ASK["color"]).format("number"), COLOR_NAMES[color], "a number"))
     if len(text) <= 2:
-        more = random.randint(1, 9)
-        turns.append(follow(turns[0], f"And plus {more}?", str(int(text) + more), sum_thought(int(text), more), True))
+        turns.append(plus(random, turns[0], held))
     return Sample(turns, [picture])
-
-
-def key_of(random, kind, text):
-    return f"{kind} {text}" if len(text) > 1 else f"{kind} {text} {random.randrange(1000)}"
 
 
 def word_sample(random, level, held, faces):
     most = 4 if level > 0.2 else 3
-    text = choose(held, lambda: draw_text(random, level, LETTERS, (2, most)), lambda text: f"word {text}")
+    text = choose(held, lambda: draw_text(random, LETTERS, 2, most), text_key)
     picture, color = text_picture(random, level, text, faces)
     turns = [
         Turn("word", random.choice(ASK["word"]), text, " ".join(text)),
@@ -244,12 +248,20 @@ def sum_thought(x, y):
 
 
 def add_sample(random, _level, held, _faces):
-    x, y = choose(held, lambda: (random.randint(0, 49), random.randint(0, 49)), lambda pair: f"add {pair}")
-    hard = x % 10 + y % 10 > 9
-    turn = Turn("add", random.choice(ASK["add"]).format(x, y), str(x + y), sum_thought(x, y), hard)
-    more = random.randint(1, 9)
-    after = follow(turn, f"And plus {more}?", str(x + y + more), sum_thought(x + y, more), (x + y) % 10 + more > 9)
-    return Sample([turn, after])
+    x, y = choose(held, lambda: (random.randint(0, 49), random.randint(0, 49)), lambda pair: sum_key(*pair))
+    turn = Turn("add", random.choice(ASK["add"]).format(x, y), str(x + y), sum_thought(x, y), carries(x, y))
+    return Sample([turn, plus(random, turn, held)])
+
+
+def plus(random, first, held):
+    """A second turn that adds a digit to the first answer; in an evaluation the first content is new, this sum need not be."""
+    start = int(first.answer)
+    more = choose(False, lambda: random.randint(1, 9), lambda more: None if held else sum_key(start, more))
+    return follow(first, f"And plus {more}?", str(start + more), sum_thought(start, more), carries(start, more))
+
+
+def carries(x, y):
+    return x % 10 + y % 10 > 9
 
 
 # Shapes
@@ -277,10 +289,7 @@ def scene_picture(random, level, count, size=None):
 
 
 def scene_key(things):
-    """What stands there from the left; a single thing is held out by its place, too: there are only 35."""
-    if len(things) == 1:
-        return f"scene {things}"
-    return "scene " + ", ".join(f"{color} {shape}" for *_, shape, color in things)
+    return ", ".join(f"{color} {shape}" for *_, shape, color in things) if len(things) > 1 else None
 
 
 def scene_sample(random, level, held, _faces):
@@ -400,25 +409,31 @@ def bar_turns(random, heights):
 # Buttons
 
 
-def draw_labels(random, count):
-    labels = set()
+def draw_labels(random, count, held):
+    """Different labels: common ones, and other words."""
+    labels = []
     while len(labels) < count:
-        labels.add(random.choice(LABELS) if random.random() < 0.6 else draw_text(random, 1, LETTERS, (2, 4)))
-    return random.sample(sorted(labels), count)
+        other = choose(held, lambda: draw_text(random, LETTERS, 2, 4), text_key)
+        label = random.choice(LABELS) if random.random() < 0.6 else other
+        if label not in labels:
+            labels.append(label)
+    return labels
 
 
 def screen_sample(random, level, held, faces):
-    """A screen of buttons; its key is the labels in the order of their places."""
     count = random.randint(1, 2 if level < 0.15 else 4)
-    labels = choose(held, lambda: draw_labels(random, count), lambda labels: f"screen {labels}")
     style = drawing.fonts.draw_style(random, faces, plain=True)
     size = fonts.snap(style, random.randint(10 + round(4 * max(0, 1 - 3 * level)), 15))
     width, height = drawing.draw_size(random, level, least=24, most=48)
     width, height = max(width, 80), max(height, 48)
-    boxes = place_boxes(
-        random, [drawing.text_width(style, label) * size for label in labels], fonts.cap(size), width, height
-    )
-    labels = labels[: len(boxes)]
+
+    def draw_buttons():
+        labels = draw_labels(random, count, held)
+        widths = [drawing.text_width(style, label) * size for label in labels]
+        boxes = place_boxes(random, widths, fonts.cap(size), width, height)
+        return labels[: len(boxes)], boxes
+
+    labels, boxes = choose(held, draw_buttons, lambda made: f"screen {sorted(made[0])}" if len(made[0]) > 1 else None)
     image = drawing.paper(random, level, width, height, drawing.pale(random))
     marks = []
     face = tuple(random.randint(120, 255) for _ in range(3)) if random.random() < 0.6 else (225, 225, 225)
@@ -487,7 +502,8 @@ def shape_pair(random, level, held):
     small = lambda: drawing.draw_size(random, level, least=16, most=24)
     counts = random.sample(range(1, 5), 2)
     draw = lambda: [scene_picture(random, level, count, small()) for count in counts]
-    made = choose(held, draw, lambda made: " | ".join(scene_key(things) for _, things in made))
+    pair_key = lambda made: f"pair {[[thing[3:] for thing in things] for _, things in made]}"
+    made = choose(held, draw, pair_key, *(lambda made, index=index: scene_key(made[index][1]) for index in range(2)))
     counts = [len(things) for _, things in made]
     if counts[0] == counts[1]:
         return Sample([])
@@ -497,7 +513,9 @@ def shape_pair(random, level, held):
 
 
 def number_pair(random, level, held, faces):
-    numbers = choose(held, lambda: random.sample(range(1, 100), 2), lambda numbers: f"pair {numbers}")
+    draw = lambda: random.sample(range(1, 100), 2)
+    number_keys = (lambda numbers, index=index: text_key(str(numbers[index])) for index in range(2))
+    numbers = choose(held, draw, lambda numbers: f"pair {numbers}", *number_keys)
     pictures = [text_picture(random, max(0.0, level - 0.35), str(number), faces)[0] for number in numbers]
     which = random.randrange(2)
     return Sample(

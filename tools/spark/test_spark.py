@@ -50,10 +50,19 @@ class SparkTest(unittest.TestCase):
         for held in said:
             for index in range(600):
                 sample = tasks.task_sample(random.Random(f"{held} {index}"), ["word", "add"][index % 2], held)
-                turn = sample.turns[0]
-                said[held].add(turn.thought)
+                said[held].add(sample.turns[0].thought)
         self.assertFalse(said[False] & said[True])
         self.assertGreater(len(said[True]), 100)
+
+    def test_other_tasks_do_not_show_held_out_texts(self):
+        for index in range(300):
+            draw = random.Random(index)
+            sample = [tasks.pair_sample, tasks.screen_sample][index % 2](draw, 1.0, False, tasks.fonts.TRAINED)
+            for picture in sample.pictures:
+                marks = sorted(mark for mark in picture.marks if mark.kind in tasks.fonts.CHARACTERS)
+                for box in {mark.box for mark in marks}:
+                    text = "".join(mark.kind for mark in marks if mark.box == box)
+                    self.assertFalse(len(text) > 1 and text not in tasks.LABELS and tasks.is_held(text), text)
 
     def test_a_resumed_run_is_the_same(self):
         whole, first, second = (self.folder / name for name in ("whole", "first", "second"))
