@@ -2,8 +2,8 @@
 
 Contents have keys: a number, a word, a pair of summands or of pictures, the shapes on a picture from the left, the heights of bars,
 the labels of a screen. A tenth of the keys, chosen by hash, is held out: no picture or sum of training has such a content, and
-every picture or sum of an evaluation does. Too few to hold out are one digit, one shape and one label: these are new by their
-places and looks alone. Small talk's sentences are the same everywhere.
+every picture or sum of an evaluation does. Too few to hold out by what they are: one shape and one label are held out with
+their places, one digit is new by its looks alone, and small talk's sentences are the same everywhere.
 """
 
 import functools
@@ -145,9 +145,8 @@ def text_picture(random, level, text, faces):
     return Picture(image, drawing.write(image, style, text, size, left, top, color, name)), name
 
 
-def draw_text(random, alphabet, least, most):
+def draw_text(random, alphabet, length):
     """Random characters; neither a number that begins with 0 nor one of the LABELS."""
-    length = random.randint(least, most)
     while True:
         text = "".join(random.choice(alphabet) for _ in range(length))
         if (length == 1 or text[0] != "0") and text not in LABELS:
@@ -155,8 +154,8 @@ def draw_text(random, alphabet, least, most):
 
 
 def number_sample(random, level, held, faces):
-    most = 4 if level > 0.2 else 2
-    text = choose(held, lambda: draw_text(random, DIGITS, 1, most), text_key)
+    length = random.randint(1, 4 if level > 0.2 else 2)
+    text = choose(held, lambda: draw_text(random, DIGITS, length), text_key)
     picture, color = text_picture(random, level, text, faces)
     turns = [
         Turn("number", random.choice(ASK["number"]), text, " ".join(text)),
@@ -173,8 +172,8 @@ def number_sample(random, level, held, faces):
 
 
 def word_sample(random, level, held, faces):
-    most = 4 if level > 0.2 else 3
-    text = choose(held, lambda: draw_text(random, LETTERS, 2, most), text_key)
+    length = random.randint(2, 4 if level > 0.2 else 3)
+    text = choose(held, lambda: draw_text(random, LETTERS, length), text_key)
     picture, color = text_picture(random, level, text, faces)
     turns = [
         Turn("word", random.choice(ASK["word"]), text, " ".join(text)),
@@ -289,7 +288,8 @@ def scene_picture(random, level, count, size=None):
 
 
 def scene_key(things):
-    return ", ".join(f"{color} {shape}" for *_, shape, color in things) if len(things) > 1 else None
+    """What stands there from the left; a single thing is held out by its place, too."""
+    return ", ".join(f"{color} {shape}" for *_, shape, color in things) if len(things) > 1 else str(things)
 
 
 def scene_sample(random, level, held, _faces):
@@ -413,7 +413,7 @@ def draw_labels(random, count, held):
     """Different labels: common ones, and other words."""
     labels = []
     while len(labels) < count:
-        other = choose(held, lambda: draw_text(random, LETTERS, 2, 4), text_key)
+        other = choose(held, lambda: draw_text(random, LETTERS, random.randint(2, 4)), text_key)
         label = random.choice(LABELS) if random.random() < 0.6 else other
         if label not in labels:
             labels.append(label)
@@ -433,7 +433,7 @@ def screen_sample(random, level, held, faces):
         boxes = place_boxes(random, widths, fonts.cap(size), width, height)
         return labels[: len(boxes)], boxes
 
-    labels, boxes = choose(held, draw_buttons, lambda made: f"screen {sorted(made[0])}" if len(made[0]) > 1 else None)
+    labels, boxes = choose(held, draw_buttons, lambda made: screen_key(*made))
     image = drawing.paper(random, level, width, height, drawing.pale(random))
     marks = []
     face = tuple(random.randint(120, 255) for _ in range(3)) if random.random() < 0.6 else (225, 225, 225)
@@ -448,6 +448,11 @@ def screen_sample(random, level, held, faces):
             image, style, label, size, left, (box[1] + box[3] - fonts.cap(size)) / 2 + 0.5, color, box=box
         )
     return Sample(screen_turns(random, labels, boxes, image), [Picture(image, marks)])
+
+
+def screen_key(labels, boxes):
+    """The labels; a single one is held out by its place, too."""
+    return f"screen {sorted(labels)} {boxes if len(boxes) == 1 else ''}"
 
 
 def place_boxes(random, widths, cap, width, height):
