@@ -31,7 +31,7 @@ def parse_arguments():
     command.add_argument(
         "--out", required=True, metavar="DIR", help="model folder; state.pt and curve.jsonl stand there, too"
     )
-    command.add_argument("--steps", type=int, default=10400, help="updates in all (default: 10400)")
+    command.add_argument("--steps", type=int, default=8400, help="updates in all (default: 8400)")
     command.add_argument(
         "--vision-steps", type=int, default=3000, help="of them for the vision tower alone (default: 3000)"
     )
