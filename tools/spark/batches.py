@@ -133,9 +133,8 @@ class Encoder:
             answer = f"<think>{turn.thought}</think>{turn.answer}" if thinks else f"<|dummy_84|>{turn.answer}"
             answer = [*self.encode(answer), IM_END]
             ids = [*prompt, *answer]
-            learnt = (
-                answer if thinks == turn.hard else [IGNORED, *answer[1:]]
-            )  # the mode is learnt where it is the model's choice
+            own_choice = thinks == turn.hard  # then the mode is learnt, too
+            learnt = answer if own_choice else [IGNORED, *answer[1:]]
             row.ids += ids
             row.segments += [branch] * len(ids)
             row.positions += range(shared, shared + len(ids))

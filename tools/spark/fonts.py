@@ -2,6 +2,7 @@
 
 import functools
 import math
+from random import Random
 from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
@@ -165,9 +166,7 @@ def render_stroke(style, text, size, starts, area):
 @functools.lru_cache(8)
 def wobbles(style):
     """How far each point of the grid is moved: the same for every character of a picture."""
-    import random
-
-    draw = random.Random(style.seed)
+    draw = Random(style.seed)
     move = lambda: draw.uniform(-style.wobble, style.wobble)
     return [[(move(), move()) for _row in range(7)] for _column in range(5)]
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import torch
 
-from . import evaluation, settings, tasks
+from . import evaluation, fonts, settings, tasks
 from .answers import is_right
 from .batches import Encoder, collate, target_size
 from .model import Spark, answer_loss
-from .tasks import Sample
+from .questions import LABELS, Sample, is_held
 from .train import Training
 from .verify import read_sample
 
@@ -57,12 +57,12 @@ class SparkTest(unittest.TestCase):
     def test_other_tasks_do_not_show_held_out_texts(self):
         for index in range(300):
             draw = random.Random(index)
-            sample = [tasks.pair_sample, tasks.screen_sample][index % 2](draw, 1.0, False, tasks.fonts.TRAINED)
+            sample = [tasks.pair_sample, tasks.screen_sample][index % 2](draw, 1.0, False, fonts.TRAINED)
             for picture in sample.pictures:
-                marks = sorted(mark for mark in picture.marks if mark.kind in tasks.fonts.CHARACTERS)
+                marks = sorted(mark for mark in picture.marks if mark.kind in fonts.CHARACTERS)
                 for box in {mark.box for mark in marks}:
                     text = "".join(mark.kind for mark in marks if mark.box == box)
-                    self.assertFalse(len(text) > 1 and text not in tasks.LABELS and tasks.is_held(text), text)
+                    self.assertFalse(len(text) > 1 and text not in LABELS and is_held(text), text)
 
     def test_a_resumed_run_is_the_same(self):
         whole, first, second = (self.folder / name for name in ("whole", "first", "second"))

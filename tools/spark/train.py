@@ -75,6 +75,9 @@ class Training:
         """Minutes of training, over all sessions."""
         return self.minutes + (time.monotonic() - self.began) / 60
 
+    def now(self):
+        return {"step": self.step, "minutes": round(self.spent(), 1)}
+
     def run(self, until):
         """Trains up to a step."""
         options, meter, queue = self.options, Meter(), []
@@ -89,16 +92,10 @@ class Training:
             self.step += 1
             meter.add(losses, time.monotonic() - start)
             if self.step % options.log == 0:
-                self.say(
-                    {
-                        "step": self.step,
-                        "minutes": round(self.spent(), 1),
-                        "level": round(self.level(), 2),
-                        **meter.read(options),
-                    }
-                )
+                self.say({**self.now(), "level": round(self.level(), 2), **meter.read(options)})
             if self.step % options.every == 0 and self.step > options.vision_steps:
                 self.watch()
+                meter = Meter()
             if self.rank == 0 and (time.monotonic() - self.saved > SAVE_SECONDS or self.step == options.steps):
                 self.save()
 
@@ -142,16 +139,15 @@ class Training:
 
     def share_gradients(self):
         """Averages the gradients over the processes and clips their norm to 1."""
-        empty = lambda weight: weight.grad if weight.grad is not None else torch.zeros_like(weight)
-        flat = torch.cat([empty(weight).flatten() for weight in self.weights.values()])
+        gradient = lambda weight: torch.zeros_like(weight) if weight.grad is None else weight.grad
+        flat = torch.cat([gradient(weight).flatten() for weight in self.weights.values()])
         if self.options.processes > 1:
             dist.all_reduce(flat)
             flat /= self.options.processes
         flat *= min(1.0, 1 / (flat.norm().item() + 1e-6))
-        for weight, gradient in zip(
-            self.weights.values(), flat.split([weight.numel() for weight in self.weights.values()])
-        ):
-            weight.grad = gradient.view_as(weight)
+        sizes = [weight.numel() for weight in self.weights.values()]
+        for weight, part in zip(self.weights.values(), flat.split(sizes)):
+            weight.grad = part.view_as(weight)
 
     def watch(self):
         """Says how many of a fixed set of held-out questions are answered right; the processes share the tasks."""
@@ -166,14 +162,8 @@ class Training:
             dist.all_reduce(right)
         shares = dict(zip(tasks.TASKS, (right / self.options.watch).tolist()))
         mean = sum(shares.values()) / len(shares)
-        self.say(
-            {
-                "step": self.step,
-                "minutes": round(self.spent(), 1),
-                "mean": round(mean, 3),
-                "right": {task: round(share, 2) for task, share in shares.items()},
-            }
-        )
+        rounded = {task: round(share, 2) for task, share in shares.items()}
+        self.say({**self.now(), "mean": round(mean, 3), "right": rounded})
         self.say({"wrong": random.Random(self.step).sample(wrong, min(6, len(wrong)))})
 
     def say(self, line):

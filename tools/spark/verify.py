@@ -13,8 +13,8 @@ from .answers import answer_samples, final_answer, is_right
 from .batches import Encoder, collate
 from .drawing import Picture
 from .model import Spark
+from .questions import Sample, Turn
 from .settings import IM_END, read_tokenizer
-from .tasks import Sample, Turn
 
 
 def load_spark(folder):
