@@ -24,7 +24,7 @@ from pathlib import Path
 from . import fonts, tasks
 from .answers import MODES, MOST
 
-EACH = {"trained": 60, "held-out": 36}  # questions of a task, a third in each mode
+EACH = {"trained": 48, "held-out": 36}  # questions of a task, a third in each mode
 
 
 def write_set(folder, seed, each=EACH):
