@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Trains the small checkpoint that reads pictures, on two CPU cores, and evaluates it.
 
-    pip install torch==2.13.0 tokenizers==0.22.2 safetensors pillow numpy
+    pip install torch==2.13.0 tokenizers==0.22.2 safetensors pillow==12.3.0 numpy
     tools/train_spark.py train --out DIR                      two hours; goes on where it was interrupted
     tools/train_spark.py draw --out FILE                      what the pictures and questions look like
     tools/train_spark.py tasks --out DIR                      an evaluation set (pip install matplotlib: fonts never trained on)
