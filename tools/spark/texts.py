@@ -38,15 +38,7 @@ def number_sample(random, level, held, faces):
     length = random.randint(1, 4 if level > 0.2 else 2)
     text = choose(held, lambda: draw_text(random, DIGITS, length), text_key)
     picture, color = text_picture(random, level, text, faces)
-    turns = [
-        Turn("number", random.choice(ASK["number"]), text, " ".join(text)),
-        Turn("describe", random.choice(ASK["describe"]), f"The number {text}.", "a number"),
-        absent(random, "word", "a number"),
-        absent(random, random.choice(SHAPES), "a number"),
-        absent(random, random.choice(["bars", "label"]), "a number"),
-    ]
-    if color >= 0:
-        turns.append(Turn("color", random.choice(ASK["color"]).format("number"), COLOR_NAMES[color], "a number"))
+    turns = text_turns(random, "number", text, color)
     if len(text) <= 2:
         turns.append(plus(random, turns[0], held))
     return Sample(turns, [picture])
@@ -57,18 +49,25 @@ def word_sample(random, level, held, faces):
     length = random.randint(2, 4 if level > 0.2 else 3)
     text = choose(held, lambda: draw_text(random, LETTERS, length), text_key)
     picture, color = text_picture(random, level, text, faces)
-    turns = [
-        Turn("word", random.choice(ASK["word"]), text, " ".join(text)),
-        Turn("describe", random.choice(ASK["describe"]), f"The word {text}.", "a word"),
-        absent(random, "number", "a word"),
-        absent(random, random.choice(SHAPES), "a word"),
-        absent(random, random.choice(["bars", "label"]), "a word"),
-    ]
-    if color >= 0:
-        turns.append(Turn("color", random.choice(ASK["color"]).format("word"), COLOR_NAMES[color], "a word"))
+    turns = text_turns(random, "word", text, color)
     place = random.choice([("first", 0), ("last", -1)])
     turns.append(follow(turns[0], f"And the {place[0]} letter?", text[place[1]], " ".join(text)))
     return Sample(turns, [picture])
+
+
+def text_turns(random, kind, text, color):
+    """What can be asked about a number or a word: first what it is, and its color where that has a name."""
+    seen = f"a {kind}"
+    turns = [
+        Turn(kind, random.choice(ASK[kind]), text, " ".join(text)),
+        Turn("describe", random.choice(ASK["describe"]), f"The {kind} {text}.", seen),
+        absent(random, "word" if kind == "number" else "number", seen),
+        absent(random, random.choice(SHAPES), seen),
+        absent(random, random.choice(["bars", "label"]), seen),
+    ]
+    if color >= 0:
+        turns.append(Turn("color", random.choice(ASK["color"]).format(kind), COLOR_NAMES[color], seen))
+    return turns
 
 
 def number_pair(random, level, held, faces):
