@@ -15,7 +15,7 @@ def text_picture(random, level, text, faces):
     style = fonts.draw_style(random, faces)
     room = min((width - 6) / drawing.text_width(style, text), (height - 6) / fonts.CAP, 52)
     least = min(room, 10 + 18 * max(0.0, 1 - 2 * level))
-    size = fonts.snap(style, int(least + (room - least) * random.random() ** 1.3))
+    size = fonts.snap(style, int(least + (room - least) * random.random() ** 0.8))
     while size > 10 and size > room:
         size = fonts.snap(style, size - 10)
     color, name = drawing.ink(random, base)

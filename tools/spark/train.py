@@ -24,7 +24,8 @@ from .settings import read_tokenizer
 WARM_UP = 100  # steps until the full learning rate
 LAST_RATE = 0.02  # share of it at the end
 SAVE_SECONDS = 180
-PART = 32  # rows of one forward and backward pass: few enough for the caches, and of like length
+PART = 3200  # tokens of one forward and backward pass: few enough for the caches
+HARDEST_AT = 0.6  # share of the vision steps after which pictures get no harder
 VISION_ONLY = "model.model.vision_tower", "reader"
 
 
@@ -103,9 +104,15 @@ class Training:
         """Whether everything is trained, on answers, or the vision tower alone."""
         return self.step >= self.options.vision_steps
 
+    def learning(self):
+        """The weights that are trained now."""
+        if self.answers():
+            return self.weights
+        return {name: weight for name, weight in self.weights.items() if name.startswith(VISION_ONLY)}
+
     def level(self):
-        """How hard the pictures are, 0 to 1 at the end of the vision steps: the same for all steps drawn together."""
-        return min(1.0, self.step // POOL * POOL / max(1, self.options.vision_steps))
+        """How hard the pictures are, 0 to 1: the same for all steps whose rows are drawn together."""
+        return min(1.0, self.step // POOL * POOL / max(1, HARDEST_AT * self.options.vision_steps))
 
     def rate(self):
         """The share of the full learning rate."""
@@ -119,34 +126,30 @@ class Training:
 
     def train_step(self, rows):
         """Forward and backward in bf16 copies of the weights, part by part; gradients averaged and clipped; one update."""
-        answers = self.answers()
-        parts = [collate(rows[start : start + PART]) for start in range(0, len(rows), PART)]
-        learnt = [int((part["labels"] != IGNORED).sum()) for part in parts] if answers else [1] * len(parts)
+        weights, answers = self.learning(), self.answers()
+        size = max(1, PART // max(len(row.ids) for row in rows))
+        parts = [collate(rows[start : start + size]) for start in range(0, len(rows), size)]
+        shares = [learnt(part, answers) for part in parts]
         losses = torch.zeros(2)
-        for part, count in zip(parts, learnt):
-            halves = {name: weight.to(torch.bfloat16) for name, weight in self.weights.items()}
+        for part, share in zip(parts, shares):
+            halves = {name: weight.to(torch.bfloat16) for name, weight in weights.items()}
             loss, auxiliary = functional_call(self.objective, halves, (part, answers))
-            loss, auxiliary = loss * (count / sum(learnt)), auxiliary / len(parts)
+            loss, auxiliary = loss * share / sum(shares), auxiliary * (len(part["ids"]) / len(rows))
             (loss + self.auxiliary_weight() * auxiliary).backward()
             losses += torch.stack([loss, auxiliary]).detach()
-        self.share_gradients()
-        if not answers:
-            for name, weight in self.weights.items():
-                if not name.startswith(VISION_ONLY):
-                    weight.grad = None
+        self.share_gradients(weights.values())
         self.optimizer.step(self.rate())
         return losses.tolist()
 
-    def share_gradients(self):
+    def share_gradients(self, weights):
         """Averages the gradients over the processes and clips their norm to 1."""
         gradient = lambda weight: torch.zeros_like(weight) if weight.grad is None else weight.grad
-        flat = torch.cat([gradient(weight).flatten() for weight in self.weights.values()])
+        flat = torch.cat([gradient(weight).flatten() for weight in weights])
         if self.options.processes > 1:
             dist.all_reduce(flat)
             flat /= self.options.processes
         flat *= min(1.0, 1 / (flat.norm().item() + 1e-6))
-        sizes = [weight.numel() for weight in self.weights.values()]
-        for weight, part in zip(self.weights.values(), flat.split(sizes)):
+        for weight, part in zip(weights, flat.split([weight.numel() for weight in weights])):
             weight.grad = part.view_as(weight)
 
     def watch(self):
@@ -172,6 +175,11 @@ class Training:
             print(json.dumps(line), flush=True)
             with open(self.folder / "curve.jsonl", "a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
+
+
+def learnt(part, answers):
+    """How much of a step's loss a part has: tokens of answers, or pictures."""
+    return int((part["labels"] != IGNORED).sum()) if answers else len(part["pixels"])
 
 
 def watch_task(model, encoder, task, count):
