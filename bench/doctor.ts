@@ -3,17 +3,15 @@ import { fileURLToPath } from 'node:url';
 import { readObject } from '../model/checkpoint/json.ts';
 import { Checkpoint, expectedTensors, loadConfig, Processor, readTokenizerFile, type Taps } from '../model/index.ts';
 import { LARGEST_F16 } from '../model/quantize/rows.ts';
-import { type Device, type DeviceInfo, widen } from '../runtime/index.ts';
+import { type Device, widen } from '../runtime/index.ts';
 import { loadModel, modelName } from './load.ts';
 import { openAdapter } from './open.ts';
 import { rainbow } from './rainbow.ts';
 import { digits, environment, JsonLines, mebibytes, Table } from './report.ts';
-import { examineVariants } from './tune/examine.ts';
 
 /** Options of `bench doctor`. */
 export interface DoctorOptions {
-  /** Without it only the device is looked at. */
-  model?: string;
+  model: string;
   adapter?: string;
   /** Whether to load the model and look at its activations. */
   run: boolean;
@@ -25,42 +23,16 @@ const PUBLISHED = fileURLToPath(new URL('../model/shapes/15b', import.meta.url))
 const QUESTION = 'What is in this picture, and what is 17 times 23?';
 
 /**
- * Prints which variants a device runs and which were found wrong on it; and what a model folder really holds where documents
- * disagree or are silent: special tokens and their flags, the configuration beside the published one, tensors by dtype, and the
- * largest activation of each layer against f16's range. Returns the exit code: 0, or 1 where a variant is wrong, a tensor is missing or an
- * activation is not finite.
+ * Prints what a model folder really holds where documents disagree or are silent: special tokens and their flags, the
+ * configuration beside the published one, tensors by dtype, and the largest activation of each layer against f16's range.
+ * Returns the exit code: 0, or 1 where a tensor is missing or an activation is not finite.
  */
 export async function doctor({ model, adapter, run, json: file }: DoctorOptions): Promise<number> {
   const json = new JsonLines(file);
-  const device = run || !model ? await openAdapter(adapter) : undefined;
-  if (device) console.log(`${unitLines(device).join('\n')}\n`);
-  const variants = device && examineVariants(device);
-  const folder = model !== undefined ? await examineFolder(model, device) : undefined;
-  const units = device && { matrices: device.matrices ?? null, unusable: device.unusable };
-  json.write({ bench: 'doctor', ...environment(device), ...units, variants, ...folder });
-  return variants?.wrong.length || folder?.ill ? 1 : 0;
-}
-
-/** The matrix units that a device computes right with, and those that it lists and that were left out, with the reason. */
-export function unitLines({ matrices, unusable }: Pick<DeviceInfo, 'matrices' | 'unusable'>): string[] {
-  const shown = ({
-    component,
-    result,
-    M,
-    N,
-    K,
-  }: {
-    component: string;
-    result: string;
-    M: number;
-    N: number;
-    K: number;
-  }) => `${M}x${N}x${K} of ${component} to ${result}`;
-  const right = matrices?.map((unit) => `${shown(unit)} in ${unit.lanes} lanes`).join(', ');
-  return [
-    `Matrix units: ${matrices ? right || 'none' : 'any, as the null backend only compiles'}`,
-    ...unusable.map((unit) => `  listed but not used: ${shown(unit)}: ${unit.reason}`),
-  ];
+  const device = run ? await openAdapter(adapter) : undefined;
+  const folder = await examineFolder(model, device);
+  json.write({ bench: 'doctor', ...environment(device), ...folder });
+  return folder.ill ? 1 : 0;
 }
 
 /** What a model folder holds, and with a device what it computes. */

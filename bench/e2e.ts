@@ -5,9 +5,10 @@ import { choosePrompts, type PromptSet } from './e2e/prompts.ts';
 import { type PromptResult, printProfile, printPrompt, promptTable, summarise } from './e2e/result.ts';
 import { type PromptRun, type RunOptions, runPrompt } from './e2e/run.ts';
 import { writeHtmlReport } from './html.ts';
-import { loadAndExplain, loadModel, type ModelOptions, modelName } from './load.ts';
+import { loadAndExplain, loadModel, type ModelOptions, modelName, withActivations } from './load.ts';
 import { openAdapter } from './open.ts';
-import { assertWritable, environment, JsonLines, progressBar, type Table } from './report.ts';
+import { progressBar } from './progress.ts';
+import { assertWritable, environment, JsonLines, type Table } from './report.ts';
 import { traced } from './trace.ts';
 import { tuneOnce } from './tune.ts';
 import { HALF_REFERENCE_BOUNDS } from './verify.ts';
@@ -19,7 +20,6 @@ export interface E2eOptions extends ModelOptions {
   cases?: boolean;
   prompts?: string;
   adapter?: string;
-  dtype: 'f32' | 'f16';
   repeats: number;
   json?: string;
   html?: string;
@@ -31,10 +31,11 @@ export interface E2eOptions extends ModelOptions {
  * compare and how long each part took; every repeat loads the model anew on a device of its own. Returns the exit code:
  * 0 all match, 1 a mismatch.
  */
-export async function e2e(options: E2eOptions): Promise<number> {
-  const { adapter, repeats } = options;
+export async function e2e(given: E2eOptions): Promise<number> {
+  const { adapter, repeats } = given;
   const first = await openAdapter(adapter);
-  await tuneOnce(first, options.tune);
+  const options = withActivations(first, given);
+  await tuneOnce(first, options);
   const json = new JsonLines(options.json);
   if (options.html) assertWritable('--html', options.html);
   await reportCeilings(first, json);

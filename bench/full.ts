@@ -33,8 +33,9 @@ import { LayerChecks } from './full/verify_layers.ts';
 import { modelName } from './load.ts';
 import { median, timed } from './measure.ts';
 import { openAdapter } from './open.ts';
+import { progressBar } from './progress.ts';
 import { rainbow } from './rainbow.ts';
-import { digits, environment, JsonLines, mebibytes, progressBar, Table } from './report.ts';
+import { digits, environment, JsonLines, mebibytes, Table } from './report.ts';
 import { showMemoryPlan } from './show_memory.ts';
 import { traced } from './trace.ts';
 import { tuneOnce } from './tune.ts';
@@ -73,7 +74,11 @@ const READ_BYTES = 16 * 2 ** 20;
  */
 export async function full(options: FullOptions): Promise<number> {
   const device = await openAdapter(options.adapter);
-  await tuneOnce(device, options.tune);
+  await tuneOnce(device, {
+    ...options,
+    model: options.model ?? '',
+    synthetic: options.model ? undefined : options.synthetic,
+  });
   const json = new JsonLines(options.json);
   await reportCeilings(device, json);
   const dir = options.model ?? (await synthesized(options));
@@ -124,7 +129,7 @@ interface Rate {
 async function printPlan(device: Device, dir: string, config: ModelConfig, { grid }: Patches): Promise<void> {
   const checkpoint = Checkpoint.open(dir);
   try {
-    const load = { context: contextOf(grid), reuse: false };
+    const load = { dtype: 'f32' as const, context: contextOf(grid), reuse: false };
     console.log(showMemoryPlan(await planMemory(device, config, checkpoint, { load, grids: [grid] })));
   } finally {
     checkpoint.close();
@@ -168,9 +173,13 @@ async function load(device: Device, dir: string, { grid }: Patches, int8Activati
     bar.update(done, total);
   };
   const { result: model, millis } = await timed(() =>
-    Phi4Vision.load(device, dir, { int8Activations, context: contextOf(grid), reuse: false, progress }).finally(
-      bar.stop,
-    ),
+    Phi4Vision.load(device, dir, {
+      dtype: 'f32',
+      int8Activations,
+      context: contextOf(grid),
+      reuse: false,
+      progress,
+    }).finally(bar.stop),
   );
   return { model, rate: { bytes, millis } };
 }

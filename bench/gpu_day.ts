@@ -95,8 +95,8 @@ function listSteps({ out, synthetic, adapter }: GpuDayOptions): Step[] {
     );
   return [
     { name: 'tests', seconds: 90, command: script('test/run.ts', '--quick', '--device', 'kernels.test') },
-    { name: 'e2e', seconds: 60, command: script('bench/main.ts', '--dtype', 'f16', ...rows('e2e')) },
-    { name: 'tune', seconds: 75, command: script('tools/tune.ts', ...rows('tune')) },
+    { name: 'e2e', seconds: 60, command: script('bench/main.ts', '--dtype', 'f16', '--no-tune', ...rows('e2e')) },
+    { name: 'tune', seconds: 75, command: script('tools/command/main.ts', 'tune', '--seconds', '60', ...rows('tune')) },
     { name: 'speed_int4', seconds: 80, command: speed('speed_int4', 'int4') },
     { name: 'ops', seconds: 60, command: script('bench/main.ts', 'ops', 'matmul', ...rows('ops')) },
     { name: 'torch', seconds: 30, command: ['python3', TORCH, JSON.stringify(matmulShapes())] },

@@ -4,7 +4,8 @@ import { openDevice, UsageError } from '../runtime/index.ts';
 import { DEVICE_TASKS, deviceTasks, HOST_TASKS, type HostTask, type HostTasks, hostTasks } from './host/tasks.ts';
 import { loadModel, modelName } from './load.ts';
 import { median, quantile } from './measure.ts';
-import { digits, environment, JsonLines, printDevice, progressBar, Table } from './report.ts';
+import { progressBar } from './progress.ts';
+import { digits, environment, JsonLines, printDevice, Table } from './report.ts';
 import { traced } from './trace.ts';
 
 /** Options of `bench host`. */

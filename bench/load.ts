@@ -1,8 +1,9 @@
 import { join } from 'node:path';
-import { type LoadOptions, openSynthetic, Phi4Vision, type SyntheticFormat } from '../model/index.ts';
+import { type LoadOptions, openSynthetic, Phi4Vision, type SyntheticFormat, usualActivations } from '../model/index.ts';
 import type { Device } from '../runtime/index.ts';
 import { timed } from './measure.ts';
-import { digits, folderName, mebibytes, progressBar } from './report.ts';
+import { progressBar } from './progress.ts';
+import { digits, folderName, mebibytes } from './report.ts';
 
 /** Which model a bench loads, and how. */
 export interface ModelOptions extends Pick<LoadOptions, 'dtype' | 'verify' | 'int8Activations' | 'context'> {
@@ -20,6 +21,18 @@ export interface ModelOptions extends Pick<LoadOptions, 'dtype' | 'verify' | 'in
 /** A model's name in reports: that of its folder, whose path is nobody's business, or the shape, format and seed of random weights. */
 export function modelName({ model, synthetic, format, seed }: ModelOptions): string {
   return synthetic ? `synthetic ${folderName(synthetic)} ${format}, seed ${seed}` : folderName(model);
+}
+
+type Activations = Pick<LoadOptions, 'dtype' | 'int8Activations'>;
+
+/** Options with what is usual on a device where it was not asked for. */
+export function withActivations<O extends Activations>(device: Device, options: O): O & Required<Activations> {
+  const { dtype, int8Activations } = usualActivations(device);
+  return {
+    ...options,
+    dtype: options.dtype ?? dtype,
+    int8Activations: options.int8Activations ?? int8Activations,
+  };
 }
 
 /** Loads a model behind a progress bar. */
@@ -40,14 +53,18 @@ export async function loadModel(device: Device, options: ModelOptions): Promise<
 
 /** Loads a model and says what it is, what it takes, and what in its folder nobody knows. */
 export async function loadAndExplain(device: Device, options: ModelOptions): Promise<Phi4Vision> {
-  const { model: dir, dtype = 'f32' } = options;
+  const { model: dir } = options;
   const { result: model, millis } = await timed(() => loadModel(device, options));
   for (const key of model.config.unknownKeys) console.log(`warning: ${join(dir, 'config.json')}: unknown key ${key}`);
   for (const name of model.unknownTensors) console.log(`warning: ${dir}: unknown tensor ${name}`);
   for (const note of model.notes) console.log(`warning: ${note}`);
   const bytes = `${mebibytes(device.memory.current)} MiB on the device`;
-  console.log(
-    `model: ${options.synthetic ? modelName(options) : dir}, ${dtype}, ${bytes}, loaded in ${digits(millis / 1000)} s`,
-  );
+  const name = options.synthetic ? modelName(options) : dir;
+  console.log(`model: ${name}, ${showActivations(model)}, ${bytes}, loaded in ${digits(millis / 1000)} s`);
   return model;
+}
+
+/** How a model stores activations, in words. */
+export function showActivations({ dtype, int8Activations }: Phi4Vision): string {
+  return int8Activations ? `${dtype}, int8 activations` : dtype;
 }

@@ -1,4 +1,5 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { accuracy, type WeightsOf } from './accuracy.ts';
 import { ceilings } from './ceilings.ts';
 import { compare } from './compare.ts';
 import { doctor } from './doctor.ts';
@@ -24,11 +25,18 @@ const repeats = () =>
 const html = () => new Option('--html <file>', 'write a report with plots, one file that needs no network');
 const json = () => new Option('--json <file>', 'write every sample and the environment as JSON lines');
 
-const dtype = () => new Option('--dtype <type>', 'storage of activations').choices(['f32', 'f16']).default('f32');
+const dtype = () =>
+  new Option('--dtype <type>', 'storage of activations (default: f16 on a GPU that has it, else f32)').choices([
+    'f32',
+    'f16',
+  ]);
 const synthetic = () =>
   new Option('--synthetic <shape>', "random weights in place of a model folder: '15b', or a folder with a config.json");
 const noVerify = () => new Option('--no-verify', 'do not compare quantised files with their checksums');
 const int8 = () => new Option('--int8-activations', 'feed quantised weights activations of 8 bits');
+const usualInt8 = () =>
+  new Option('--int8-activations', 'feed quantised weights activations of 8 bits (default: on a GPU)');
+const noInt8 = () => new Option('--no-int8-activations', 'feed them activations as they are stored');
 const format = () =>
   new Option('--format <format>', 'weights of a synthetic model').choices(['int4', 'bf16']).default('int4');
 const noTune = () => new Option('--no-tune', 'do not measure what is fastest on an adapter that is not known yet');
@@ -39,6 +47,16 @@ function groups(text: string): number[] {
     const group = Number(part);
     if (group === 32 || group === 64 || group === 128) return group;
     throw new InvalidArgumentError('expected some of 32, 64, 128');
+  });
+}
+
+function weights(text: string): WeightsOf[] {
+  return text.split(',').map((name) => {
+    const [format, group = '64', ...rest] = name.split(':');
+    if (name === 'none') return { name: 'as stored', quantize: undefined };
+    if (!['int4', 'int8'].includes(format!) || !['32', '64', '128'].includes(group) || rest.length > 0)
+      throw new InvalidArgumentError('expected some of none, int4, int8, each of the latter with :32, :64 or :128');
+    return { name, quantize: { decoder: format === 'int4' ? 'q4' : 'q8', group: Number(group) } };
   });
 }
 
@@ -77,6 +95,8 @@ await main(async () => {
     .addOption(noVerify())
     .addOption(adapter())
     .addOption(dtype())
+    .addOption(usualInt8())
+    .addOption(noInt8())
     .addOption(variantOption())
     .addOption(noTune())
     .addOption(repeats())
@@ -106,7 +126,8 @@ await main(async () => {
     .addOption(dtype())
     .addOption(variantOption())
     .addOption(noTune())
-    .addOption(int8())
+    .addOption(usualInt8())
+    .addOption(noInt8())
     .addOption(new Option('--repeats <n>', 'time everything so often').argParser(integerFrom(1)).default(5))
     .addOption(json())
     .action(run(speed));
@@ -143,6 +164,32 @@ await main(async () => {
     .addOption(json())
     .action(run(quality));
   program
+    .command('accuracy')
+    .description('how many questions of a file a model answers right, by task, mode and weights; see bench/accuracy')
+    .requiredOption('--model <dir>', 'model folder')
+    .option('--tasks <file>', 'questions, as JSON lines (default: tasks.jsonl in the model folder)')
+    .option('--reference <file>', "another implementation's answers (default: answers.jsonl beside the questions)")
+    .addOption(new Option('--only <a,b>', 'only these tasks').argParser(names))
+    .addOption(
+      new Option('--quantize <a,b>', 'weights: none, int4, int8, the latter also as int4:32')
+        .argParser(weights)
+        .default(weights('none'), 'none'),
+    )
+    .addOption(usualInt8())
+    .addOption(noInt8())
+    .addOption(dtype())
+    .addOption(variantOption())
+    .addOption(
+      new Option('--max-tokens <n>', 'tokens of an answer at most, where the question does not say')
+        .argParser(integerFrom(1))
+        .default(512),
+    )
+    .addOption(noTune())
+    .addOption(adapter())
+    .addOption(json())
+    .addOption(html())
+    .action(run(accuracy));
+  program
     .command('full')
     .description('load a full-size checkpoint, answer a picture, and compare layers with float64')
     .option('--model <dir>', "model folder (default: a synthetic one, written once to the user's cache folder)")
@@ -157,10 +204,8 @@ await main(async () => {
     .action(run(full));
   program
     .command('doctor')
-    .description(
-      'which variants a device runs, and what a model folder really holds: special tokens, configuration, tensors, activations',
-    )
-    .option('--model <dir>', 'model folder')
+    .description('what a model folder really holds: special tokens, configuration, tensors, activations')
+    .requiredOption('--model <dir>', 'model folder')
     .addOption(adapter())
     .option('--no-run', 'do not load the model to look at its activations')
     .addOption(json())

@@ -5,7 +5,8 @@ import { choosePrompts, type PromptSet } from './e2e/prompts.ts';
 import type { ExpectedPrompt } from './expected.ts';
 import { modelName } from './load.ts';
 import { openAdapter } from './open.ts';
-import { digits, environment, JsonLines, mebibytes, progressBar, Table } from './report.ts';
+import { progressBar } from './progress.ts';
+import { digits, environment, JsonLines, mebibytes, Table } from './report.ts';
 
 /** Options of `bench quality`. */
 export interface QualityOptions {
@@ -89,7 +90,7 @@ async function logitsOf(device: Device, dir: string, set: PromptSet, variant: Va
   const bar = progressBar(variant ? `${variant.label}, ${variant.activations}` : 'as it is');
   try {
     const quantize = variant && { quantize: variant.formats, int8Activations: variant.activations === 'int8' };
-    const model = await Phi4Vision.load(device, dir, { ...quantize, reuse: false, progress: bar.update });
+    const model = await Phi4Vision.load(device, dir, { ...quantize, dtype: 'f32', reuse: false, progress: bar.update });
     const bytes = device.memory.current - before;
     const rows: Float32Array[] = [];
     for (const [i, prompt] of set.prompts.entries()) {

@@ -1,10 +1,11 @@
 import { execFileSync } from 'node:child_process';
-import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { cpus } from 'node:os';
 import { resolve } from 'node:path';
-import { SingleBar } from 'cli-progress';
 import { type Command, CommanderError, InvalidArgumentError } from 'commander';
-import { DaybreakError, type Device, UsageError } from '../runtime/index.ts';
+import { DaybreakError, UsageError } from '../runtime/errors.ts';
+import type { Device } from '../runtime/index.ts';
 
 /** What a row of results needs to be compared later: code, versions, and the device where one is used. */
 export function environment(device?: Device): Record<string, string | boolean> {
@@ -17,13 +18,17 @@ export function environment(device?: Device): Record<string, string | boolean> {
     }),
     commit: commit(),
     node: process.version,
-    webgpu: webgpuVersion(),
+    webgpu: versionOf('webgpu'),
     cpu: `${cpus().length} x ${cpus()[0]?.model ?? 'unknown'}`,
     date: new Date().toISOString(),
   };
 }
 
+const { resolve: moduleOf } = createRequire(import.meta.url);
+
+/** The commit of a checkout; in the installed package its version. */
 function commit(): string {
+  if (!existsSync(new URL('../.git', import.meta.url))) return `v${versionOf('daybreak')}`;
   try {
     const cwd = new URL('.', import.meta.url);
     return execFileSync('git', ['describe', '--always', '--dirty'], { cwd, encoding: 'utf8', stdio: 'pipe' }).trim();
@@ -32,14 +37,19 @@ function commit(): string {
   }
 }
 
-function webgpuVersion(): string {
-  const url = new URL('../node_modules/webgpu/package.json', import.meta.url);
-  return JSON.parse(readFileSync(url, 'utf8')).version;
+/** The version of this package or of one that it uses. */
+export function versionOf(name: 'daybreak' | 'webgpu'): string {
+  return JSON.parse(readFileSync(moduleOf(`${name}/package.json`), 'utf8')).version;
 }
 
 /** The line that says which adapter runs and why. */
+export function deviceLine({ name, driver, reason }: Pick<Device, 'name' | 'driver' | 'reason'>): string {
+  return `adapter: ${name} (${driver}): ${reason}`;
+}
+
+/** Prints that line. */
 export function printDevice(device: Device): void {
-  console.log(`adapter: ${device.name} (${device.driver}): ${device.reason}`);
+  console.log(deviceLine(device));
 }
 
 /** Appends results to a JSON lines file, or does nothing without one. */
@@ -86,38 +96,6 @@ export class Table {
   }
 }
 
-/** A progress bar with the time left. */
-export interface ProgressBar {
-  update(done: number, total: number): void;
-  /** Prints lines above the bar. */
-  above(print: () => void): void;
-  stop(): void;
-}
-
-/** A progress bar on the terminal, with MB/s where it counts bytes; silent where the output is no terminal. */
-export function progressBar(label: string, { bytes = false } = {}): ProgressBar {
-  if (!process.stderr.isTTY) return { update() {}, above: (print) => print(), stop() {} };
-  const bar = new SingleBar({
-    format: `${label} {bar} {percentage}%${bytes ? ' {rate} MB/s' : ''} {eta_formatted} left`,
-    hideCursor: true,
-    clearOnComplete: true,
-  });
-  bar.start(1, 0, { rate: 0 });
-  const start = performance.now();
-  return {
-    update(done, total) {
-      bar.setTotal(total);
-      bar.update(done, { rate: Math.round(done / (performance.now() - start) / 1000) });
-    },
-    above(print) {
-      process.stderr.write('\r\x1b[K');
-      print();
-      bar.render();
-    },
-    stop: () => bar.stop(),
-  };
-}
-
 /** A folder's name without the path to it, of this or another system, for rows that are sent to others. */
 export function folderName(dir: string): string {
   return resolve(dir).split(/[\\/]/).at(-1)!;
@@ -138,19 +116,25 @@ export function digits(value: number): string {
  * has seen enough (| head) ends the process quietly; any other failure to write is said.
  */
 export async function main(body: () => Promise<number>): Promise<void> {
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code === 'EPIPE') process.exit(0);
-    console.error(
-      `error: standard output: expected a place to write to, got ${error.message}; free space or choose another`,
-    );
-    process.exit(2);
-  });
+  watchOutput(2);
   try {
     process.exitCode = await body();
   } catch (error) {
     console.error(error instanceof DaybreakError ? `error: ${error.message}` : error);
     process.exitCode = 2;
   }
+}
+
+/** Ends the process quietly when nobody reads its standard output on, and with a sentence and this exit code when it cannot be written. */
+export function watchOutput(failed: number): void {
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(0);
+    console.error(
+      `error: standard output: expected a place to write to, got ${error.message}; free space or choose another`,
+    );
+    process.exit(failed);
+  });
+  process.stderr.on('error', () => {}); // who does not read what is said beside the output still gets that
 }
 
 /** A parser of an option's value: an integer of at least so much. */
@@ -164,15 +148,20 @@ export function integerFrom(least: number): (text: string) => number {
 
 /** Parses the command line and runs what it asks for; returns 2 after a usage error, which is printed as one line. */
 export async function runCommands(program: Command): Promise<number> {
-  const outputError = (text: string, write: (line: string) => void) => write(`${text.trim().replace(/\n/g, ' ')}\n`);
-  for (const command of [program, ...program.commands]) {
-    command.exitOverride().configureOutput({ outputError }).allowExcessArguments(false);
-  }
   try {
-    await program.parseAsync();
+    await oneLine(program).parseAsync();
     return 0;
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     return error.exitCode === 0 ? 0 : 2;
   }
+}
+
+/** A program that prints each usage error in one line and then throws it. */
+export function oneLine(program: Command): Command {
+  const outputError = (text: string, write: (line: string) => void) => write(`${text.trim().replace(/\n/g, ' ')}\n`);
+  for (const command of [program, ...program.commands]) {
+    command.exitOverride().configureOutput({ outputError }).allowExcessArguments(false);
+  }
+  return program;
 }

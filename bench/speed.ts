@@ -1,10 +1,11 @@
 import { Random } from '../kernels/spec.ts';
 import { type DecodedToken, decode, expectedTensors, type Phi4Vision, type Session } from '../model/index.ts';
 import { CapabilityError, type Device, elements, OutOfMemoryError, PromptError } from '../runtime/index.ts';
-import { loadAndExplain, type ModelOptions, modelName } from './load.ts';
+import { loadAndExplain, type ModelOptions, modelName, showActivations } from './load.ts';
 import { median, sum } from './measure.ts';
 import { openAdapter } from './open.ts';
-import { digits, environment, JsonLines, progressBar, Table } from './report.ts';
+import { progressBar } from './progress.ts';
+import { digits, environment, JsonLines, Table } from './report.ts';
 import { tuneOnce } from './tune.ts';
 
 /** Options of `bench speed`; the first three are those of llama-bench. */
@@ -16,7 +17,6 @@ export interface SpeedOptions extends ModelOptions {
   /** Positions that the context holds before tokens are generated; by default SIZES. */
   nDepth?: number[];
   adapter?: string;
-  dtype: 'f32' | 'f16';
   repeats: number;
   json?: string;
 }
@@ -52,7 +52,7 @@ interface Speed {
 export async function speed(options: SpeedOptions): Promise<number> {
   const { repeats } = options;
   const device = await openAdapter(options.adapter);
-  await tuneOnce(device, options.tune);
+  await tuneOnce(device, options);
   const json = new JsonLines(options.json);
   const tests = listTests(device, options);
   const model = await loadAndExplain(device, { ...options, context: contextOf(tests) });
@@ -73,7 +73,8 @@ export async function speed(options: SpeedOptions): Promise<number> {
       if (result.wrong) wrong++;
       bar.above(() => table.row([test.name, ...(problem ? [problem] : figures(samples))]));
       if (!problem) lines.push(markdownRow(model, options, test, samples));
-      const { dtype, variant } = options;
+      const { variant } = options;
+      const { dtype } = model;
       const row = { bench: 'speed', model: modelName(options), dtype, variant, ...test, samples, problem };
       json.write({ ...environment(device), ...row });
     }
@@ -190,6 +191,6 @@ function markdownRow(model: Phi4Vision, options: SpeedOptions, { name }: Test, s
   const bytes = device.memory.current;
   const size = bytes < 2 ** 30 ? `${(bytes / 2 ** 20).toFixed(2)} MiB` : `${(bytes / 2 ** 30).toFixed(2)} GiB`;
   const count = params < 1e9 ? `${(params / 1e6).toFixed(2)} M` : `${(params / 1e9).toFixed(2)} B`;
-  const backend = `WebGPU ${device.name}, ${options.dtype}`;
+  const backend = `WebGPU ${device.name}, ${showActivations(model)}`;
   return `| ${[modelName(options), size, count, backend, 99, name, speed].join(' | ')} |`;
 }

@@ -8,7 +8,8 @@ export function variantOption(): Option {
   return new Option('--variant <op=name>', description).argParser(addVariant);
 }
 
-function addVariant(text: string, before: ForcedVariants = {}): ForcedVariants {
+/** Adds OP=NAME to the variants that are to be used; InvalidArgumentError for what is none. */
+export function addVariant(text: string, before: ForcedVariants = {}): ForcedVariants {
   const [, op, name] = /^(\w+)=(.+)$/.exec(text) ?? [];
   if (!op || !name) throw new InvalidArgumentError('expected OP=NAME');
   try {

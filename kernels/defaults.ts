@@ -12,13 +12,27 @@ const NORMS: Ranking = {
   layer_norm: ['layer_norm_subgroup', 'layer_norm'],
 };
 
+/** The same with qkv, whose products rank as those of matmul do and are not quantised; it runs apart where none of them applies. */
+function withQkv(table: Ranking): Ranking {
+  const products = Object.entries(table).filter(([key]) => key.split(' ')[0] === 'matmul');
+  const own = (names: readonly string[]) => names.filter((name) => !name.endsWith('_int8'));
+  const ranked = products.map(([key, names]) => [key.replace('matmul', 'qkv'), own(names)] as const);
+  return { ...table, ...Object.fromEntries(ranked), qkv: [...own(table.matmul!), 'apart'] };
+}
+
+/** Products that norm x or quantise y themselves: what on a GPU spares a dispatch is work done many times over, which a CPU has no lanes to spare for. */
+const FUSED = [
+  ...['gemv_dot_subgroup_normed_int8', 'gemv_dot_subgroup_int8'],
+  ...['gemv_dot_subgroup_normed', 'gemv_half_normed', 'gemv_subgroup_normed'],
+];
+
 /**
  * What runs on adapters that nobody has measured. On a CPU kernels without subgroups are often as fast as those with them, and
  * compile sooner. matmul_matrix comes first on GPUs with matrix units, which are believed after a checked product, and last on CPUs, where
  * matrix units are no faster than what they are made of: 256 x 1024 x 1024 on lavapipe of Mesa 26.1 at 4 GMAC/s per 2 cores, matmul_subgroup at 19.
  */
 export const DEFAULTS: Readonly<Record<'cpu' | 'gpu', Ranking>> = {
-  cpu: {
+  cpu: withQkv({
     ...NORMS,
     attention: [
       ...['attention_decode_shuffle', 'attention_decode_subgroup'],
@@ -29,18 +43,19 @@ export const DEFAULTS: Readonly<Record<'cpu' | 'gpu', Ranking>> = {
     matmul: [
       ...['matmul_dot_register', 'matmul_dot_tile'],
       ...['matmul_subgroup', 'matmul_register', 'matmul_tile', 'matmul_matrix', 'matmul_matrix:DOWN=2,ACROSS=2'],
+      ...FUSED,
     ],
-  },
-  gpu: {
+  }),
+  gpu: withQkv({
     ...NORMS,
     attention: [
       ...['attention_decode_subgroup', 'attention_decode_shuffle'],
       ...['attention_matrix', 'attention_tile', 'attention'],
     ],
-    'matmul 1': ['gemv_dot_subgroup', 'gemv_half', 'gemv_subgroup', 'gemv_register', 'gemv_shuffle'],
-    'matmul 2-8': ['gemv_dot_subgroup', 'gemv_half', 'gemv_subgroup'],
+    'matmul 1': [...FUSED, 'gemv_dot_subgroup', 'gemv_half', 'gemv_subgroup', 'gemv_register', 'gemv_shuffle'],
+    'matmul 2-8': [...FUSED, 'gemv_dot_subgroup', 'gemv_half', 'gemv_subgroup'],
     'matmul 9-63': ['matmul_matrix:DOWN=2,ACROSS=2'],
     'matmul 64+': ['matmul_matrix', 'matmul_matrix:DOWN=2,ACROSS=2'],
     matmul: ['matmul_dot_tile', 'matmul_dot_register', 'matmul_tile', 'matmul_register', 'matmul_subgroup'],
-  },
+  }),
 };

@@ -16,14 +16,17 @@ export {
   quantizeWeightsHost,
 } from './lib/quantized.ts';
 export { logProbs } from './log_probs/log_probs.ts';
+export { type Logits, logits } from './matmul/logits.ts';
 export { type MatmulOptions, matmul } from './matmul/matmul.ts';
+export type { Normed, Rows } from './matmul/product.ts';
+export { type QkvOptions, qkv } from './qkv/qkv.ts';
 export { quantizeRows } from './quantize_rows/quantize_rows.ts';
 export { quantizeWeights } from './quantize_weights/quantize_weights.ts';
 export { resizePosition } from './resize_position/resize_position.ts';
 export { rmsNorm } from './rms_norm/rms_norm.ts';
 export { type RopeOptions, rope, ropeTable } from './rope/rope.ts';
-export { philox, uniformNumber } from './sample/philox.ts';
+export { philox, randomWords, uniformNumber } from './sample/philox.ts';
 export { chooseToken } from './sample/reference.ts';
-export { type SampleOptions, sample, uniform } from './sample/sample.ts';
+export { type SampleOptions, sample } from './sample/sample.ts';
 export { type Sampling, SETTINGS, settingsTensor } from './sample/settings.ts';
 export { checkForced } from './variants.ts';

@@ -90,5 +90,7 @@ function allWrong(
 ): CapabilityError {
   const problems = variants.map((variant) => `${variant.name}: ${problemOf(measured, op, variant)}`);
   const expected = `expected a variant that is right on '${device.name}'`;
-  return new CapabilityError(`${op}: ${expected}, got none: ${problems.join('; ')}; npm run tune checks them again`);
+  return new CapabilityError(
+    `${op}: ${expected}, got none: ${problems.join('; ')}; npx daybreak tune checks them again`,
+  );
 }

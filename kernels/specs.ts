@@ -6,6 +6,7 @@ import { spec as kvAppend } from './kv_append/kv_append.spec.ts';
 import { spec as layerNorm } from './layer_norm/layer_norm.spec.ts';
 import { spec as logProbs } from './log_probs/log_probs.spec.ts';
 import { spec as matmul } from './matmul/matmul.spec.ts';
+import { spec as qkv } from './qkv/qkv.spec.ts';
 import { spec as quantizeRows } from './quantize_rows/quantize_rows.spec.ts';
 import { spec as quantizeWeights } from './quantize_weights/quantize_weights.spec.ts';
 import { spec as resizePosition } from './resize_position/resize_position.spec.ts';
@@ -24,6 +25,7 @@ export const specs = [
   layerNorm,
   logProbs,
   matmul,
+  qkv,
   quantizeRows,
   quantizeWeights,
   resizePosition,

@@ -1,4 +1,4 @@
-import { advance, argmax, PAGE, ropeTable, SETTINGS, sample, uniform } from '../kernels/index.ts';
+import { advance, argmax, type Logits, PAGE, ropeTable, SETTINGS, sample } from '../kernels/index.ts';
 import {
   asMatrix,
   type Device,
@@ -10,7 +10,6 @@ import {
   Owned,
   Pace,
   Plan,
-  type Tensor,
 } from '../runtime/index.ts';
 import { Queue } from '../runtime/queue.ts';
 import type { ModelConfig } from './checkpoint/config.ts';
@@ -24,29 +23,33 @@ import type { Taps } from './taps.ts';
 
 /** Rows of a prompt that one run of the chunk plan takes at most, unless told; longer prompts run in chunks, which bounds temporaries. */
 const CHUNK = 1024;
+/** Logits of which a workgroup finds the largest, where a token is drawn. */
+const PART = 4096;
 
 /** What one step of decoding reads and updates on the device, so that the commands of every token are the same. */
 interface DecodeState {
-  /** u32 [1, 2]: the position of the token to embed next, and 0. */
+  /** u32 [1, 2]: the position of the token to go on with, and 0. */
   places: DeviceTensor;
   /** u32 [1, pages]: the pages of the sequence that decodes. */
   tables: DeviceTensor;
-  /** The token to embed next, u32 [1], and how many were chosen so far, u32 [1]. */
+  /** The token to go on with, u32 [1], and its embedding, f32 [1, hidden]. */
   token: DeviceTensor;
-  step: DeviceTensor;
-  /** The model's own choice at each step, u32 [capacity, 2]: see argmax. */
+  embedding: DeviceTensor;
+  /** What the next token is drawn by, the seed, and how many were chosen so far, u32 [4]: see randomWords. */
+  random: DeviceTensor;
+  /** The model's own choice at each step, and how many of its logits were not finite, u32 [capacity, 2]. */
   history: DeviceTensor;
-  /** Tokens to go on with in place of the model's choices, u32 [capacity], and how many of them count, u32 [1]. */
+  /** How many tokens to go on with in place of the model's choices, and these, u32 [1 + capacity]. */
   forced: DeviceTensor;
-  forcedCount: DeviceTensor;
   /** How tokens are drawn, see settingsTensor; not read by greedy plans. */
   settings: DeviceTensor;
 }
 
-/** The plans of decoding: the first token after a prompt, and a further one. */
+/** The plans of decoding: the first token after a prompt, a further one, and the embedding of a token that the host has written. */
 export interface DecodePlans {
   head: Plan;
   step: Plan;
+  embed: Plan;
 }
 
 /** How large an engine is, and whether full pages are found again by later prompts. */
@@ -120,10 +123,10 @@ export class Engine {
         places: words('places', 1, 2),
         tables: words('tables', 1, this.tablePages),
         token: words('token', 1),
-        step: words('step', 1),
+        embedding: owned.keep(device.tensor('embedding', [1, hidden], 'f32')),
+        random: words('random', 4),
         history: words('history', this.capacity, 2),
-        forced: words('forced', this.capacity),
-        forcedCount: words('forced_count', 1),
+        forced: words('forced', 1 + this.capacity),
         settings: words('settings', SETTINGS),
       };
       const table = ropeTable(this.tablePages * PAGE, headDim, ropeTheta);
@@ -183,29 +186,32 @@ export class Engine {
     const { state, decoder } = this;
     const options = { variants: this.#variants };
     const head = new Graph(this.device, options);
-    this.#recordHead(head, this.lastRows.read, sampled);
+    this.#recordChoice(head, decoder.logits(head, this.lastRows.read), sampled);
     const step = new Graph(this.device, options);
     const keys = step.scalar('keys', this.tablePages * PAGE);
-    const x = decoder.embed(step, state.token);
     const layers = { ...state, keys, pool: this.pool, ropeTable: this.#ropeTable };
-    this.#recordHead(step, decoder.finalNorm(step, decoder.layers(step, x, layers), 0), sampled);
+    this.#recordChoice(step, decoder.lastLogits(step, decoder.layers(step, state.embedding, layers)), sampled);
+    const embed = new Graph(this.device, options);
+    embed.output('embedding', decoder.embed(embed, state.token), state.embedding.storage);
     const owned = new Owned(this.device);
     const plans = await owned.orFree(async () => {
-      return { head: owned.keep(await Plan.create(head)), step: owned.keep(await Plan.create(step)) };
+      const plan = async (graph: Graph) => owned.keep(await Plan.create(graph));
+      return { head: await plan(head), step: await plan(step), embed: await plan(embed) };
     });
     this.#owned.keep({ dispose: () => owned.free() });
     return plans;
   }
 
-  /** lm_head, the choice of a token, and the step to the next position. */
-  #recordHead(g: Graph, normed: Tensor, sampled: boolean): void {
-    const result = this.decoder.logits(g, normed);
-    g.output('logits', result, this.logits.storage);
+  /** What follows the logits: the choice of a token, and the step to the next position, with the token's embedding. */
+  #recordChoice(g: Graph, result: Logits, sampled: boolean): void {
+    const { logits } = result;
+    g.output('logits', logits, this.logits.storage);
     g.scope('head', () => {
-      const { forced, forcedCount, history, token, places, step, settings } = this.state;
-      const largest = argmax(g, result);
-      const choice = sampled ? sample(g, result, { largest, settings, u: uniform(g, settings, step) }) : largest;
-      advance(g, { choice, forced, forcedCount, history, token, places, step });
+      const { forced, history, token, places, random, settings, embedding } = this.state;
+      const draw = () => sample(g, logits, { largest: argmax(g, logits, PART), settings, random });
+      const state = { forced, history, token, places, random };
+      const next = advance(g, sampled ? draw() : result, state, this.decoder.embedding);
+      g.output('embedding', next, embedding.storage);
     });
   }
 }

@@ -29,7 +29,7 @@ export { type Patches, processImage, type RgbImage } from './image/patches.ts';
 export { type ReadOptions, readImage } from './image/read_image.ts';
 export type { LogProb } from './log_probs.ts';
 export { assertFits, type MemoryPlan, type MemoryRow, planMemory, type Workload } from './memory_plan.ts';
-export { type ImageFeatures, type LoadOptions, Phi4Vision, PromptPicture } from './phi4_vision.ts';
+export { type ImageFeatures, type LoadOptions, Phi4Vision, PromptPicture, usualActivations } from './phi4_vision.ts';
 export { Processor, type Prompt, type PromptOptions } from './processor.ts';
 export type { PromptImage } from './prompt_images.ts';
 export type { TensorReport } from './quantize/folder.ts';

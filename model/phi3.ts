@@ -3,17 +3,19 @@ import {
   embed,
   type Int8Rows,
   isQuantized,
-  kvAppend,
+  type Logits,
+  logits,
   matmul,
+  type Normed,
   PAGE,
+  qkv,
   quantizeRows,
   rmsNorm,
-  rope,
   type SequenceRows,
 } from '../kernels/index.ts';
-import type { Amount, DType, Graph, Matrix, Tensor } from '../runtime/index.ts';
+import type { Amount, Graph, Matrix, Tensor } from '../runtime/index.ts';
 import type { ModelConfig } from './checkpoint/config.ts';
-import { interleaved, plain } from './checkpoint/matrix_layout.ts';
+import { interleaved, plain, rotary } from './checkpoint/matrix_layout.ts';
 import type { PagePool } from './pages.ts';
 import type { WeightStore } from './weights.ts';
 
@@ -36,7 +38,7 @@ export interface DecoderState extends SequenceRows {
 
 /** How activations between norms and matmuls are stored, and whether quantised weights take them as 8-bit integers. */
 export interface Activations {
-  as: DType;
+  as: 'f32' | 'f16';
   int8: boolean;
 }
 
@@ -76,6 +78,11 @@ export class Phi3 {
     return new Phi3(config, activations, embedding, layers, norm, lmHead);
   }
 
+  /** The table of the tokens' embeddings. */
+  get embedding(): Matrix {
+    return this.#embedding;
+  }
+
   /** Records the embedding of ids u32 [tokens]: below vocab a text token, from vocab on a row of `features`. */
   embed(g: Graph, ids: Tensor, features?: Matrix): Tensor {
     const tables = [{ matrix: this.#embedding, firstId: 0 }];
@@ -97,35 +104,51 @@ export class Phi3 {
     return g.scope('head', () => rmsNorm(g, x, this.#norm, this.#config.rmsNormEps, { as: this.#activations.as, row }));
   }
 
-  /** Records lm_head for one normed row; returns logits f32 [1, vocab]. */
-  logits(g: Graph, normed: Tensor): Tensor {
-    return g.scope('head', () => matmul(g, this.#rows(g, normed, this.#lmHead), this.#lmHead));
+  /** Records lm_head for one normed row; returns the logits of the vocabulary. */
+  logits(g: Graph, normed: Tensor): Logits {
+    return g.scope('head', () => logits(g, this.#rows(g, normed, this.#lmHead), this.#lmHead));
+  }
+
+  /** Records the final norm and lm_head for x f32 [1, hidden]; returns the logits of the vocabulary. */
+  lastLogits(g: Graph, x: Tensor): Logits {
+    return g.scope('head', () => logits(g, this.#normed(x, this.#norm, this.#lmHead), this.#lmHead));
   }
 
   /** Rows as a weight takes them. */
   #rows(g: Graph, x: Tensor, w: Matrix): Tensor | Int8Rows {
-    return this.#activations.int8 && isQuantized(w.dtype) ? quantizeRows(g, x) : x;
+    return this.#takesInt8(w) ? quantizeRows(g, x) : x;
+  }
+
+  /** Rows of the residual stream behind a norm, as a weight takes them. */
+  #normed(x: Tensor, norm: Tensor, w: Matrix): Normed {
+    return { x, norm, eps: this.#config.rmsNormEps, as: this.#activations.as, int8: this.#takesInt8(w) };
+  }
+
+  #takesInt8(w: Matrix): boolean {
+    return this.#activations.int8 && isQuantized(w.dtype);
   }
 
   #layer(g: Graph, x: Tensor, layer: Layer, pools: { k: Tensor; v: Tensor }, state: DecoderState): Tensor {
-    const { heads, kvHeads, headDim, rmsNormEps } = this.#config;
+    const { heads, kvHeads, headDim } = this.#config;
     const { places, tables, ropeTable, keys } = state;
     const { as } = this.#activations;
     const mixed = g.scope('attn', () => {
-      const normed = rmsNorm(g, x, layer.inputNorm, rmsNormEps, { as });
-      const qkv = matmul(g, this.#rows(g, normed, layer.qkv), layer.qkv);
-      const rotated = rope(g, qkv, ropeTable, places, { heads: heads + kvHeads, headDim });
-      kvAppend(g, rotated, heads * headDim, qkv, (heads + kvHeads) * headDim, { places, tables }, pools);
-      const q = { tensor: rotated, offset: 0, headStride: headDim, rowStride: (heads + kvHeads) * headDim };
+      const sizes = { heads, kvHeads, headDim };
+      const options = { table: ropeTable, places, tables, ...sizes, as };
+      const rotated = qkv(g, this.#normed(x, layer.inputNorm, layer.qkv), layer.qkv, options, pools);
+      const q = { tensor: rotated, offset: 0, headStride: headDim, rowStride: heads * headDim };
       const paged = (tensor: Tensor) => ({ tensor, offset: 0, headStride: PAGE * headDim, rowStride: headDim });
       const kv = { places, tables, pageStride: kvHeads * PAGE * headDim, ...(keys !== undefined && { keys }) };
-      const values = attention(g, { q, k: paged(pools.k), v: paged(pools.v), kv, heads, kvHeads, headDim, as });
-      return matmul(g, this.#rows(g, values, layer.out), layer.out, { residual: x });
+      const views = { q, k: paged(pools.k), v: paged(pools.v) };
+      const int8 = this.#takesInt8(layer.out);
+      const values = attention(g, { ...views, kv, ...sizes, as, int8 });
+      return matmul(g, values, layer.out, { residual: x });
     });
     return g.scope('mlp', () => {
-      const normed = rmsNorm(g, mixed, layer.postNorm, rmsNormEps, { as });
-      const gated = matmul(g, this.#rows(g, normed, layer.gateUp), layer.gateUp, { activation: 'silu_gate', as });
-      return matmul(g, this.#rows(g, gated, layer.down), layer.down, { residual: mixed });
+      const normed = this.#normed(mixed, layer.postNorm, layer.gateUp);
+      const int8 = this.#takesInt8(layer.down);
+      const gated = matmul(g, normed, layer.gateUp, { activation: 'silu_gate', as, int8 });
+      return matmul(g, gated, layer.down, { residual: mixed });
     });
   }
 }
@@ -134,7 +157,7 @@ async function loadLayer(store: WeightStore, config: ModelConfig['decoder'], pre
   const { hidden, heads, kvHeads, headDim, ffn } = config;
   return {
     inputNorm: await store.norm(`${prefix}.input_layernorm.weight`, hidden),
-    qkv: await store.matrix(plain(`${prefix}.self_attn.qkv_proj.weight`, (heads + 2 * kvHeads) * headDim, hidden)),
+    qkv: await store.matrix(rotary(`${prefix}.self_attn.qkv_proj.weight`, heads, kvHeads, headDim, hidden)),
     out: await store.matrix(plain(`${prefix}.self_attn.o_proj.weight`, hidden, heads * headDim)),
     postNorm: await store.norm(`${prefix}.post_attention_layernorm.weight`, hidden),
     gateUp: await store.matrix(interleaved(`${prefix}.mlp.gate_up_proj.weight`, ffn, hidden)),

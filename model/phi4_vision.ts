@@ -5,7 +5,6 @@ import {
   DaybreakError,
   type Device,
   type DeviceTensor,
-  type DType,
   type ForcedVariants,
   Graph,
   Owned,
@@ -49,9 +48,9 @@ export interface LoadOptions extends CacheOptions {
   chunkRows?: number;
   /** Whether prompts that come find again what earlier ones computed, pages and pictures; true unless told. */
   reuse?: boolean;
-  /** What activations between norms and matmuls and the KV cache are stored as; sums are f32 either way. */
+  /** What activations between norms and matmuls and the KV cache are stored as; see usualActivations. Sums are f32 either way. */
   dtype?: 'f32' | 'f16';
-  /** Whether int4 and int8 weights of the decoder take activations as 8-bit integers, for integer dot products; less exact. */
+  /** Whether int4 and int8 weights of the decoder take activations as 8-bit integers, for integer dot products; see usualActivations. */
   int8Activations?: boolean;
   /** Variants of ops to use wherever they can compute the problem, in place of the best known. */
   variants?: ForcedVariants;
@@ -63,6 +62,11 @@ export interface LoadOptions extends CacheOptions {
   progress?: (loaded: number, total: number) => void;
   /** Ends loading, which is rejected with the signal's reason; what was loaded is freed. */
   signal?: AbortSignal;
+}
+
+/** How activations are stored unless told: on GPUs as f16, where they have it, and as integers for weights that are; on CPUs as f32. */
+export function usualActivations({ onCpu, features }: Pick<Device, 'onCpu' | 'features'>) {
+  return { dtype: !onCpu && features.has('shader-f16') ? 'f16' : 'f32', int8Activations: !onCpu } as const;
 }
 
 /** A picture on its way into the decoder's space. */
@@ -105,7 +109,9 @@ export class Phi4Vision {
   readonly device: Device;
   readonly config: ModelConfig;
   readonly decoder: Phi3;
-  readonly dtype: DType;
+  readonly dtype: 'f32' | 'f16';
+  /** Whether there are quantised weights that take activations as 8-bit integers. */
+  readonly int8Activations: boolean;
   /** Names in the checkpoint that this model neither uses nor knows as unused. */
   readonly unknownTensors: readonly string[];
   /** What can go wrong with these weights in this dtype, as far as the weights alone tell it; a sentence each. */
@@ -123,12 +129,18 @@ export class Phi4Vision {
   /** The weights of encoder and projector; undefined once they are released. */
   #visionWeights: Owned | undefined;
 
-  private constructor(device: Device, config: ModelConfig, parts: Parts, store: WeightStore, options: LoadOptions) {
+  private constructor(
+    device: Device,
+    config: ModelConfig,
+    parts: Parts,
+    store: WeightStore,
+    options: LoadOptions & Pick<Phi4Vision, 'dtype' | 'int8Activations'>,
+  ) {
     const known = new Set(storedTensors(config, expectedTensors(config)).map(({ name }) => name));
     this.device = device;
     this.config = config;
     const {
-      dtype = 'f32',
+      dtype,
       context,
       cacheBytes,
       chunkRows,
@@ -137,6 +149,7 @@ export class Phi4Vision {
       variants,
     } = options;
     this.dtype = dtype;
+    this.int8Activations = options.int8Activations && (config.formats ?? options.quantize) !== undefined;
     this.#engineOptions = { context, cacheBytes, chunkRows, reuse, variants };
     this.#pictureRows = reuse ? pictureRows : 0;
     this.#pace = new Pace(device);
@@ -170,8 +183,10 @@ export class Phi4Vision {
     device: Device,
     config: ModelConfig,
     source: TensorSource,
-    { dtype = 'f32', int8Activations = false, verify, progress, signal, ...options }: LoadOptions = {},
+    { verify, progress, signal, ...options }: LoadOptions = {},
   ): Promise<Phi4Vision> {
+    const usual = usualActivations(device);
+    const { dtype = usual.dtype, int8Activations = usual.int8Activations } = options;
     if (dtype === 'f16' && !device.features.has('shader-f16')) {
       const expected = `expected an adapter with shader-f16 for f16, got '${device.name}'`;
       throw new CapabilityError(`model: dtype: ${expected}; use f32`);
@@ -200,7 +215,7 @@ export class Phi4Vision {
         decoder: await Phi3.load(store, config.decoder, { as: dtype, int8: int8Activations }),
       };
       await device.idle();
-      return new Phi4Vision(device, config, parts, store, { ...options, dtype });
+      return new Phi4Vision(device, config, parts, store, { ...options, dtype, int8Activations });
     });
   }
 

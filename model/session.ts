@@ -1,4 +1,4 @@
-import { type Sampling, settingsTensor } from '../kernels/index.ts';
+import { randomWords, type Sampling, settingsTensor } from '../kernels/index.ts';
 import {
   type Device,
   type DeviceTensor,
@@ -332,13 +332,15 @@ export class Session {
       signal.throwIfAborted();
       this.#checkCurrent(answer);
       const grown = past.reserve(this.device, past.length + step);
-      if (!engine.owns(answer)) this.#writeState(answer);
+      const taken = !engine.owns(answer);
+      if (taken) this.#writeState(answer);
       else if (grown) this.#writeTable();
       this.device.run('decode', (encoder) => {
         if (step === 0) {
           engine.lastRows.place(encoder, this.#slot!);
           plans.head.encode(encoder);
         } else {
+          if (taken) plans.embed.encode(encoder);
           plans.step.setScalars({ keys: past.length + step });
           plans.step.encode(encoder);
         }
@@ -375,18 +377,16 @@ export class Session {
   /** Writes what the next step of an answer reads, of which all steps have reached the host. */
   #writeState(answer: Decoding): void {
     const { device, state } = this.#engine;
-    const { places, token, step, forced, forcedCount, settings } = state;
+    const { places, token, random, forced, settings } = state;
     const n = answer.chosen.length;
     this.#engine.claim(answer);
     this.#writeTable();
     device.write(places.storage, Uint32Array.of(this.#past.length - 1 + n, 0));
     device.write(token.storage, Uint32Array.of(answer.next));
-    device.write(step.storage, Uint32Array.of(n));
-    device.write(forcedCount.storage, Uint32Array.of(answer.forced.length));
-    device.write(forced.storage, answer.forced);
-    if (!this.#sampling) return;
-    const seed = (this.#sampling.seed + this.#turn * GOLDEN) >>> 0;
-    device.write(settings.storage, settingsTensor({ ...this.#sampling, seed }).data);
+    device.write(forced.storage, Uint32Array.from([answer.forced.length, ...answer.forced]));
+    const seed = ((this.#sampling?.seed ?? 0) + this.#turn * GOLDEN) >>> 0;
+    device.write(random.storage, randomWords(seed, n).data);
+    if (this.#sampling) device.write(settings.storage, settingsTensor(this.#sampling).data);
   }
 
   #writeTable(): void {

@@ -58,6 +58,13 @@ interface Rows {
   cols: number;
 }
 
+/** The least number that both divide. */
+function commonMultiple(a: number, b = 1): number {
+  let multiple = a;
+  while (multiple % b > 0) multiple += a;
+  return multiple;
+}
+
 /** The memory of a tensor's rows from `row` on. */
 function rowsOf({ shape, dtype, storage }: Tensor & { storage: Storage }, row: number): Storage {
   const skipped = row * shape[1]! * BYTES[dtype];
@@ -151,16 +158,16 @@ export class WeightStore {
     return [`${worst[0]}: ${reach}${others.length ? ` (so can ${others.length} more)` : ''}; f32 holds them`];
   }
 
-  /** A matrix that is stored quantised; its rows are in the order of the result, and its rows of zeros are missing. */
+  /** A matrix that is stored quantised; its rows are in the order of the result, but within units, and its rows of zeros are missing. */
   async #storedMatrix(layout: MatrixLayout, how: Quantization): Promise<Matrix> {
-    const { sources, sourceRows, rows } = layout;
+    const { sources, sourceRows, rows, unit } = layout;
     const stored = sourceRows.reduce((a, b) => a + b, 0);
-    const rowOf = (row: number) => (row < stored ? row : undefined);
+    const rowOf = unit ? layout.rowOf : (row: number) => (row < stored ? row : undefined);
     const shapes = quantizedShapes(rows, layout.cols, how);
     const part = (key: 'quants' | 'scales', dtype: DType) => {
       const cols = shapes[key][1]!;
       const names = sources.map((name) => partNames(name, how.format)[key]);
-      return this.#rows({ sources: names, sourceRows, cols, rows, rowOf }, cols, dtype);
+      return this.#rows({ sources: names, sourceRows, cols, rows, rowOf, unit }, cols, dtype);
     };
     const [quants, scales] = [part('quants', 'u32'), part('scales', 'f16')];
     const blocks: MatrixBlock[] = [];
@@ -226,9 +233,10 @@ export class WeightStore {
   *#cut({ name, layout, cols, dtype }: Rows): Generator<{ row: number; count: number }> {
     const { maxBlockBytes } = this.device;
     const fitting = Math.floor(maxBlockBytes / (cols * BYTES[dtype]));
-    const blockRows = Math.floor(fitting / BLOCK_MULTIPLE) * BLOCK_MULTIPLE;
+    const multiple = commonMultiple(BLOCK_MULTIPLE, layout.unit);
+    const blockRows = Math.floor(fitting / multiple) * multiple;
     if (blockRows === 0) {
-      const expected = `expected ${BLOCK_MULTIPLE} rows of ${cols} columns to fit ${maxBlockBytes} bytes`;
+      const expected = `expected ${multiple} rows of ${cols} columns to fit ${maxBlockBytes} bytes`;
       throw new CapabilityError(`weights: ${name}: ${expected}, got ${fitting} rows; use another adapter`);
     }
     for (let row = 0; row < layout.rows; row += blockRows) yield { row, count: Math.min(blockRows, layout.rows - row) };
@@ -259,7 +267,10 @@ export class WeightStore {
     };
     if (this.device.dryRun) return;
     const rowBytes = cols * BYTES[dtype];
-    const chunkRows = roundUp(Math.max(1, Math.floor(chunkBytes / rowBytes)), CHUNK_MULTIPLE);
+    const chunkRows = roundUp(
+      Math.max(1, Math.floor(chunkBytes / rowBytes)),
+      commonMultiple(CHUNK_MULTIPLE, layout.unit),
+    );
     const staging = new ArrayBuffer(Math.min(chunkRows, count) * rowBytes);
     for (let row = 0; row < count; row += chunkRows) {
       const shape = [Math.min(chunkRows, count - row), cols];

@@ -37,6 +37,8 @@ export interface Kernel {
   /** Shared WGSL appended behind the source, so that line numbers of the source stay true. */
   readonly lib?: readonly WgslSource[];
   readonly needs?: readonly Feature[];
+  /** The most lanes that the smallest subgroup may have: with more, most of its workgroup would idle. */
+  readonly mostLanes?: number;
   /** The matrices that it multiplies; their sizes are its constants: see unitConstants. */
   readonly matrix?: MatrixTypes;
 }
@@ -114,20 +116,28 @@ export type ForcedVariants = Readonly<Record<string, string | readonly string[]>
 interface Capable {
   readonly features: ReadonlySet<Feature>;
   readonly matrices: readonly MatrixUnit[] | undefined;
+  readonly leastLanes: number;
+  readonly limits: Pick<GPUSupportedLimits, 'maxStorageBuffersPerShaderStage'>;
 }
 
-/** Whether a device has all that a kernel needs: features, and a matrix unit of its types. */
+/** Whether a device has all that a kernel needs: features, small enough subgroups, a matrix unit of its types, and room for its bindings. */
 export function canRun(device: Capable, kernel: Kernel): boolean {
-  const { needs = [], matrix } = kernel;
-  if (!needs.every((feature) => device.features.has(feature))) return false;
-  return !matrix || matrixUnit(device, matrix) !== undefined;
+  const { needs = [], mostLanes = Number.POSITIVE_INFINITY, matrix } = kernel;
+  if (!needs.every((feature) => device.features.has(feature)) || device.leastLanes > mostLanes) return false;
+  if (matrix && !matrixUnit(device, matrix)) return false;
+  return bindingsOf(kernel) <= device.limits.maxStorageBuffersPerShaderStage;
 }
+
+const bindingsOf = (kernel: Kernel) => loadKernel(kernel).reflection.bindings.length;
 
 /**
  * The unit with which a device multiplies matrices of these types: of several the largest; on the null backend, which
  * compiles for any, one of 8 x 8 x 8, with which tiles need least workgroup memory.
  */
-export function matrixUnit({ matrices }: Capable, { component, result }: MatrixTypes): MatrixUnit | undefined {
+export function matrixUnit(
+  { matrices }: Pick<Capable, 'matrices'>,
+  { component, result }: MatrixTypes,
+): MatrixUnit | undefined {
   if (!matrices) return { component, result, M: 8, N: 8, K: 8, lanes: 32 };
   const size = ({ M, N, K }: MatrixUnit) => M * N * K;
   const fitting = matrices.filter((unit) => unit.component === component && unit.result === result);
@@ -139,10 +149,19 @@ export function unitConstants({ M, N, K, lanes }: MatrixUnit): Constants {
   return { M, N, K, LANES: lanes };
 }
 
+/** Storage buffers that a stage can bind on every device. */
+const LEAST_BINDINGS = 8;
+
 /** What a kernel needs of a device, in words. */
-export function needsOf({ needs = [], matrix }: Kernel): string[] {
-  if (!matrix) return [...needs];
-  return [...needs, `matrices of ${matrix.component} to ${matrix.result}`];
+export function needsOf(kernel: Kernel): string[] {
+  const { needs = [], mostLanes, matrix } = kernel;
+  const bindings = bindingsOf(kernel);
+  return [
+    ...needs,
+    ...(mostLanes ? [`${mostLanes} lanes or fewer`] : []),
+    ...(matrix ? [`matrices of ${matrix.component} to ${matrix.result}`] : []),
+    ...(bindings > LEAST_BINDINGS ? [`${bindings} storage buffers`] : []),
+  ];
 }
 
 /** Folds a number of workgroups into two dimensions of at most 65535; kernels undo it: group.x + group.y * groups.x. */

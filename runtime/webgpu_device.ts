@@ -37,7 +37,8 @@ export interface DeviceOptions {
   robustness?: boolean;
 }
 
-const FEATURES: Feature[] = [
+/** What a device is opened with where its adapter has it. */
+export const FEATURES: readonly Feature[] = [
   'shader-f16',
   'subgroups',
   'subgroup-size-control',
@@ -45,7 +46,8 @@ const FEATURES: Feature[] = [
   'timestamp-query',
 ];
 
-const LIMITS = [
+/** What a device is opened with as much of as its adapter has. */
+export const LIMITS = [
   'maxBufferSize',
   'maxStorageBufferBindingSize',
   'maxStorageBuffersPerShaderStage',

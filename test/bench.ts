@@ -19,19 +19,9 @@ export function runBench(...args: string[]): Ended {
   return run('../bench/main.ts', args);
 }
 
-/** Asks as a user would, in a process of its own. */
-export function runAsk(...args: string[]): Ended {
-  return run('../tools/ask.ts', args);
-}
-
-/** Quantises as a user would, in a process of its own. */
-export function runQuantize(...args: string[]): Ended {
-  return run('../tools/quantize.ts', args);
-}
-
-/** Tunes as a user would, in a process of its own. */
-export function runTune(...args: string[]): Ended {
-  return run('../tools/tune.ts', args);
+/** Runs a command of daybreak as a user would, in a process of its own. */
+export function runDaybreak(...args: string[]): Ended {
+  return run('../tools/command/main.ts', args);
 }
 
 function run(script: string, args: string[]): Ended {
@@ -39,10 +29,10 @@ function run(script: string, args: string[]): Ended {
   return spawnSync(process.execPath, command, { encoding: 'utf8', timeout: 540_000 });
 }
 
-/** Expects one line on stderr that matches, exit code 2 and no stack trace; Dawn's own warnings do not count. */
-export function fails({ status, stderr }: Ended, pattern: RegExp): void {
-  const lines = stderr.split('\n').filter((line) => line && !/^Warning: max|XDG_RUNTIME_DIR/.test(line));
+/** Expects one line on stderr that matches, an exit code and no stack trace; which adapter runs, and Dawn's own warnings, do not count. */
+export function fails({ status, stderr }: Ended, pattern: RegExp, code = 2): void {
+  const lines = stderr.split('\n').filter((line) => line && !/^Warning: max|XDG_RUNTIME_DIR|^adapter: /.test(line));
   assert.is(lines.length, 1, stderr);
   assert.match(lines[0]!, pattern);
-  assert.is(status, 2);
+  assert.is(status, code);
 }

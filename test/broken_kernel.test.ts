@@ -26,7 +26,7 @@ if (device) {
   const kernel = (name: string) => join(root, 'kernels', name);
 
   test.before(() => {
-    replaceIn(kernel('rope/rope.wgsl'), 'a * cosine - b * sine', 'a * cosine + b * sine');
+    replaceIn(kernel('lib/rotary.wgsl'), 'vec4f(-sine.x, sine.x,', 'vec4f(sine.x, sine.x,');
     replaceIn(kernel('resize_position/resize_position.wgsl'), 'sum += weight', 'sum -= weight');
   });
   test.after(() => rmSync(root, { recursive: true }));
@@ -55,7 +55,7 @@ if (device) {
 
   test('a decoder that is wrong is named by its first wrong layer and phase, and its steps are counted', () => {
     const phi3 = join(root, 'model/phi3.ts');
-    replaceIn(kernel('rope/rope.wgsl'), 'a * cosine + b * sine', 'a * cosine - b * sine');
+    replaceIn(kernel('lib/rotary.wgsl'), 'vec4f(sine.x, sine.x,', 'vec4f(-sine.x, sine.x,');
     replaceIn(kernel('resize_position/resize_position.wgsl'), 'sum -= weight', 'sum += weight');
     const broken = (file: string, right: string, wrong: string) => {
       replaceIn(file, right, wrong);

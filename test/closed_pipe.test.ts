@@ -7,7 +7,7 @@ import * as assert from 'uvu/assert';
 
 const path = (relative: string) => fileURLToPath(new URL(relative, import.meta.url));
 
-for (const program of ['bench/main.ts', 'tools/ask.ts']) {
+for (const program of ['bench/main.ts', 'tools/command/main.ts']) {
   test(`${program} ends quietly where nobody reads on`, async () => {
     const child = spawn(process.execPath, ['--import', 'tsx', path(`../${program}`), '--help'], {
       stdio: ['ignore', 'pipe', 'pipe'],

@@ -5,7 +5,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { decode, Phi4Vision, Processor, readImage } from '../model/index.ts';
 import { type ForcedVariants, Timeline, UsageError } from '../runtime/index.ts';
-import { fails, runAsk, runBench, TINY } from './bench.ts';
+import { fails, runBench, runDaybreak, TINY } from './bench.ts';
 import { testDevice } from './gpu.ts';
 
 const device = await testDevice();
@@ -53,7 +53,10 @@ if (device) {
       assert.ok(refused instanceof UsageError && /: expected one of /.test(refused.message), String(refused));
     }
     const args = ['--model', TINY, '--variant', 'matmul=gemv_register', '--variant', 'matmul=gemm'];
-    fails(runAsk(...args, 'Hello'), /--variant .*matmul: variant: expected one of matmul_tile, .*, got 'gemm'$/);
+    fails(
+      runDaybreak('ask', ...args, 'Hello'),
+      /--variant .*matmul: variant: expected one of matmul_tile, .*, got 'gemm'$/,
+    );
     fails(runBench('speed', ...args), /--variant .*matmul: variant: expected one of matmul_tile, .*, got 'gemm'$/);
     fails(runBench('--variant', 'constructor=x'), /variants: expected one of attention, .*, got 'constructor'$/);
     fails(runBench('--variant', 'matmul'), /expected OP=NAME$/);

@@ -1,4 +1,5 @@
 // tier: gpu
+// parts: 2
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { showCase } from '../kernels/spec.ts';
@@ -9,6 +10,8 @@ import { quick, testDevice } from './gpu.ts';
 
 const device = await testDevice();
 const only = process.env.DAYBREAK_OP;
+const [part, parts] = (process.env.DAYBREAK_PART ?? '1/1').split('/').map(Number) as [number, number];
+let count = 0;
 
 if (device) {
   if (!device.robustness) {
@@ -25,6 +28,7 @@ if (device) {
   for (const spec of specs.filter(({ name }) => !only || name === only)) {
     for (const c of spec.cases.filter((candidate) => !quick || candidate.quick)) {
       for (const { name } of runnable(device, spec, c)) {
+        if (count++ % parts !== part - 1) continue;
         test(`${name} ${showCase(c)}`, async () => {
           const verdict = await verifyCase(device, spec, c, name);
           assert.is(verdict.problem, '', `${name} ${verdict.case}: ${verdict.problem}`);

@@ -4,7 +4,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { unitLines } from '../bench/doctor.ts';
 import { matmul } from '../kernels/index.ts';
 import { choose } from '../kernels/policy.ts';
 import { specs } from '../kernels/specs.ts';
@@ -20,6 +19,7 @@ import {
   openDevice,
 } from '../runtime/index.ts';
 import { checkUnits } from '../runtime/matrix_units.ts';
+import { unitLines } from '../tools/command/info.ts';
 import { testDevice } from './gpu.ts';
 
 const MATMUL = specs.find(({ name }) => name === 'matmul')!;
@@ -83,7 +83,8 @@ test('a kernel for matrix units runs where the device has one of its types, and 
     if (expected) assert.is(chosen(), VARIANT);
     else assert.throws(chosen, (e: Error) => e instanceof CapabilityError && /matrices of f16 to f32/.test(e.message));
   }
-  assert.not.ok(canRun({ features: new Set(), matrices: undefined }, VARIANT.kernel), 'features count as well');
+  const bare = Object.assign(await deviceWith(undefined), { features: new Set() });
+  assert.not.ok(canRun(bare, VARIANT.kernel), 'features count as well');
 });
 
 test('of several units of its types a kernel takes the largest', async () => {
@@ -108,7 +109,7 @@ test('weights of bf16 that f16 may not hold are multiplied by another variant, a
   for (const fitsF16 of [false, undefined]) assert.not.ok(chosen('bf16', fitsF16).kernel.matrix);
 });
 
-test('doctor names the units, and those that were left out with the reason', () => {
+test('info names the units, and those that were left out with the reason', () => {
   const wrong = { ...listed(8), reason: 'its process ended with SIGSEGV' };
   assert.equal(unitLines({ matrices: [{ ...listed(16), lanes: 32 }], unusable: [wrong] }), [
     'Matrix units: 16x16x16 of f16 to f32 in 32 lanes',

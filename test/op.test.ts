@@ -119,7 +119,7 @@ if (device) {
     assert.match(lanes.stdout, new RegExp(`^ +${line} {2}const WG: u32 = 32u;$`, 'm'));
     const { stdout, status, stderr } = op('sample', '--case', 'n=257', '--profile');
     if (/timestamp-query/.test(stderr)) return;
-    assert.match(stdout, /^Dispatches of sample\/sample_draw .*n=257\n[\s\S]*^sample\/sample_narrow +\d+ % /m);
+    assert.match(stdout, /^Dispatches of sample\/sample_draw .*n=257\n[\s\S]*^sample\/sample_weights +\d+ % /m);
     assert.is(status, 0, stderr);
   });
 

@@ -51,6 +51,15 @@ const TAKEN: [op: string, fields: Case, cpu: string, gpu: string, bare: string][
   ['matmul', { rows: 9, weights: 'bf16' }, 'matmul_subgroup', 'matmul_tile', 'matmul_tile'],
   ['matmul', { rows: 64, weights: 'q4', from: 'i8' }, 'matmul_dot_register', 'matmul_dot_tile', 'matmul_dot_tile'],
   ['matmul', { rows: 65, weights: 'q4', from: 'f16' }, 'matmul_subgroup', 'matmul_tile', 'matmul_tile'],
+  [
+    ...(['matmul', { rows: 1, weights: 'q4', from: 'i8', norm: true, show: 'y' }] as const),
+    ...(['gemv_dot_subgroup', 'gemv_dot_subgroup_normed', 'matmul_dot_tile'] as const),
+  ],
+  [
+    ...(['matmul', { rows: 1, weights: 'q4', from: 'i8', norm: true, show: 'quants' }] as const),
+    ...(['gemv_dot_subgroup', 'gemv_dot_subgroup_normed_int8', 'matmul_dot_tile'] as const),
+  ],
+  ['matmul', { rows: 5, weights: 'q4', from: 'f16', norm: true }, 'gemv_shuffle', 'gemv_half_normed', 'matmul_tile'],
   ['attention', { tokens: 1, causal: true }, 'attention_decode_shuffle', 'attention_decode_subgroup', 'attention_tile'],
   ['attention', { tokens: 8, causal: true }, 'attention_decode_shuffle', 'attention_decode_subgroup', 'attention_tile'],
   ['attention', { tokens: 9, causal: true }, 'attention', 'attention_tile', 'attention_tile'],
@@ -97,6 +106,16 @@ test('attention in f16 goes to matrix units where a GPU has them, in f32 never',
   }
 });
 
+test('attention with workgroups of one small subgroup is left out where subgroups have 32 lanes', () => {
+  for (const [leastLanes, expected] of [
+    [16, 'attention'],
+    [32, 'attention_tile'],
+  ] as const) {
+    const device = Object.assign(adapter(true), { leastLanes });
+    assert.is(taken(device, 'attention', { tokens: 9, causal: true }), expected);
+  }
+});
+
 test('the defaults name every variant of every op that has a choice, and nothing else', () => {
   for (const ranking of Object.values(DEFAULTS)) {
     for (const [op, variants] of Object.entries(VARIANTS)) {
@@ -129,7 +148,7 @@ test('a name asked for must be a variant of an op that has a choice', () => {
   );
   assert.throws(
     () => checkForced({ matmull: 'gemv' }),
-    refused(/^variants: expected one of attention, layer_norm, matmul, rms_norm, got 'matmull'$/),
+    refused(/^variants: expected one of attention, layer_norm, matmul, qkv, rms_norm, got 'matmull'$/),
   );
 });
 

@@ -19,7 +19,14 @@ import * as assert from 'uvu/assert';
 import { dequantizeWeightsHost, isQuantized, type Quantization, quantizeWeightsHost } from '../kernels/index.ts';
 import { Random } from '../kernels/spec.ts';
 import { writeIndex } from '../model/checkpoint/checksums.ts';
-import { interleaved, type MatrixLayout, plain, rowPadded, stacked } from '../model/checkpoint/matrix_layout.ts';
+import {
+  interleaved,
+  type MatrixLayout,
+  plain,
+  rotary,
+  rowPadded,
+  stacked,
+} from '../model/checkpoint/matrix_layout.ts';
 import { Checkpoint, INDEX, SafetensorsFile } from '../model/checkpoint/safetensors.ts';
 import { SafetensorsWriter } from '../model/checkpoint/safetensors_writer.ts';
 import {
@@ -41,7 +48,7 @@ import {
   UsageError,
   widen,
 } from '../runtime/index.ts';
-import { fails, runQuantize, TINY } from './bench.ts';
+import { fails, runDaybreak, TINY } from './bench.ts';
 import { writeSafetensors } from './fixtures/safetensors.ts';
 import { quick, testDevice } from './gpu.ts';
 import { rejects } from './rejects.ts';
@@ -173,14 +180,28 @@ test('a full disk ends the run with the file, and the next run goes on', async (
 
 test('the command writes what the library does, and says what came out', async () => {
   const [dir, same] = [join(root, 'command'), join(root, 'library')];
-  const { status, stdout } = runQuantize('--model', TINY, '--out', dir, '--group', '128', '--vision', 'int8', '--host');
+  const { status, stdout } = runDaybreak(
+    'quantize',
+    '--model',
+    TINY,
+    '--out',
+    dir,
+    '--group',
+    '128',
+    '--vision',
+    'int8',
+    '--host',
+  );
   assert.is(status, 0);
   assert.match(stdout, /^q4 +12 +1\.0 +0\.3 /m);
   assert.match(stdout, /^all +76 /m);
   await quantizeCheckpoint(TINY, same, { formats: { group: 128, vision: 'q8' } });
   assertSame(dir, contents(same));
-  fails(runQuantize('--model', TINY, '--out', TINY, '--host'), /^error: quantize: .* expected a new or empty folder/);
-  fails(runQuantize('--model', TINY, '--out', dir, '--group', '48'), /Allowed choices are 32, 64, 128/);
+  fails(
+    runDaybreak('quantize', '--model', TINY, '--out', TINY, '--host'),
+    /^error: quantize: .* expected a new or empty folder/,
+  );
+  fails(runDaybreak('quantize', '--model', TINY, '--out', dir, '--group', '48'), /Allowed choices are 32, 64, 128/);
 });
 
 test('weights that a format cannot hold are named', async () => {
@@ -368,6 +389,8 @@ if (device) {
       embedding: plain('model.embed_tokens.weight', decoder.vocab, decoder.hidden),
       vision: stacked(projections, vision.hidden, vision.hidden),
     };
+    const { heads, kvHeads, headDim, hidden } = decoder;
+    const qkv = rotary('model.layers.1.self_attn.qkv_proj.weight', heads, kvHeads, headDim, hidden);
     const odd = rowPadded(`${layer}.mlp.fc2.weight`, vision.hidden, vision.ffn);
     const small = await openDevice({ maxBlockBytes: 64 * 144 * 2 });
     for (const formats of [
@@ -376,7 +399,7 @@ if (device) {
     ] as const) {
       const dir = join(root, `group${formats.group}`);
       await quantizeCheckpoint(TINY, dir, { formats });
-      for (const [name, layout] of [...Object.entries(layouts), ['vision', odd] as const]) {
+      for (const [name, layout] of [...Object.entries(layouts), ['vision', odd], ['decoder', qkv]] as const) {
         const source = await loadMatrix(device, TINY, layout);
         const format = formats[name as keyof typeof layouts];
         for (const on of [device, small]) {

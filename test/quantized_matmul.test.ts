@@ -9,7 +9,8 @@ import {
   quantizeWeights,
   quantizeWeightsHost,
 } from '../kernels/index.ts';
-import { applies, VECTOR_ROWS, variants } from '../kernels/matmul/matmul.ts';
+import { variants } from '../kernels/matmul/matmul.ts';
+import { applies, VECTOR_ROWS } from '../kernels/matmul/product.ts';
 import { Random } from '../kernels/spec.ts';
 import {
   canRun,
@@ -19,6 +20,7 @@ import {
   type Matrix,
   narrow,
   Plan,
+  type Tensor,
   type Variant,
   widen,
 } from '../runtime/index.ts';
@@ -57,11 +59,19 @@ function randomMatrix(on: Device, rows: number, inner: number, { format, group }
   return { matrix, values: dequantizeWeightsHost({ quants, scales }, rows, inner, { format, group }) };
 }
 
-/** x w^T on the device, NaN behind all of x, x as it is or as 8-bit integers, with one variant where it is named. */
-async function product(on: Device, x: HostTensor, w: Matrix, asInt8: boolean, variant?: string): Promise<Float32Array> {
+/** x w^T on the device, NaN behind all of x, x as it is or as 8-bit integers, normed or not, with one variant where it is named. */
+async function product(
+  on: Device,
+  x: HostTensor,
+  w: Matrix,
+  asInt8: boolean,
+  variant?: string,
+  norm?: Tensor,
+): Promise<Float32Array> {
   const graph = new Graph(on, { variants: variant ? { matmul: variant } : {} });
   const input = graph.input('x', x.shape, x.dtype);
-  graph.output('y', matmul(graph, asInt8 ? quantizeRows(graph, input) : input, w));
+  const rows = asInt8 && !norm ? quantizeRows(graph, input) : input;
+  graph.output('y', matmul(graph, norm ? { x: input, norm, eps: 1e-5, as: 'f32', int8: asInt8 } : rows, w));
   const plan = await Plan.create(graph, { guardBytes: 256 });
   const { dtype, data } = await on.download(plan.run({ x }).y!);
   plan.dispose();
@@ -129,13 +139,20 @@ if (device) {
     for (const format of ['q4', 'q8'] as const) {
       const { matrix } = randomMatrix(device, 13, inner, { format, group: 64 }, random);
       const x = random.tensor([VECTOR_ROWS, inner]);
-      for (const asInt8 of [false, true]) {
-        const few = (each: Variant, rows: number) => applies(each, rows, asInt8 ? 'i8' : 'f32', { dtype: format });
+      const weights = device.upload(random.tensor([inner]), 'norm');
+      for (const [asInt8, norm] of [
+        [false, undefined],
+        [true, undefined],
+        [false, weights],
+        [true, weights],
+      ] as const) {
+        const few = (each: Variant, rows: number) =>
+          applies(each, { rows, inner, dtype: asInt8 ? 'i8' : 'f32', normed: norm }, { dtype: format });
         const able = variants.filter((each) => canRun(device, each.kernel) && few(each, 1) && few(each, VECTOR_ROWS));
-        const both = able.filter(({ name }) => name.includes('gemv'));
+        const both = able.filter(({ name }) => name.includes('gemv') && (!norm || name.endsWith('_normed')));
         assert.ok(both.length > 0);
         for (const { name } of quick ? both.slice(0, 1) : both) {
-          const together = await product(device, x, matrix, asInt8, name);
+          const together = await product(device, x, matrix, asInt8, name, norm);
           for (const [first, rows] of [
             [0, 1],
             [5, 1],
@@ -143,7 +160,7 @@ if (device) {
             [3, 5],
           ] as const) {
             const part = x.data.slice(first * inner, (first + rows) * inner);
-            const got = await product(device, { ...x, shape: [rows, inner], data: part }, matrix, asInt8, name);
+            const got = await product(device, { ...x, shape: [rows, inner], data: part }, matrix, asInt8, name, norm);
             assert.equal(
               got,
               together.slice(first * 13, (first + rows) * 13),
@@ -164,7 +181,8 @@ if (device) {
       const shown = { ...x, shape: [rows, inner], data: x.data.slice(0, rows * inner) };
       for (const asInt8 of [false, true]) {
         const able = variants.filter(
-          (variant) => canRun(device, variant.kernel) && applies(variant, rows, asInt8 ? 'i8' : 'f32', matrix),
+          (variant) =>
+            canRun(device, variant.kernel) && applies(variant, { rows, inner, dtype: asInt8 ? 'i8' : 'f32' }, matrix),
         );
         for (const { name } of quick ? able.slice(0, 1) : able) {
           const got = await product(device, shown, matrix, asInt8, name);

@@ -12,7 +12,7 @@ import { testDevice } from './gpu.ts';
 
 const device = await testDevice();
 
-const SOURCE = new URL(import.meta.url); // never read
+const SOURCE = ''; // binds nothing
 
 const WGSL = `struct Params {
   unsigned: u32,
@@ -37,7 +37,9 @@ test('work of any size, none too, is a grid of integers', () => {
 });
 
 test('a variant runs only where the device has what it needs', () => {
-  const bare = { name: 'bare', features: new Set() } as never;
+  const binding = (buffers: number) =>
+    ({ name: 'bare', features: new Set(), limits: { maxStorageBuffersPerShaderStage: buffers } }) as never;
+  const bare = binding(1);
   const [plain, subgroup] = [
     variant({ name: 'op/plain', source: SOURCE }),
     variant({ name: 'op/subgroup', source: SOURCE, needs: ['subgroups'] }),
@@ -47,6 +49,12 @@ test('a variant runs only where the device has what it needs', () => {
     choose(new Graph(bare, { variants: { op: name } }), 'op', '', [subgroup, plain]);
   const lacking = (error: Error) => error instanceof CapabilityError && /subgroups/.test(error.message);
   assert.throws(forced('op/subgroup'), lacking);
+  const buffers = Array.from({ length: 9 }, (_, i) => `@group(0) @binding(${i}) var<storage, read> x${i}: array<f32>;`);
+  const wide = variant({ name: 'op/wide', source: buffers.join('\n') });
+  const widest = (most: number) => choose(new Graph(binding(most)), 'op', '', [wide, plain]);
+  assert.equal([widest(8), widest(9)], [plain, wide]);
+  const alone = () => choose(new Graph(binding(8)), 'op', '', [wide]);
+  assert.throws(alone, (e: Error) => e instanceof CapabilityError && /9 storage buffers for op\/wide/.test(e.message));
   const unknown = 'op: variant: expected one of subgroup, plain, got';
   assert.throws(forced('other'), (e: Error) => e instanceof UsageError && e.message === `${unknown} 'other'`);
 });

@@ -17,8 +17,14 @@ REQUIRE_GPU=1 in the environment turns every skip into a failure.`;
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const TIMEOUT_MILLIS = 10 * 60_000;
-/** Files of these tiers run one at a time. */
+/** Files of these tiers run one at a time, unless they are split. */
 const ON_DEVICE = ['any', 'gpu'];
+
+/** A file, and which part of its tests runs: `1/2`. */
+interface Job {
+  file: string;
+  part: string;
+}
 
 interface Counts {
   passed: number;
@@ -35,18 +41,28 @@ interface Ended {
 
 /** The tier in a file's header: `host`, `null` (Dawn without an adapter), `any` (an adapter, whichever: it comes out the same on each) or `gpu` (as the adapter computes). */
 function tierOf(file: string): string {
-  return /^\/\/ tier: (\w+)$/m.exec(readFileSync(join(ROOT, file), 'utf8').slice(0, 500))?.[1] ?? 'host';
+  return /^\/\/ tier: (\w+)$/m.exec(headerOf(file))?.[1] ?? 'host';
 }
 
-/** Runs one test file to its end, or kills it after ten minutes. */
-function runFile(file: string, env: NodeJS.ProcessEnv): Promise<Ended> {
+function headerOf(file: string): string {
+  return readFileSync(join(ROOT, file), 'utf8').slice(0, 500);
+}
+
+/** The jobs of a file: as many as its header says (`// parts: 2`), where its tests take long and measure no time. */
+function jobsOf(file: string): Job[] {
+  const parts = Number(/^\/\/ parts: (\d+)$/m.exec(headerOf(file))?.[1] ?? 1);
+  return Array.from({ length: parts }, (_, i) => ({ file, part: `${i + 1}/${parts}` }));
+}
+
+/** Runs one job to its end, or kills it after ten minutes. */
+function runJob({ file, part }: Job, env: NodeJS.ProcessEnv): Promise<Ended> {
   const folder = mkdtempSync(join(tmpdir(), 'daybreak-test-'));
   const log = join(folder, 'log');
   const fd = openSync(log, 'w'); // a file: a killed test's own children cannot hold it open as they would a pipe
   const started = performance.now();
   const child = spawn(process.execPath, ['--import', 'tsx', '--import', './tools/software_vulkan.ts', file], {
     cwd: ROOT,
-    env,
+    env: { ...env, DAYBREAK_PART: part },
     stdio: ['ignore', fd, fd],
     timeout: TIMEOUT_MILLIS,
     killSignal: 'SIGKILL',
@@ -98,23 +114,24 @@ function ending({ signal, code, seconds }: Ended, { passed, skipped }: Counts): 
   return passed + skipped === 0 ? ', no test ran' : '';
 }
 
-/** Prints a file's line, its skips, and everything it wrote if it failed. */
-function report(file: string, ended: Ended, counts: Counts): void {
+/** Prints a job's line, its skips, and everything it wrote if it failed. */
+function report({ file, part }: Job, ended: Ended, counts: Counts): void {
   const word = counts.failed ? 'FAIL' : 'ok  ';
-  console.log(`${word} ${file}: ${show(counts)}${ending(ended, counts)} (${ended.seconds.toFixed(1)} s)`);
+  const name = part === '1/1' ? file : `${file} ${part}`;
+  console.log(`${word} ${name}: ${show(counts)}${ending(ended, counts)} (${ended.seconds.toFixed(1)} s)`);
   for (const skip of printedSkips(ended.output)) console.log(`     SKIP ${skip}`);
   if (counts.failed) console.log(ended.output.trimEnd().replace(/^/gm, '     | '));
 }
 
-/** Runs the files, at most `width` at once, and returns their counts. */
-async function runAll(files: string[], width: number, env: NodeJS.ProcessEnv): Promise<Counts[]> {
-  const queue = files.values();
+/** Runs the jobs, at most `width` at once, and returns their counts. */
+async function runAll(jobs: Job[], width: number, env: NodeJS.ProcessEnv): Promise<Counts[]> {
+  const queue = jobs.values();
   const all: Counts[] = [];
   const work = async () => {
-    for (const file of queue) {
-      const ended = await runFile(file, env);
+    for (const job of queue) {
+      const ended = await runJob(job, env);
       const counts = count(ended);
-      report(file, ended, counts);
+      report(job, ended, counts);
       all.push(counts);
     }
   };
@@ -156,8 +173,9 @@ const files = readdirSync(join(ROOT, 'test'))
   .filter((file) => positionals.length === 0 || positionals.some((pattern) => file.includes(pattern)))
   .filter((file) => !values.device || tierOf(file) === 'gpu')
   .sort();
-const alone = files.filter((file) => ON_DEVICE.includes(tierOf(file)));
-const beside = files.filter((file) => !alone.includes(file));
+const jobs = files.map(jobsOf);
+const alone = jobs.filter((parts) => parts.length === 1 && ON_DEVICE.includes(tierOf(parts[0]!.file))).flat();
+const beside = jobs.flat().filter((job) => !alone.includes(job));
 const all = [...(await runAll(beside, cpus().length, env)), ...(await runAll(alone, 1, env))];
 const total = all.reduce(
   (sum, counts) => ({

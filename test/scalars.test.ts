@@ -14,6 +14,7 @@ const ROWS: Record<string, readonly string[]> = {
   kv_append: ['k', 'v', 'places'],
   layer_norm: ['x'],
   matmul: ['x', 'residual'],
+  qkv: ['x', 'places'],
   quantize_rows: ['x'],
   resize_position: ['cells'],
   rms_norm: ['x'],

@@ -215,9 +215,10 @@ test('the files hold the source, open as a checkpoint, and have checksums', asyn
 
 test('the command writes the same files', () => {
   const out = join(dir, 'again');
-  const script = fileURLToPath(new URL('../tools/synthesize.ts', import.meta.url));
+  const script = fileURLToPath(new URL('../tools/command/main.ts', import.meta.url));
   const options = ['--shape', TINY, '--format', 'int4', '--out', out, '--seed', '21'];
-  const run = () => spawnSync(process.execPath, ['--import', 'tsx', script, ...options], { encoding: 'utf8' });
+  const run = () =>
+    spawnSync(process.execPath, ['--import', 'tsx', script, 'synthesize', ...options], { encoding: 'utf8' });
   const { status, stdout, stderr } = run();
   assert.is(status, 0, stderr);
   assert.match(stdout, /: \d+ tensors, \d+ bytes in .* s, .* MB\/s/);

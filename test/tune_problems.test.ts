@@ -2,10 +2,10 @@
 // The tuner's problems are those that the model's own graphs ask about.
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { listProblems } from '../bench/tune/problems.ts';
+import { checkOf, listProblems } from '../bench/tune/problems.ts';
 import { Random } from '../kernels/spec.ts';
 import { specs } from '../kernels/specs.ts';
-import { decisionOf } from '../kernels/verify.ts';
+import { decisionOf, recordCase, runnable } from '../kernels/verify.ts';
 import {
   loadConfig,
   openSynthetic,
@@ -18,10 +18,11 @@ import { DryRunDevice, type Graph, openDevice, Plan } from '../runtime/index.ts'
 
 const FORMATS: SyntheticFormat[] = ['int4', 'bf16'];
 const none = await openDevice({ adapter: 'null' });
+const CONFIG = loadConfig(shapeFolder('15b'));
 
 /** What ops decide while a model of the published shapes encodes a picture, reads prompts and decodes. */
-async function decided(format: SyntheticFormat, dtype: 'f32' | 'f16', int8Activations: boolean): Promise<string[]> {
-  const device = new DryRunDevice(none);
+async function decided(onCpu: boolean, format: SyntheticFormat, dtype: 'f32' | 'f16', int8Activations: boolean) {
+  const device = Object.assign(new DryRunDevice(none), { onCpu });
   const graphs: Graph[] = [];
   const create = Plan.create;
   Plan.create = (graph, options) => {
@@ -42,27 +43,45 @@ async function decided(format: SyntheticFormat, dtype: 'f32' | 'f16', int8Activa
   return graphs.flatMap(({ decisions }) => decisions.map(({ op, problem }) => `${op} ${problem}`));
 }
 
-test('every problem that the model meets, in all formats and dtypes, is one that the tuner times', async () => {
-  const problems = listProblems(loadConfig(shapeFolder('15b')), true, { formats: FORMATS, dtypes: ['f32', 'f16'] });
-  const timed = problems.map(({ op, cases: [c] }) => {
-    const spec = specs.find(({ name }) => name === op)!;
-    return `${op} ${decisionOf(none, spec, c!, undefined, spec.inputs(c!, new Random(1)))!.problem}`;
+/** What ops call the problems that the tuner times, by the case that is timed and by the one that is checked. */
+function named(formats: SyntheticFormat[], dtypes: ('f32' | 'f16')[], int8: boolean): string[] {
+  const problems = listProblems(CONFIG, true, { formats, dtypes, int8 });
+  return problems.map((problem) => {
+    const spec = specs.find(({ name }) => name === problem.op)!;
+    const [timed, checked] = [problem.cases[0]!, checkOf(problem)].map((c) => ({
+      problem: decisionOf(none, spec, c, undefined, spec.inputs(c, new Random(1)))!.problem,
+      pipelines: spec.variants
+        .filter((each) => runnable(none, spec, c).includes(each))
+        .map(({ name }) =>
+          recordCase(none, spec, c, name, spec.inputs(c, new Random(1))).map((step) => step.constants),
+        ),
+    }));
+    assert.equal(checked, timed, 'what is checked has the pipelines of what is timed');
+    return `${problem.op} ${timed!.problem}`;
   });
-  assert.is(new Set(timed).size, timed.length, 'none twice');
-  const met = new Set<string>();
+}
+
+test('every problem that the model meets is one that the tuner times; without 8-bit activations no other is', async () => {
   for (const format of FORMATS)
-    for (const dtype of ['f32', 'f16'] as const)
-      for (const int8 of format === 'int4' ? [false, true] : [false])
-        for (const problem of await decided(format, dtype, int8)) met.add(problem);
-  assert.ok(met.size > 30);
-  assert.equal([...met].filter((problem) => !timed.includes(problem)).sort(), []);
-  assert.equal(timed.filter((problem) => !met.has(problem)).sort(), []);
+    for (const dtype of ['f32', 'f16'] as const) {
+      const metBy = async (int8: boolean) => [
+        ...new Set([...(await decided(false, format, dtype, int8)), ...(await decided(true, format, dtype, int8))]),
+      ];
+      const [met, timed] = [await metBy(false), named([format], [dtype], false)];
+      assert.is(new Set(timed).size, timed.length, 'none twice');
+      assert.equal([...timed].sort(), met.sort());
+      if (format === 'bf16') continue;
+      const integers = named([format], [dtype], true);
+      assert.equal(
+        (await metBy(true)).filter((problem) => !integers.includes(problem)),
+        [],
+      );
+    }
 });
 
 test('on a GPU the same problems have the whole matrices', () => {
-  const config = loadConfig(shapeFolder('15b'));
   const [cpu, gpu] = [true, false].map((onCpu) =>
-    listProblems(config, onCpu, { formats: FORMATS, dtypes: ['f32', 'f16'] }),
+    listProblems(CONFIG, onCpu, { formats: FORMATS, dtypes: ['f32', 'f16'], int8: true }),
   );
   assert.is(cpu!.length, gpu!.length);
   const down = gpu!.flatMap(({ cases }) => cases).filter(({ inner, outs }) => inner === 17920 && outs === 5120);

@@ -5,7 +5,14 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Random } from '../kernels/spec.ts';
-import { interleaved, type MatrixLayout, plain, rowPadded, stacked } from '../model/checkpoint/matrix_layout.ts';
+import {
+  interleaved,
+  type MatrixLayout,
+  plain,
+  rotary,
+  rowPadded,
+  stacked,
+} from '../model/checkpoint/matrix_layout.ts';
 import { Checkpoint } from '../model/index.ts';
 import { WeightStore } from '../model/weights.ts';
 import { CheckpointError, type Device, openDevice } from '../runtime/index.ts';
@@ -22,6 +29,7 @@ if (probe) {
   const sources = {
     a: random.tensor([rows, cols], 'bf16'),
     b: random.tensor([rows, cols], 'bf16'),
+    heads: random.tensor([160, cols], 'bf16'),
     bias: random.tensor([5], 'f16'),
   };
   const large = { ...sources.a, data: sources.a.data.slice() };
@@ -40,7 +48,7 @@ if (probe) {
     }
     return { matrix, values: blocks.flat() };
   };
-  const row = (name: 'a' | 'b', index: number | undefined) =>
+  const row = (name: 'a' | 'b' | 'heads', index: number | undefined) =>
     Array.from({ length: 16 }, (_, i) => (index === undefined || i >= cols ? 0 : sources[name].data[index * cols + i]));
   const range = (count: number) => Array.from({ length: count }, (_, i) => i);
 
@@ -81,6 +89,12 @@ if (probe) {
       const pair = (i: number) =>
         i < 75 ? [...row('a', i), ...row('a', 75 + i)] : [...row('a', undefined), ...row('a', undefined)];
       assert.equal(alternating.values, range(80).flatMap(pair));
+      const paired = await load(device, rotary('heads', 3, 1, 32, cols));
+      const rotated = range(64).flatMap((i) => [0, 16].map((half) => (i >> 4) * 32 + (i % 16) + half));
+      assert.equal(
+        paired.values,
+        [...rotated, ...range(32).map((i) => 128 + i)].flatMap((i) => row('heads', i)),
+      );
     });
   }
 
@@ -91,7 +105,7 @@ if (probe) {
     const { data } = await device.download(await store.vector('bias', [5], 8));
     assert.is(data.length, 8);
     assert.ok(Math.abs(data[0]!) > 0 && data[5] === 0 && data[7] === 0);
-    assert.equal(store.unused(), ['a', 'b', 'large']);
+    assert.equal(store.unused(), ['a', 'b', 'heads', 'large']);
     await rejects(store.vector('bias', [6]), CheckpointError, /bias: expected a float tensor \[6\], got f16 \[5\]/);
     await rejects(
       store.matrix(plain('bia', 1, 1)),

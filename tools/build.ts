@@ -1,11 +1,15 @@
 // Makes dist/, what the package ships: `npm run build`.
 import { spawnSync } from 'node:child_process';
 import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join, posix } from 'node:path';
+import { join, posix, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { build, type Metafile } from 'esbuild';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const DIST = join(ROOT, 'dist');
+
+/** Where the command is, in the sources and below DIST. */
+const COMMAND = 'tools/command';
 
 /** How a kernel names its file. */
 const WGSL_FILE = /new URL\(([^()]+), import\.meta\.url\)/g;
@@ -24,6 +28,7 @@ embedKernels();
 freeDeclarations();
 cpSync(join(ROOT, 'runtime/matrix_probe.wgsl'), join(DIST, 'runtime/matrix_probe.wgsl')); // of a process that runs from files
 cpSync(join(ROOT, 'model/shapes'), join(DIST, 'model/shapes'), { recursive: true });
+await bundleCommand();
 
 /** JavaScript, declarations and source maps of every file of the library, in the folders of the sources. */
 function compile(): void {
@@ -67,6 +72,50 @@ function freeDeclarations(): void {
   const types = [...names].sort().map((name) => `export type ${name} = Global<'${name}'>;\n`);
   writeFileSync(join(DIST, 'globals.d.ts'), GLOBALS + types.join(''));
   writeFileSync(join(DIST, 'globals.js'), 'export {};\n');
+}
+
+/**
+ * Puts the command into dist/tools: its own code and what it takes of bench/, commander and cli-progress, in a file for each of its
+ * commands, so that those who import the library install none of this and a command reads few files. The library stays outside.
+ */
+async function bundleCommand(): Promise<void> {
+  const { dependencies, optionalDependencies } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
+  const outdir = join(DIST, COMMAND);
+  const { metafile } = await build({
+    entryPoints: [join(ROOT, COMMAND, 'main.ts')],
+    outdir,
+    ...{ bundle: true, splitting: true, format: 'esm', platform: 'node', target: 'node20', logLevel: 'warning' },
+    external: Object.keys({ ...dependencies, ...optionalDependencies }),
+    banner: {
+      js: "import { createRequire as requireFrom } from 'node:module'; const require = requireFrom(import.meta.url);",
+    },
+    plugins: [{ name: 'library', setup: ({ onResolve }) => onResolve({ filter: /^\./ }, inLibrary) }],
+    absWorkingDir: ROOT,
+    metafile: true,
+  });
+  const main = join(outdir, 'main.js');
+  writeFileSync(main, readFileSync(main, 'utf8') + licences(metafile));
+  const starter = ['daybreak.mjs', 'run_filtered.mjs', 'limit_warnings.mjs', 'direct_stderr.mjs'];
+  for (const name of starter) cpSync(join(ROOT, 'tools', name), join(DIST, 'tools', name));
+  const textSide = ['tokenizer.json', 'tokenizer_config.json', 'chat_template.jinja'];
+  for (const name of textSide) cpSync(join(ROOT, 'bench/reference/tiny', name), join(outdir, 'text_side', name));
+}
+
+/** Where the built library has what a source imports of it. */
+function inLibrary({ path, resolveDir }: { path: string; resolveDir: string }) {
+  const file = relative(ROOT, resolve(resolveDir, path));
+  if (!/^(runtime|kernels|model)\//.test(file)) return undefined;
+  return { path: pathTo(posix.join(COMMAND, 'main.js'), file.replace(/\.ts$/, '.js')), external: true };
+}
+
+/** The licences of the packages in a bundle, as a comment. */
+function licences({ inputs }: Metafile): string {
+  const packages = Object.keys(inputs).flatMap((file) => /^node_modules\/(?:@[^/]+\/)?[^/]+/.exec(file)?.[0] ?? []);
+  const texts = [...new Set(packages)].sort().map((folder) => {
+    const name = readdirSync(join(ROOT, folder)).find((file) => /^licen[cs]e/i.test(file))!;
+    return `${folder.slice('node_modules/'.length)}\n\n${readFileSync(join(ROOT, folder, name), 'utf8').trim()}`;
+  });
+  return `/*! This file and those beside it hold:\n\n${texts.join('\n\n\n')}\n*/\n`;
 }
 
 /** The files below a folder whose names end so, relative to it. */

@@ -8,7 +8,8 @@ import { inWorkers, measureUnit } from '../bench/compare/interleave.ts';
 import type { Side } from '../bench/compare/sides.ts';
 import { ALPHA, estimate, type Pair } from '../bench/compare/statistics.ts';
 import { isRegression, type Row, summary } from '../bench/compare/table.ts';
-import { integerFrom, main, progressBar, runCommands } from '../bench/report.ts';
+import { progressBar } from '../bench/progress.ts';
+import { integerFrom, main, runCommands } from '../bench/report.ts';
 import { makeRepository } from './repository.ts';
 
 const SLOWED = 'layer_norm';

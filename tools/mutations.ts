@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
 import { removeAtExit } from '../bench/compare/sides.ts';
-import { main, progressBar, runCommands } from '../bench/report.ts';
+import { progressBar } from '../bench/progress.ts';
+import { main, runCommands } from '../bench/report.ts';
 import { UsageError } from '../runtime/index.ts';
 import { type Mutation, mutations } from './mutations/list.ts';
 

@@ -1,6 +1,6 @@
 import { type Device, Graph, Plan, type ProfileRow, type Tensor, WgslError } from '../../runtime/index.ts';
 import { sum } from '../measure.ts';
-import { progressBar } from '../report.ts';
+import { progressBar } from '../progress.ts';
 import { type Clock, type Repeats, repeated, wallMicros } from '../time_case.ts';
 import { bestOf, checksum, isTime, type Probe, probes, QUANTITIES, type Quantity } from './probes.ts';
 

@@ -1,7 +1,7 @@
 import { specs } from '../../kernels/specs.ts';
 import { UsageError } from '../../runtime/index.ts';
 import { median, sum } from '../measure.ts';
-import { progressBar } from '../report.ts';
+import { progressBar } from '../progress.ts';
 import type { Answers, Request } from './protocol.ts';
 import { checkOutSides, type Side, Worker } from './sides.ts';
 import { alphaOfLook, type Estimate, estimate, judge, lookRounds, type Pair, type Verdict } from './statistics.ts';

@@ -12,7 +12,7 @@ import type { Prepared, Unit } from './units.ts';
 /** Vision, prefill and a decode step of prompts of the tiny checkpoint, on the wall clock; no names mean all prompts. */
 export function promptUnits(device: Device, names: readonly string[]): Unit[] {
   const set = choosePrompts({ folder: TINY, dtype: 'f32' });
-  const load = lazy(() => Phi4Vision.load(device, TINY));
+  const load = lazy(() => Phi4Vision.load(device, TINY, { dtype: 'f32' }));
   const chosen = set.prompts.filter(({ name }) => names.length === 0 || names.includes(name));
   return chosen.flatMap((prompt) => {
     const check = lazy(async () => checkPrompt(await load(), prompt, set));

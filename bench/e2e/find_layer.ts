@@ -2,7 +2,7 @@ import { Checkpoint, decode, type ImageFeatures, type Phi4Vision } from '../../m
 import { type HostTensor, widen } from '../../runtime/index.ts';
 import { decoderLayer, logits, rowsOf } from '../full/host_layers.ts';
 import { HostWeights } from '../full/host_weights.ts';
-import { progressBar } from '../report.ts';
+import { progressBar } from '../progress.ts';
 import { BOUNDS, compareStage, type StageError } from '../verify.ts';
 import type { PromptInputs } from './inputs.ts';
 import type { PromptSet } from './prompts.ts';

@@ -14,8 +14,9 @@ import {
   tokenFigure,
   verdictTable,
 } from './prompts.ts';
-import { type FullRow, type OtherRow, type Row, rowsOf } from './rows.ts';
+import { type AccuracyRow, type FullRow, type OtherRow, type Row, rowsOf } from './rows.ts';
 import {
+  accuracyTable,
   ceilingsOf,
   ceilingsTable,
   fullTable,
@@ -33,7 +34,7 @@ export function reportPage(all: readonly (Row | OtherRow)[]): string {
   const rows = all.filter((row): row is Row => 'bench' in row);
   const others = new Set(all.flatMap((row) => ('other' in row ? [row.other] : [])));
   const [style, script] = [source('./page.css'), source('./page.js')];
-  const policy = `default-src 'none'; style-src ${hash(style)}; script-src ${hash(script)}`;
+  const policy = `default-src 'none'; img-src data:; style-src ${hash(style)}; script-src ${hash(script)}`;
   return html`<!doctype html>
 <html lang="en">
 <head>
@@ -69,6 +70,7 @@ ${cases.length > 0 ? prompts(cases, rows) : []}
 ${section(origins, 'speed', 'Speed', (own) => table(speedTable(own)))}
 ${section(origins, 'full', 'Full size', (own) => [table(fullTable(own)), ...own.map(stageDetails)])}
 ${section(origins, 'quality', 'Quality', (own) => table(qualityTable(own)))}
+${section(origins, 'accuracy', 'Accuracy', (own) => [table(accuracyTable(own)), ...own.map(wrongAnswers)])}
 ${section(origins, 'ops', 'Ops', (own) => {
   const ceilings = ceilingsOf(rows, own[0]!);
   return [figure(opsRoofline(own, ceilings)), table(opsTable(own, ceilings))];
@@ -83,6 +85,8 @@ const NOTES = {
     'Wall clock: tokens of a prompt (pp) or an answer (tg), behind so many positions (@ d), over the seconds that they took; the median over repeats.',
   full: 'Layers evaluated again in float64 on the host. Wall clock; loaded against the same files only read.',
   quality: 'Divergence of the next token’s distribution (Kullback-Leibler, nats) from that of the weights as they are.',
+  accuracy:
+    'Greedy answers. Low and high: the 95 % confidence interval of the share that is right (Wilson). Same: answers with the reference’s tokens; a tie differs where its likeliest two tokens were closer than a thousandth.',
   ops: `GPU clock, summed over the dispatches of an op: the median over repeats of the median of each. Not timed: compiling and a first run. ${CEILING}`,
   host: 'Host clock, one execution: the median over repeats of the median of each.',
   peers:
@@ -101,6 +105,17 @@ function section<B extends keyof typeof NOTES>(
     return own.length > 0 ? [html`${name ? html`<h3>${name}</h3>` : []}${show(own)}${note(NOTES[bench])}`] : [];
   });
   return parts.length > 0 ? html`<section><h2>${title}</h2>${parts}</section>` : [];
+}
+
+/** A few answers that are wrong, with their pictures. */
+function wrongAnswers({ model, weights, activations, wrong }: AccuracyRow): Html {
+  if (wrong.length === 0) return html``;
+  const shown = wrong.map(
+    ({ task, mode, question, answer, text, pictures }) =>
+      html`<figure class="answer">${pictures.map((url) => html`<img src="${url}" alt="picture of the question">`)}
+<figcaption>${task}, ${mode}: ${question}<br>expected <b>${answer}</b>, got <b class="wrong">${text}</b></figcaption></figure>`,
+  );
+  return html`<details><summary>Wrong answers of ${model}, weights ${weights}, ${activations}</summary><div class="beside">${shown}</div></details>`;
 }
 
 function stageDetails(row: FullRow): Html {

@@ -47,6 +47,17 @@ const TIMES = {
 const SIDE = { micros: numbers, waitMicros: numbers, error: v.optional(text) };
 const DISPATCH = { phase: text, scope: text, kernel: text, micros: number, flops: number, bytes: number };
 const RATE = v.object({ bytes: number, millis: number });
+const TALLY = {
+  all: number,
+  right: number,
+  low: number,
+  high: number,
+  compared: number,
+  referenceRight: number,
+  same: number,
+  ties: number,
+};
+const PICTURE = v.pipe(v.string(), v.regex(/^data:image\/\w+;base64,[\w+/=]+$/, 'a data: URL of a picture'));
 const stages = v.array(v.object({ stage: text, relative: number, ok: flag }));
 
 const row = <B extends string, E extends v.ObjectEntries>(bench: B, entries: E) =>
@@ -96,6 +107,17 @@ const ROWS = {
     maxKl: number,
     top1: number,
   }),
+  accuracy: row('accuracy', {
+    model: folder,
+    tasks: text,
+    weights: text,
+    activations: text,
+    bytes: number,
+    groups: v.array(v.object({ name: text, ...TALLY })),
+    wrong: v.array(
+      v.object({ task: text, mode: text, question: text, answer: text, text, pictures: v.array(PICTURE) }),
+    ),
+  }),
   ops: row('ops', {
     kernel: text,
     shape: sizes,
@@ -123,6 +145,7 @@ export type E2eRow = RowOf<'e2e'>;
 export type SpeedRow = RowOf<'speed'>;
 export type FullRow = RowOf<'full'>;
 export type QualityRow = RowOf<'quality'>;
+export type AccuracyRow = RowOf<'accuracy'>;
 export type OpsRow = RowOf<'ops'>;
 export type HostRow = RowOf<'host'>;
 export type PeersRow = RowOf<'peers'>;

@@ -6,6 +6,7 @@ import { shapeText } from './kernels.ts';
 import type { Origin } from './names.ts';
 import type { Cell, DataTable } from './plot.ts';
 import {
+  type AccuracyRow,
   type Ceilings,
   type CeilingsRow,
   type FullRow,
@@ -111,6 +112,23 @@ export function qualityTable(rows: readonly QualityRow[]): DataTable {
       ...[model, label, activations],
       ...[mebibytes(bytes), meanKl, maxKl, 100 * top1, steps],
     ]),
+  };
+}
+
+/** How many answers are right, by weights, task and mode. */
+export function accuracyTable(rows: readonly AccuracyRow[]): DataTable {
+  return {
+    columns: [
+      ...['model', 'tasks', 'weights', 'activations', 'task', 'right', 'of', '%', 'low %', 'high %'],
+      ...['reference %', 'same as reference', 'ties'],
+    ],
+    rows: rows.flatMap(({ model, tasks, weights, activations, groups }) =>
+      groups.map(({ name, right, all, low, high, compared, referenceRight, same, ties }): Cell[] => [
+        ...[model, tasks, weights, activations, name],
+        ...[right, all, 100 * (right / all), 100 * low, 100 * high],
+        ...(compared > 0 ? [100 * (referenceRight / compared), `${same}/${compared}`, ties] : ['', '', '']),
+      ]),
+    ),
   };
 }
 

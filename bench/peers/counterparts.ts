@@ -68,7 +68,7 @@ export function rotaryEmbedding({ x, table }: Inputs, headDim: number): Counterp
       ),
     );
   const positions = { type: 'int64', dims: [1], data: BigInt64Array.of(0n) } as const;
-  const attributes = { interleaved: 0, num_heads: width / headDim };
+  const attributes = { interleaved: 1, num_heads: width / headDim };
   const inputs = ['x', 'positions', 'cos', 'sin'];
   const nodes = [{ op: 'RotaryEmbedding', domain: 'com.microsoft', inputs, outputs: ['y'], attributes } as const];
   const feeds = { x: { ...tensor(x!), dims: [1, tokens, width] } };

@@ -1,6 +1,7 @@
 import type { Device } from '../../runtime/index.ts';
 import { median } from '../measure.ts';
-import { digits, environment, type JsonLines, type ProgressBar, progressBar, Table } from '../report.ts';
+import { type ProgressBar, progressBar } from '../progress.ts';
+import { digits, environment, type JsonLines, Table } from '../report.ts';
 import { PACKAGE } from './install.ts';
 import type { PeerRow } from './rows.ts';
 import { ratio, type Side } from './side.ts';

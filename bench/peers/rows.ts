@@ -107,7 +107,7 @@ function normRow(
 
 function ropeRow(dtype: Float): PeerRow {
   const [tokens, heads, headDim] = [256, 40, 128];
-  const c = { tokens, heads, headDim, rest: 0, position: 0, from: dtype, as: dtype };
+  const c = { tokens, heads, headDim, column: 0, rest: 0, position: 0, from: dtype, as: dtype };
   return row('rope', c, `${tokens} x ${heads} x ${headDim}`, dtype, (inputs) => rotaryEmbedding(inputs, headDim));
 }
 

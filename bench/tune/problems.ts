@@ -1,3 +1,4 @@
+import { VECTOR_ROWS } from '../../kernels/matmul/product.ts';
 import { rowsClass } from '../../kernels/policy.ts';
 import type { Case } from '../../kernels/spec.ts';
 import { DEFAULT_FORMATS, type ModelConfig, type SyntheticFormat } from '../../model/index.ts';
@@ -12,6 +13,8 @@ export interface Problem {
 export interface Storage {
   formats: readonly SyntheticFormat[];
   dtypes: readonly ('f32' | 'f16')[];
+  /** Whether quantised weights meet activations of 8 bits too. */
+  int8?: boolean;
 }
 
 /** Rows of a step and of a chunk of a prompt, then those of shorter chunks. */
@@ -22,13 +25,13 @@ const KEYS = { gpu: 4096, cpu: 512 };
 /** The most work of a product on a CPU; larger matrices are halved until they fit. */
 const CPU_FLOPS = 5e7;
 
-/** The problems of a model, those that take most of its time first; on a CPU with one case each, and smaller matrices. */
-export function listProblems(config: ModelConfig, onCpu: boolean, { formats, dtypes }: Storage): Problem[] {
+/** The problems of a model, those that take most of its time first; on a CPU with the heaviest case of each, and smaller matrices. */
+export function listProblems(config: ModelConfig, onCpu: boolean, { formats, dtypes, int8 }: Storage): Problem[] {
   const kind = onCpu ? 'cpu' : 'gpu';
   const [step, chunk, ...short] = ROWS[kind];
   const each = (rows: number) =>
     dtypes.flatMap((dtype) => [
-      ...formats.map((format) => linear(config, rows, dtype, format)),
+      ...formats.flatMap((format) => linear(config, rows, dtype, format)),
       attention(config, rows, KEYS[kind], dtype),
     ]);
   const problems = [
@@ -38,17 +41,39 @@ export function listProblems(config: ModelConfig, onCpu: boolean, { formats, dty
     ...vision(config, PATCHES[kind], formats, dtypes),
     ...[step!, chunk!].flatMap((rows) => dtypes.map((as) => norm(config, rows, as))),
     ...short.flatMap((rows) => [...each(rows), ...dtypes.map((as) => norm(config, rows, as))]),
-    ...(formats.includes('int4') ? integers(config, ROWS[kind]) : []),
+    ...(int8 && formats.includes('int4') ? integers(config, ROWS[kind]) : []),
   ];
   const distinct = joined(problems);
-  return onCpu ? distinct.map(({ op, cases }) => ({ op, cases: [halved(cases[0]!)] })) : distinct;
+  return onCpu ? distinct.map(({ op, cases }) => ({ op, cases: [halved(heaviest(cases))] })) : distinct;
+}
+
+/** The same case, of the same pipelines, at a size that is quickly evaluated in float64 and that no tile divides. */
+export function checkOf({ op, cases: [first] }: Problem, c: Case = first!): Case {
+  const odd = (rows: unknown) => (Number(rows) <= 8 ? Number(rows) : Math.min(Number(rows), 64) + 1);
+  const { heads, kvHeads, causal } = c;
+  const few = { heads: Number(heads) / Number(kvHeads), kvHeads: 1 };
+  const rows = odd(c.rows ?? c.tokens);
+  // The constants of products of a few rows depend on how long those are.
+  const inner = Math.min(Number(c.inner), rows <= 8 ? Number.POSITIVE_INFINITY : 1032);
+  if (op === 'matmul') return { ...c, rows, inner, outs: c.show === 'quants' ? 128 : 66 };
+  if (op === 'qkv') return { ...c, rows, inner, keys: rows };
+  if (op !== 'attention') return { ...c, rows };
+  const seen: Case = causal ? { keys: 300 } : { keys: 131, sequences: 3 };
+  return { ...c, ...seen, ...few, tokens: rows };
+}
+
+/** The product with most work, which is the first of those that have as much. */
+function heaviest(cases: readonly Case[]): Case {
+  const work = ({ inner, outs }: Case) => Number(inner) * Number(outs);
+  return cases.reduce((most, c) => (work(c) > work(most) ? c : most));
 }
 
 /** Products of equal rows, dtypes and formats in one problem, whichever part of the model they come from. */
 function joined(problems: readonly Problem[]): Problem[] {
   const keyOf = ({ op, cases: [c] }: Problem) => {
-    const { rows, from, weights } = c!;
-    return op === 'matmul' ? `${rowsClass(Number(rows))} ${from} ${weights}` : JSON.stringify([op, c]);
+    const { rows, from, weights, norm, show } = c!;
+    const fields = op === 'matmul' ? [rowsClass(Number(rows)), from, weights, norm, show] : c;
+    return JSON.stringify([op, fields]);
   };
   const keys = new Set(problems.map(keyOf));
   return [...keys].map((key) => {
@@ -57,47 +82,54 @@ function joined(problems: readonly Problem[]): Problem[] {
   });
 }
 
-const PRODUCT = { group: 64, activation: 'none', bias: false, residual: false, as: 'f32', split: 0 };
+const PRODUCT = {
+  ...{ group: 64, activation: 'none', bias: false, residual: false, as: 'f32', split: 0 },
+  ...{ norm: false, show: 'y' },
+};
 
-/** A product with inner and outs halved until it is work for a CPU; other cases as they are. */
+/** A product with inner and outs, or heads, halved until it is work for a CPU; other cases as they are. */
 function halved(c: Case): Case {
-  const [rows, inner, outs] = [Number(c.rows), Number(c.inner), Number(c.outs)];
+  const [rows, inner, heads, kvHeads] = [Number(c.rows), Number(c.inner), Number(c.heads), Number(c.kvHeads)];
+  const outs = Number(c.outs ?? (heads + 2 * kvHeads) * Number(c.headDim));
   if (!(2 * rows * inner * outs > CPU_FLOPS)) return c;
-  return halved({ ...c, inner: Math.round(inner / 16) * 8, outs: Math.round(outs / 4) * 2 });
+  const half = { ...c, inner: Math.round(inner / 16) * 8 };
+  if (c.outs) return halved({ ...half, outs: Math.round(outs / 4) * 2 });
+  return halved({ ...half, heads: Math.ceil(heads / 2), kvHeads: Math.ceil(kvHeads / 2) });
 }
 
-/** The products of a decoder layer. */
-function linear({ decoder }: ModelConfig, rows: number, from: string, format: SyntheticFormat): Problem {
+/** The products of a decoder layer, those by themselves that norm x or quantise y where rows are few. */
+function linear({ decoder }: ModelConfig, rows: number, from: string, format: SyntheticFormat): Problem[] {
   const { hidden, heads, kvHeads, headDim, ffn } = decoder;
   const shared = { ...PRODUCT, rows, from, weights: format === 'int4' ? DEFAULT_FORMATS.decoder : 'bf16' };
   const as = from === 'i8' ? 'f32' : from;
-  return {
-    op: 'matmul',
-    cases: [
-      { ...shared, inner: hidden, outs: (heads + 2 * kvHeads) * headDim },
-      { ...shared, inner: hidden, outs: 2 * ffn, activation: 'silu_gate', as },
-      { ...shared, inner: ffn, outs: hidden, residual: true },
-    ],
-  };
+  const { weights, group } = shared;
+  const places = { keys: rows, sequences: 1, mixed: false, missing: false };
+  const norm = rows <= VECTOR_ROWS;
+  const sizes = { rows, inner: hidden, weights, group, from, split: 0, norm, heads, kvHeads, headDim };
+  const gateUp = { ...shared, inner: hidden, outs: 2 * ffn, activation: 'silu_gate', as, norm };
+  return [
+    { op: 'qkv', cases: [{ ...sizes, ...places, as, cache: as, show: 'q' }] },
+    { op: 'matmul', cases: [{ ...shared, inner: hidden, outs: (heads + 2 * kvHeads) * headDim, norm }] }, // of qkv apart
+    { op: 'matmul', cases: [{ ...gateUp, show: norm && from === 'i8' ? 'quants' : 'y' }] },
+    { op: 'matmul', cases: [{ ...shared, inner: ffn, outs: hidden, residual: true }] },
+  ];
 }
 
-/** lm_head of a quantised model. */
-function head({ decoder: { hidden, vocab } }: ModelConfig, from: string): Problem {
-  return {
-    op: 'matmul',
-    cases: [{ ...PRODUCT, rows: 1, inner: hidden, outs: vocab, from, weights: DEFAULT_FORMATS.head }],
-  };
+/** lm_head of a quantised model, behind a prompt and behind a step, whose row it norms. */
+function head({ decoder: { hidden, vocab } }: ModelConfig, from: string): Problem[] {
+  const shared = { ...PRODUCT, rows: 1, inner: hidden, outs: vocab, from, weights: DEFAULT_FORMATS.head };
+  return [false, true].map((norm) => ({ op: 'matmul', cases: [{ ...shared, norm }] }));
 }
 
 /** The products of quantised weights with activations of 8 bits. */
 function integers(config: ModelConfig, rows: readonly number[]): Problem[] {
-  return [...rows.map((count) => linear(config, count, 'i8', 'int4')), head(config, 'i8')];
+  return [...rows.flatMap((count) => linear(config, count, 'i8', 'int4')), ...head(config, 'i8')];
 }
 
 function attention({ decoder }: ModelConfig, tokens: number, keys: number, kv: string): Problem {
   const { heads, kvHeads, headDim } = decoder;
   const rows = { tokens, keys, sequences: 1, mixed: false, causal: true };
-  return { op: 'attention', cases: [{ ...rows, heads, kvHeads, headDim, as: 'f32', kv, scale: 1 }] };
+  return { op: 'attention', cases: [{ ...rows, heads, kvHeads, headDim, as: kv, kv, scale: 1 }] };
 }
 
 function norm({ decoder: { hidden } }: ModelConfig, rows: number, as: string): Problem {

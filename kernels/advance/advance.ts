@@ -1,44 +1,86 @@
-import { expect, type Graph, type Kernel, sameShape, showShape, type Tensor, variant } from '../../runtime/index.ts';
+import {
+  ceilDiv,
+  type DType,
+  expect,
+  type Graph,
+  type Kernel,
+  type Matrix,
+  type Shape,
+  sameShape,
+  showShape,
+  type Tensor,
+  tensorBytes,
+  variant,
+  type WeightFormat,
+} from '../../runtime/index.ts';
+import { embed } from '../embed/embed.ts';
+import { checkTable, kernelFor, tableKernels, tableOperands } from '../lib/table.ts';
+import type { Logits } from '../matmul/logits.ts';
 
-const PLAIN: Kernel = { name: 'advance/advance', source: new URL('./advance.wgsl', import.meta.url) };
+const LIBS = ['fixed_point', 'philox', 'order', 'largest'];
+const KERNELS = tableKernels('advance/advance', new URL('./advance.wgsl', import.meta.url), ...LIBS);
 
-/** The variants of this op. */
-export const variants = [variant(PLAIN)];
+/** The kernels of this op: each for its formats of tables. */
+export const variants = [variant(KERNELS.plain), variant(KERNELS.quantized)];
 
-/** The state of a decode loop, all u32: history, token, step and places are device tensors that advance() updates. */
+/** The kernel that reads tables of a format. */
+export function kernelOf(format: WeightFormat): Kernel {
+  return kernelFor(KERNELS, format);
+}
+
+/** The state of a decode loop, all u32: history, token, random and places are device tensors that advance() updates. */
 export interface AdvanceState {
-  /** [2], the token that was chosen after this step, and how many of its logits were not finite. */
-  choice: Tensor;
-  /** [capacity], tokens to go on with instead of the chosen ones, and [1], how many of them there are. */
+  /** [1 + capacity], a number of tokens, and behind it these, to go on with instead of the chosen ones. */
   forced: Tensor;
-  forcedCount: Tensor;
-  /** [capacity, 2], the choice of every step. */
+  /** [capacity, 2], the choice of every step, and how many of its logits were not finite. */
   history: Tensor;
-  /** [1] each: the token to go on with, and the number of the step. */
+  /** [1], the token to go on with. */
   token: Tensor;
-  step: Tensor;
+  /** [4], of randomWords(): the number that the step draws by, the seed, and the number of the step. */
+  random: Tensor;
   /** [1, 2], of which the first is the token's position. */
   places: Tensor;
 }
 
 /**
- * The tail of the decode loop, in place, with s = step: history[s] = choice, token = forced[s] where s < forcedCount and
- * choice[0] elsewhere, step = s + 1, places[0, 0] = places[0, 0] + 1. From s = capacity on nothing is kept or forced. Throws ShapeError.
+ * The tail of the decode loop, with s the step: history[s] = the choice and its strays, token = forced[1 + s] where s <
+ * forced[0] and the choice elsewhere, places[0, 0] = places[0, 0] + 1, random = that of step s + 1, in place; returns the row of
+ * the token of a table of embeddings, f32 [1, cols]. From s = capacity on nothing is kept or forced. `from` is a choice u32 [2] of
+ * sample(), or what logits() gives, of whose finite elements the largest is chosen, the lowest of equals, and those that are not
+ * finite are strays. Where the table has one block all is one dispatch. Throws ShapeError.
  */
-export function advance(g: Graph, o: AdvanceState): void {
+export function advance(g: Graph, from: Tensor | Logits, o: AdvanceState, table: Matrix): Tensor {
+  const { chosen, largest } =
+    'logits' in from ? { chosen: from.logits, largest: from.largest } : { chosen: from, largest: null };
+  const count = largest ? (chosen.shape[1] ?? 0) : 2;
   const capacity = o.history.shape[0] ?? 0;
-  for (const [what, { dtype, shape }] of Object.entries(o)) {
-    const expected = { choice: [2], forced: [capacity], history: [capacity, 2], places: [1, 2] }[what] ?? [1];
-    const got = `${dtype} ${showShape(shape)}`;
-    expect(dtype === 'u32' && sameShape(shape, expected), 'advance', what, `u32 ${showShape(expected)}`, got);
+  if (largest) {
+    expectShape('logits', chosen, 'f32', [1, count]);
+    expectShape('largest', largest, 'u32', [ceilDiv(count, 4)]);
+  } else expectShape('chosen', chosen, 'u32', [2]);
+  for (const [what, tensor] of Object.entries(o)) {
+    const shapes = { forced: [1 + capacity], history: [capacity, 2], places: [1, 2], random: [4] };
+    expectShape(what, tensor, 'u32', shapes[what as keyof typeof shapes] ?? [1]);
   }
-  const { choice, forced, forcedCount, history, token, step, places } = o;
+  checkTable('advance', table);
+  const { forced, history, token, random, places } = o;
+  const [block] = table.blocks;
+  const whole = table.blocks.length === 1;
+  const { constants, read } = tableOperands(table, block!);
+  const y = g.temp('embed', [1, table.cols], 'f32');
   g.dispatch({
-    kernel: PLAIN,
-    read: { choice, forced, forced_count: forcedCount },
-    write: { history, token, step, places },
-    params: { capacity },
+    kernel: kernelFor(KERNELS, table.dtype),
+    constants: { ...constants, CHOSEN: largest === null, EMBED: whole },
+    read: { chosen, largest, forced, ...read },
+    write: { history, token, random, places, y },
+    params: { count, capacity, rows: block!.tensor.shape[0]! },
     workgroups: [1],
-    cost: { flops: 2, bytes: 48 },
+    cost: { flops: count / 4, bytes: tensorBytes(largest ?? chosen) + 4 * table.cols },
   });
+  return whole ? y : embed(g, token, [{ matrix: table, firstId: 0 }]);
+}
+
+function expectShape(what: string, { dtype, shape }: Tensor, wanted: DType, expected: Shape): void {
+  const fits = dtype === wanted && sameShape(shape, expected);
+  expect(fits, 'advance', what, `${wanted} ${showShape(expected)}`, `${dtype} ${showShape(shape)}`);
 }

@@ -15,12 +15,14 @@ const VALUES = {
   nan: () => Number.NaN,
 };
 
-type ArgmaxCase = { n: number; values: keyof typeof VALUES; quick?: boolean };
+const every = Object.keys(VALUES) as (keyof typeof VALUES)[];
 
-/** Index of the largest finite element, the lowest on ties, and the count of the others, against a loop. */
+type ArgmaxCase = { n: number; values: keyof typeof VALUES; most?: number; quick?: boolean };
+
+/** Index of each part's largest finite element, the lowest on ties, the count of the others, and its place in order, against a loop. */
 export const spec: OpSpec<ArgmaxCase> = {
   name: 'argmax',
-  formula: 'y = (min { i : x_i = max finite x }, count of x that are not finite)',
+  formula: 'y = (min { i : x_i = max finite x }, count of x that are not finite, order of max x)',
   variants,
   cases: [
     { n: 1, values: 'negative', quick: true },
@@ -37,17 +39,29 @@ export const spec: OpSpec<ArgmaxCase> = {
     { n: 100351, values: 'last' },
     ...[1, 5, 1024, 100352].map((n) => ({ n, values: 'nan' as const })),
     ...[2, 4, 1025, 100351].map((n) => ({ n, values: 'stray' as const })),
+    { n: 1027, values: 'stray', most: 256, quick: true },
+    { n: 100352, values: 'ties', most: 4096, quick: true },
+    ...every.flatMap((values) => [4, 1020, 1024, 1028].map((most) => ({ n: 1025, values, most }))),
+    { n: 100351, values: 'negative', most: 4096 },
+    { n: 8, values: 'nan', most: 4 },
   ],
   bench: [{ n: 100352, values: 'negative' }],
   inputs: ({ n, values }, random) => ({
     x: { shape: [1, n], dtype: 'f32', data: Float32Array.from({ length: n }, (_, i) => VALUES[values](random, i, n)) },
   }),
-  record: (g, { x }) => argmax(g, x!),
-  reference({ x }) {
-    const xs = [...x!.data];
-    const finite = xs.filter(Number.isFinite);
-    const largest = finite.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
-    return Float64Array.of(Math.max(0, finite.length && xs.indexOf(largest)), xs.length - finite.length);
+  record: (g, { x }, { most }) => argmax(g, x!, most),
+  reference({ x }, { n, most = n }) {
+    const starts = Array.from({ length: Math.ceil(n / most) }, (_, part) => part * most);
+    return Float64Array.from(starts.flatMap((start) => known([...x!.data.subarray(start, start + most)], start)));
   },
   tolerance: () => ({ atol: 0, rtol: 0 }),
 };
+
+/** What argmax says of the elements from an index on. */
+function known(xs: number[], start: number): [index: number, strays: number, order: number] {
+  const finite = xs.filter(Number.isFinite);
+  const largest = finite.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
+  const bits = new Uint32Array(Float32Array.of(largest + 0).buffer)[0]!;
+  const order = largest < 0 ? 2 ** 32 - 1 - bits : 2 ** 31 + bits;
+  return finite.length ? [start + xs.indexOf(largest), xs.length - finite.length, order] : [start, xs.length, 0];
+}

@@ -1,15 +1,30 @@
-import { expect, type Graph, type Kernel, showShape, type Tensor, variant } from '../../runtime/index.ts';
+import {
+  ceilDiv,
+  expect,
+  type Graph,
+  type Kernel,
+  roundUp,
+  showShape,
+  type Tensor,
+  variant,
+} from '../../runtime/index.ts';
 
-const PLAIN: Kernel = { name: 'argmax/argmax', source: new URL('./argmax.wgsl', import.meta.url) };
+const file = (name: string): URL => new URL(name, import.meta.url);
+const PLAIN: Kernel = {
+  name: 'argmax/argmax',
+  source: file('./argmax.wgsl'),
+  lib: [file('../lib/order.wgsl'), file('../lib/largest.wgsl')],
+};
 
 /** The variants of this op. */
 export const variants = [variant(PLAIN)];
 
 /**
- * A choice, u32 [2], from x f32 [n] or [1, n]: the lowest index of the largest finite element, 0 where there is none, and
- * how many elements are not finite. Throws ShapeError.
+ * What is known of x f32 [n] or [1, n], in parts of at most `most` elements, a multiple of 4, by default in one: u32 [parts, 3], each
+ * the lowest index of the part's largest finite element, how many are not finite, and an integer that orders as that element
+ * does, 0 where none is finite. Throws ShapeError.
  */
-export function argmax(g: Graph, x: Tensor): Tensor {
+export function argmax(g: Graph, x: Tensor, most = roundUp(x.shape.at(-1) ?? 0, 4)): Tensor {
   const count = x.shape.at(-1) ?? 0;
   const oneRow = x.shape.length === 1 || (x.shape.length === 2 && x.shape[0] === 1);
   expect(
@@ -19,13 +34,15 @@ export function argmax(g: Graph, x: Tensor): Tensor {
     'f32 [n] or [1, n]',
     `${x.dtype} ${showShape(x.shape)}`,
   );
-  const y = g.temp('argmax', [2], 'u32');
+  expect(most > 0 && most % 4 === 0, 'argmax', 'most', 'a positive multiple of 4', most);
+  const parts = ceilDiv(count, most);
+  const y = g.temp('argmax', [parts, 3], 'u32');
   g.dispatch({
     kernel: PLAIN,
     read: { x },
     write: { y },
-    params: { count },
-    workgroups: [1],
+    params: { count, part: most },
+    workgroups: [parts],
     cost: { flops: count, bytes: 4 * count },
   });
   return y;

@@ -1,51 +1,31 @@
-// y = (the lowest i whose x[i] is the largest of the finite elements, how many are not finite)
-// x [count] f32 read as bits, 4 elements at a time; y [2] u32 written
-// Grid: one workgroup. Workgroup memory: WG * 12 bytes. Source: own.
+// y[p] = (the lowest i whose x[i] is the largest of the finite elements of part p, how many are not finite, order(x[i]))
+// x [count] f32 read as bits, 4 elements at a time; y [parts, 3] u32 written
+// part: elements of a part, a multiple of 4, fewer in the last
+// Grid: one workgroup per part. Workgroup memory: WG * 16 bytes. Source: own.
 const WG: u32 = 256u;
 struct Params {
   count: u32,
+  part: u32,
 }
 @group(0) @binding(0) var<storage, read> x: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read_write> y: array<u32>;
 @group(0) @binding(31) var<uniform> params: Params;
-var<workgroup> values: array<f32, WG>;
-var<workgroup> indices: array<u32, WG>;
-var<workgroup> strays: array<u32, WG>;
-const EXPONENT: u32 = 0x7f800000u; // all of these bits: an infinity or NaN, which comparisons need not tell
 
 @compute @workgroup_size(WG)
-fn main(@builtin(local_invocation_index) lane: u32) {
-  var value = -3.4028234e38;
-  var index = 0u;
-  var stray = 0u;
-  for (var at = lane * 4u; at < params.count; at += WG * 4u) {
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let first = group.x * params.part;
+  let end = min(first + params.part, params.count);
+  var own = NONE;
+  for (var at = first + lane * 4u; at < end; at += WG * 4u) {
     let four = x[at / 4u];
-    for (var i = 0u; i < 4u && at + i < params.count; i++) {
-      if ((four[i] & EXPONENT) == EXPONENT) {
-        stray++;
-      } else if (bitcast<f32>(four[i]) > value) {
-        value = bitcast<f32>(four[i]);
-        index = at + i;
-      }
+    for (var i = 0u; i < 4u && at + i < end; i++) {
+      own = join(own, element(four[i], at + i));
     }
   }
-  values[lane] = value;
-  indices[lane] = index;
-  strays[lane] = stray;
-  for (var step = WG / 2u; step > 0u; step /= 2u) {
-    workgroupBarrier();
-    if (lane < step) {
-      let other = values[lane + step];
-      let other_index = indices[lane + step];
-      if (other > values[lane] || (other == values[lane] && other_index < indices[lane])) {
-        values[lane] = other;
-        indices[lane] = other_index;
-      }
-      strays[lane] += strays[lane + step];
-    }
-  }
+  let all = join_lanes(lane, own);
   if (lane == 0u) {
-    y[0] = indices[0];
-    y[1] = strays[0];
+    y[3u * group.x] = all.x;
+    y[3u * group.x + 1u] = all.y;
+    y[3u * group.x + 2u] = all.z;
   }
 }

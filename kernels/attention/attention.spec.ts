@@ -1,8 +1,9 @@
 import { type HostTensor, narrow, type Tensor, widen } from '../../runtime/index.ts';
 import { PAGE } from '../lib/pages.ts';
 import { layRows, type PagedSequence, poolRow, rowTensors } from '../lib/sequences.ts';
+import { quantizedRows, randomRow } from '../quantize_rows/quantize_rows.spec.ts';
 import { type OpSpec, type Random, roundoff } from '../spec.ts';
-import { attention, DECODE_ROWS, type HeadView, variants } from './attention.ts';
+import { attention, DECODE_ROWS, type HeadView, MATRIX_DIM, variants } from './attention.ts';
 
 type AttentionCase = {
   tokens: number;
@@ -20,6 +21,8 @@ type AttentionCase = {
   /** Standard deviation of q. */
   scale: number;
   equalKeys?: boolean;
+  /** Of the result quantised the quants or their scales; without it the result. */
+  show?: 'quants' | 'scales';
   quick?: boolean;
 };
 
@@ -58,14 +61,24 @@ const PLAIN: readonly AttentionCase[] = [
   { ...decoder, tokens: 67, keys: 200, sequences: 5, mixed: true },
 ];
 
+/** Results that are quantised: blocks within heads, where the merge of the decode kernels does it, and across them; strips of rows. */
+const QUANTISED: readonly AttentionCase[] = (['quants', 'scales'] as const).flatMap((show) => [
+  { ...decoder, tokens: 3, keys: 300, sequences: 3, show, quick: true },
+  { ...decoder, tokens: 7, keys: 40, headDim: 24, show, quick: true },
+  { ...decoder, tokens: 9, keys: 40, heads: 5, kvHeads: 1, headDim: 64, show },
+  { ...phi, tokens: 1, keys: 390, show },
+  { ...phi, tokens: 8, keys: 150, sequences: 2, as: 'f16', show },
+]);
+
 /** Softmax attention against float64: column ranges of one tensor where bidirectional, pages where causal. */
 export const spec: OpSpec<AttentionCase> = {
   name: 'attention',
   formula: 'y = softmax(q k^T / sqrt(headDim)) v, bidirectional or causal',
   variants,
-  applies: ({ name, kernel }, { tokens, as, kv, causal }) =>
+  applies: ({ name, kernel }, { tokens, as, kv, causal, headDim }) =>
     (tokens <= DECODE_ROWS || !name.includes('decode')) &&
-    (!kernel.matrix || (as === 'f16' && (kv === 'f16' || !causal))),
+    (!kernel.matrix || (as === 'f16' && (kv === 'f16' || !causal) && headDim <= MATRIX_DIM)) &&
+    (headDim <= 128 || name !== 'attention/attention'), // compiles for a minute
   cases: [
     ...PLAIN,
     ...PLAIN.map((c): AttentionCase => ({ ...c, as: 'f16', kv: 'f16' })),
@@ -76,6 +89,11 @@ export const spec: OpSpec<AttentionCase> = {
     { ...phi, tokens: 1, keys: 150, as: 'f16' },
     ...[1, 10].map((scale) => ({ ...phi, tokens: 129, keys: 300, sequences: 2, scale, as: 'f16' as const })),
     { ...vision, tokens: 140, keys: 150, headDim: 72, scale: 30, as: 'f16' },
+    { ...vision, tokens: 67, keys: 40, headDim: 8 },
+    { ...vision, tokens: 9, keys: 37, headDim: 104, as: 'f16' },
+    { ...decoder, tokens: 13, keys: 140, headDim: 264 },
+    { ...decoder, tokens: 11, keys: 25, headDim: 512, kv: 'f16' },
+    ...QUANTISED,
   ],
   bench: [
     { ...vision, tokens: 3600, keys: 3600, heads: 1, kvHeads: 1 },
@@ -95,7 +113,9 @@ export const spec: OpSpec<AttentionCase> = {
     const { tokens, heads, headDim, as } = c;
     if (!c.causal) return { qkv: fused(c, random), spans: spansOf(c) };
     const q = random.tensor([tokens, heads * headDim], as, c.scale);
-    return { q, k: pool(c, random), v: pool(c, random), ...rowTensors(c) };
+    const v = pool(c, random);
+    if (c.show) layEqualRows(v, c, random);
+    return { q, k: pool(c, random), v, ...rowTensors(c) };
   },
   record(g, { qkv, q, k, v, places, tables, spans }, c) {
     const { keys, heads, kvHeads, headDim, as } = c;
@@ -103,10 +123,11 @@ export const spec: OpSpec<AttentionCase> = {
     const view = (tensor: Tensor, name: 'q' | 'k' | 'v') => ({ tensor, ...views[name] });
     const kv =
       places && tables ? { places, tables, pageStride: kvHeads * PAGE * headDim, keys } : { spans: spans!, len: keys };
-    return attention(g, {
+    const y = attention(g, {
       ...{ q: view(q ?? qkv!, 'q'), k: view(k ?? qkv!, 'k'), v: view(v ?? qkv!, 'v') },
-      ...{ heads, kvHeads, headDim, kv, as },
+      ...{ heads, kvHeads, headDim, kv, as, int8: c.show !== undefined },
     });
+    return 'quants' in y ? y[c.show!] : y;
   },
   reference({ qkv, q, k, v, spans }, c) {
     const { tokens, heads, kvHeads, headDim } = c;
@@ -140,12 +161,13 @@ export const spec: OpSpec<AttentionCase> = {
         }
       }
     }
-    return y;
+    return c.show ? quantizedRows(y, heads * headDim, c.show) : y;
   },
-  tolerance: ({ as }, variant) => ({
-    atol: 2e-5 + (onMatrixUnits(variant) ? 2 * roundoff('f16') : 0),
-    rtol: roundoff(as) + 1e-5,
-  }),
+  tolerance({ as, show }, variant) {
+    const weights = onMatrixUnits(variant) ? 2 * roundoff('f16') : 0;
+    if (show) return { atol: 0, rtol: show === 'scales' ? weights + roundoff(as) + 1e-5 : 0 };
+    return { atol: 2e-5 + weights, rtol: roundoff(as) + 1e-5 };
+  },
 };
 
 /**
@@ -211,6 +233,15 @@ function pool(c: AttentionCase, random: Random): HostTensor {
     if (!filled.has(row)) host.data.fill(notANumber(kv), row * headDim, (row + 1) * headDim);
   }
   return host;
+}
+
+/** Gives all keys of a head the same values, which quantise the same way however they are rounded; NaN stays. */
+function layEqualRows({ data }: HostTensor, { kvHeads, headDim, kv }: AttentionCase, random: Random): void {
+  const rows = Array.from({ length: kvHeads }, () => narrow(kv, Float32Array.from(randomRow(headDim, random))));
+  const values = widen(kv, data);
+  for (let row = 0; row * headDim < data.length; row++) {
+    if (!Number.isNaN(values[row * headDim])) data.set(rows[Math.floor(row / PAGE) % kvHeads]!, row * headDim);
+  }
 }
 
 /** Where q, k and v lie: in `fused`, or in [tokens, heads * headDim] and within a page [kvHeads, PAGE, headDim]. */

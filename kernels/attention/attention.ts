@@ -3,6 +3,7 @@ import {
   BYTES,
   type Constants,
   ceilDiv,
+  type Dispatch,
   type DType,
   elements,
   expect,
@@ -19,7 +20,9 @@ import {
   variant,
 } from '../../runtime/index.ts';
 import { checkRows, PAGE, type SequenceRows } from '../lib/pages.ts';
+import { BLOCK_COLS, type Int8Rows } from '../lib/quantized.ts';
 import { choose, rowsClass } from '../policy.ts';
+import { int8Rows, quantizeRows } from '../quantize_rows/quantize_rows.ts';
 
 /** Rows of heads in a tensor, in elements: head h, row t, dim d lies at offset + h * headStride + t * rowStride + d. */
 export interface HeadView {
@@ -44,8 +47,10 @@ export interface AttentionOptions {
    * tables hold. Neighbouring rows with the same span, or of one sequence, are cheapest.
    */
   kv: { spans: Tensor; len: number } | (SequenceRows & { pageStride: number; keys?: Amount });
-  /** The dtype of the result; that of q by default. */
+  /** The dtype of the result, or of what is quantised; that of q by default. */
   as?: DType;
+  /** Whether the result is quantised by quantizeRows; the decode kernels do so themselves and do not round it to `as`. */
+  int8?: boolean;
 }
 
 const file = (name: string, ...lib: string[]): Kernel => ({
@@ -54,7 +59,7 @@ const file = (name: string, ...lib: string[]): Kernel => ({
   lib: lib.map((shared) => new URL(`../lib/${shared}.wgsl`, import.meta.url)),
 });
 const TILE = file('attention_tile', 'pages', 'attention_runs');
-const SHARED: Kernel = { ...file('attention', 'pages', 'attention_runs'), needs: ['subgroups'] };
+const SHARED: Kernel = { ...file('attention', 'pages', 'attention_runs'), needs: ['subgroups'], mostLanes: 16 };
 const MATRIX: Kernel = {
   ...file('attention_matrix', 'pages', 'attention_runs'),
   needs: ['shader-f16', 'subgroups', 'subgroup-size-control', 'chromium-experimental-subgroup-matrix'],
@@ -68,24 +73,31 @@ const DECODE_SHUFFLE: Kernel = {
   ...file('attention_decode_shuffle', 'pages', 'attention_decode'),
   needs: ['subgroups'],
 };
-const MERGE = file('attention_merge');
+const MERGE = file('attention_merge', 'merge_rows');
+const MERGE_INT8: Kernel = {
+  ...file('attention_merge', 'quantize', 'merge_int8'),
+  name: 'attention/attention_merge_int8',
+};
 const WG = 64;
 /** Rows of a workgroup of SHARED, as its file has it. */
 const SHARED_ROWS = 16;
-/** Subgroups of MATRIX, each with as many rows as a matrix, and keys that they take at a time; the best first. */
+/** Subgroups of MATRIX, how many of them share as many rows as a matrix has, and keys that they take at a time; the best first. */
 const MATRIX_SIZES = [
-  { SUBGROUPS: 8, KEYS: 32 },
-  { SUBGROUPS: 8, KEYS: 16 },
-  { SUBGROUPS: 4, KEYS: 16 },
+  { SUBGROUPS: 8, SPLIT: 1, KEYS: 32 },
+  { SUBGROUPS: 8, SPLIT: 2, KEYS: 32 },
+  { SUBGROUPS: 4, SPLIT: 2, KEYS: 32 },
 ];
+/** Largest headDim whose sums the registers of one subgroup hold beside its rows of q. */
+const WHOLE_DIM = 80;
 /** Workgroup memory that it may take: with more, fewer workgroups share a processor. */
 const MATRIX_BYTES = 32768;
 /** Keys that a workgroup of a decode kernel takes: a page. */
 const BLOCK_KEYS = PAGE;
 /** Rows up to which the decode kernels are better: they read the keys again for each. */
 export const DECODE_ROWS = 8;
-/** Largest headDim of TILE, whose tile takes four keys, and of MATRIX, which holds the sums of its rows in registers. */
-const [TILE_DIM, MATRIX_DIM] = [512, 128];
+/** Largest headDim of MATRIX, which holds the sums of its rows in registers, and of TILE, whose lanes hold shares of them. */
+export const MATRIX_DIM = 128;
+const TILE_DIM = 512;
 
 /** The variants of this op: the decode ones take each query row over blocks of keys, the others strips of query rows. */
 export const variants = [DECODE_SUBGROUP, DECODE_SHUFFLE, MATRIX, TILE, SHARED].map((kernel) => variant(kernel));
@@ -95,7 +107,9 @@ export const variants = [DECODE_SUBGROUP, DECODE_SHUFFLE, MATRIX, TILE, SHARED].
  * without a score matrix, as [tokens, heads * headDim]. q, k and v are f32 or f16 each; headDim is a multiple of 8, heads of
  * kvHeads, offsets and strides of 4. Keys past those a query sees may hold anything. Throws ShapeError.
  */
-export function attention(g: Graph, o: AttentionOptions): Tensor {
+export function attention(g: Graph, o: AttentionOptions & { int8?: false }): Tensor;
+export function attention(g: Graph, o: AttentionOptions): Tensor | Int8Rows;
+export function attention(g: Graph, o: AttentionOptions): Tensor | Int8Rows {
   const { heads, kvHeads, headDim } = o;
   const tokens = placesOf(o).shape[0] ?? 0;
   const keys = 'len' in o.kv ? o.kv.len : o.kv.tables.shape[1]! * PAGE;
@@ -119,15 +133,22 @@ export function attention(g: Graph, o: AttentionOptions): Tensor {
     if ('places' in o.kv) expectPages(what, view, o.kv.pageStride);
   }
   const { kernel, constants } = choose(g, 'attention', problemOf(o), variants, (each) => applies(each, o));
+  const decodes = kernel === DECODE_SHUFFLE || kernel === DECODE_SUBGROUP;
+  if (decodes && o.int8 && headDim % BLOCK_COLS === 0) {
+    const y = int8Rows(g, tokens, heads * headDim, placesOf(o));
+    decode(g, kernel, constants, o, keys, { kernel: MERGE_INT8, write: { y: y.quants, y_scales: y.scales } });
+    return y;
+  }
   const y = g.temp('attention', [tokens, heads * headDim], o.as ?? o.q.tensor.dtype, placesOf(o));
-  if (kernel === DECODE_SHUFFLE || kernel === DECODE_SUBGROUP) decode(g, kernel, constants, o, keys, y);
+  const rows = { kernel: MERGE, constants: { elem: y.dtype }, write: { y } };
+  if (decodes) decode(g, kernel, constants, o, keys, rows);
   else prefill(g, kernel, constants, o, keys, y);
-  return y;
+  return o.int8 ? quantizeRows(g, y) : y;
 }
 
 function prefill(g: Graph, kernel: Kernel, own: Constants, o: AttentionOptions, keys: number, y: Tensor): void {
   const tokens = rowsOf(placesOf(o));
-  const { rows, constants, params } = kernel === MATRIX ? matrixStrips(g, o) : strips(kernel, o);
+  const { rows, constants, params } = kernel === MATRIX ? matrixStrips(g, o) : strips(g, kernel, o);
   g.dispatch({
     kernel,
     constants: { ...constants, elem: y.dtype, ...own },
@@ -146,34 +167,50 @@ interface Strips {
   params: Record<string, number>;
 }
 
-function strips(kernel: Kernel, o: AttentionOptions): Strips {
+function strips(g: Graph, kernel: Kernel, o: AttentionOptions): Strips {
+  if (kernel === SHARED) return { rows: SHARED_ROWS, constants: constantsOf(o), params: { quads: o.headDim / 4 } };
+  return tileStrips(g, o);
+}
+
+/** Strips of TILE: lanes with up to four quads of each row, as few of them idle as can be, and steps of keys that fit. */
+function tileStrips({ device }: Graph, o: AttentionOptions): Strips {
   const quads = o.headDim / 4;
-  if (kernel === SHARED) return { rows: SHARED_ROWS, constants: constantsOf(o), params: { quads } };
-  const [WG, COLS] = [128, 8];
-  return { rows: (WG / COLS) * 4, constants: { ...constantsOf(o), COLS, WG }, params: { quads, cols: COLS } };
+  const idle = (own: number) => ceilDiv(quads, own) * own - quads;
+  const own = [4, 3, 2].reduce((best, each) => (idle(each) < idle(best) ? each : best));
+  const COLS = ceilDiv(quads, own);
+  const STRIPS = Math.min(Math.floor(WG / COLS), 16);
+  const bytes = (keys: number) => 16 * (keys * (COLS * STRIPS + 1 + STRIPS) + COLS * STRIPS);
+  const KEYS = bytes(16) <= device.limits.maxComputeWorkgroupStorageSize ? 16 : 8;
+  return { rows: 4 * STRIPS, constants: { ...constantsOf(o), COLS, STRIPS, KEYS }, params: {} };
 }
 
 /** Strips of the device's matrix unit: the largest of MATRIX_SIZES whose tiles fit. */
 function matrixStrips({ device }: Graph, o: AttentionOptions): Strips {
   const unit = matrixUnit(device, MATRIX.matrix!)!;
   const { GROUP, QUADS, CAUSAL, SCALE } = constantsOf(o);
-  const step = Math.max(unit.N, unit.K);
-  const dims = ceilDiv(o.headDim, step) * step;
   const room = Math.min(MATRIX_BYTES, device.limits.maxComputeWorkgroupStorageSize);
-  const fits = ({ SUBGROUPS, KEYS }: (typeof MATRIX_SIZES)[number]) =>
-    KEYS * (2 * dims + 16) + dims * (2 * KEYS + 16) + SUBGROUPS * unit.M * (4 * KEYS + 16) + 16 <= room;
-  const sizes = MATRIX_SIZES.find(fits) ?? MATRIX_SIZES.at(-1)!;
+  const fits = ({ SUBGROUPS, SPLIT, KEYS }: (typeof MATRIX_SIZES)[number]) => {
+    const dims = roundUp(o.headDim, Math.max(SPLIT * unit.N, unit.K));
+    const rows = (SUBGROUPS / SPLIT) * unit.M;
+    return KEYS * (2 * dims + 16) + dims * (2 * KEYS + 16) + rows * (4 * KEYS + 16) + 16 <= room;
+  };
+  const wide = o.headDim > WHOLE_DIM;
+  const sizes = MATRIX_SIZES.find((each) => each.SPLIT === (wide ? 2 : 1) && fits(each)) ?? MATRIX_SIZES.at(-1)!;
   return {
-    rows: sizes.SUBGROUPS * unit.M,
+    rows: (sizes.SUBGROUPS / sizes.SPLIT) * unit.M,
     constants: { GROUP, QUADS, CAUSAL, SCALE, ...unitConstants(unit), ...sizes },
     params: {},
   };
 }
 
-function decode(g: Graph, kernel: Kernel, own: Constants, o: AttentionOptions, keys: number, y: Tensor): void {
+/** The kernel that merges what the decode kernels have of blocks of keys, and where to. */
+type Merge = Pick<Dispatch, 'kernel' | 'constants' | 'write'>;
+
+function decode(g: Graph, kernel: Kernel, own: Constants, o: AttentionOptions, keys: number, merge: Merge): void {
   const { heads, kvHeads, headDim } = o;
-  const [tokens = 0] = y.shape;
-  const rows = rowsOf(y);
+  const { y } = merge.write;
+  const [tokens = 0] = y!.shape;
+  const rows = rowsOf(y!);
   const seen = keysOf(o);
   const blocks = ceilDiv(keys, BLOCK_KEYS);
   const parts = g.temp('attention.parts', [tokens, blocks, heads, headDim], 'f32');
@@ -189,13 +226,18 @@ function decode(g: Graph, kernel: Kernel, own: Constants, o: AttentionOptions, k
     write: { parts, stats },
     params: { ...addresses(o), len: keys, quads: headDim / 4, blocks },
     workgroups: (value) => [ceilDiv(value(seen), BLOCK_KEYS), kvHeads, value(rows)],
-    cost: (value) => cost(o, y, value),
+    cost: (value) => cost(o, y!, value),
   });
   g.dispatch({
-    kernel: MERGE,
-    constants: { elem: y.dtype, QUADS: headDim / 4, CAUSAL: shared.CAUSAL, BLOCK_KEYS, SLICES: slices(1024 / headDim) },
+    ...merge,
+    constants: {
+      ...merge.constants,
+      QUADS: headDim / 4,
+      CAUSAL: shared.CAUSAL,
+      BLOCK_KEYS,
+      SLICES: slices(1024 / headDim),
+    },
     read: { parts, stats, places: read.places },
-    write: { y },
     params: { len: keys, heads, blocks },
     workgroups: (value) => [heads, value(rows)],
     cost: (value) => {
@@ -294,7 +336,7 @@ function cost(o: AttentionOptions, y: Tensor, value: ValueOf) {
   const perKey = o.kvHeads * o.headDim * (BYTES[o.k.tensor.dtype] + BYTES[o.v.tensor.dtype]);
   return {
     flops: 4 * o.heads * o.headDim * (tokens * keys - hidden),
-    bytes: tokens * y.shape[1]! * (BYTES[o.q.tensor.dtype] + BYTES[y.dtype]) + keys * perKey,
+    bytes: tokens * (o.heads * o.headDim * BYTES[o.q.tensor.dtype] + y.shape[1]! * BYTES[y.dtype]) + keys * perKey,
   };
 }
 

@@ -1,11 +1,12 @@
 // y[t, h, :] = sum_j p_j v[j, g, :], p = softmax over keys j of (q[t, h, :] . k[j, g, :] SCALE / log2(e)), g = floor(h / GROUP)
 // Keys, places, tables and y as in attention.wgsl; q, k and v f16, QUADS at most 32.
-// Grid: x strips of SUBGROUPS * M rows, y heads. Workgroup memory: 30 KiB at 18 quads and 32 KEYS on units of 16 x 16 x 16, 20.5
-// at 32 quads and 16 KEYS; on units of 8 x 8 x 8 20 and 27.5 KiB.
-// A subgroup has M rows: their q in fragments of its registers, and their sums. Its step of KEYS keys: S = q k^T to workgroup
-// memory in f32, a lane or PER_ROW of them take each row through the softmax and put p in f16 where their part of S stood, then
-// sums += p v. Tiles of k [key][dim] and of v [dim][key], 16 bytes of skew a row, are filled by all lanes, and what comes next is
-// read before the products. Two barriers a step. Strips that see none of a step's keys leave it out; dims are padded in the tiles.
+// Grid: x strips of ROWS rows, y heads. Workgroup memory: 30 KiB at 18 quads on units of 16 x 16 x 16, 28 at 32 quads, split; on
+// units of 8 x 8 x 8 20 and 23 KiB.
+// SPLIT subgroups have M rows: each their q in fragments of its registers, and of their scores and sums every SPLIT-th fragment. A
+// step of KEYS keys: S = q k^T to workgroup memory in f32, a lane or PER_ROW of them take each row through the softmax and put p in
+// f16 where their part of S stood, two parts side by side, then sums += p v. Tiles of k [key][dim] and of v [dim][key], 16 bytes of
+// skew a row, are filled by all lanes, and what comes next is read before the products. Two barriers a step, three where rows are
+// split. Strips that see none of a step's keys leave it out; dims are padded in the tiles.
 // Result fragments have no elements to scale, so the maximum that p refers to may be stale (lazy rescaling): p begins at
 // 2^ROOM at most, and when a row would pass 2^GROWTH, the sums go through workgroup memory once and are scaled. All subgroups
 // go along, since that needs barriers; `stale` holds the step that asked for it, the same for all between two barriers, which
@@ -17,8 +18,10 @@
 // nothing and has whole blocks) per product at 18 quads | at 32
 //   tiles filled under conditions, which moved the loads behind the products: 192, 15 | 256, 17, no spills
 //   loads that stay before the products, masks only where a block is seen in part, scale and shift in one fma: 240, 14.5 | 256, 4 spilled
-//   sums zeroed one by one (this one): 192 (8 subgroups per SIMD), 14.5 | 240 (6; 192 without the scheduler), 13; no spills
+//   sums zeroed one by one: 192 (8 subgroups per SIMD), 14.5 | 240 (6; 192 without the scheduler), 13; no spills
 //   v read behind the products instead: 192 | 240; k and v: 240 | 256
+//   this one, 32 KEYS at 32 quads too, rows split in two there, which halves the sums held and the softmax of a lane: 192 (8), 13.9 |
+//     192 (8), 10.8, counted in what is left of the loop without the branches that rescale and mask (test/isa.test.ts)
 // Lavapipe (Mesa 26.1, units of 8 x 8 x 8): 2.5 times the CPU time of attention.wgsl. Not measured on a GPU.
 enable f16;
 enable subgroups;
@@ -36,7 +39,8 @@ const N: u32 = 16u;
 const K: u32 = 16u;
 const LANES: u32 = 32u;
 const SUBGROUPS: u32 = 8u;
-const KEYS: u32 = 16u;
+const SPLIT: u32 = 1u;
+const KEYS: u32 = 32u;
 const PAGE: u32 = 128u;
 // Scores of keys that a row does not see, and its maximum before it has seen one: far above them, so that they weigh 0.
 const HIDDEN: f32 = -1e30f;
@@ -44,9 +48,12 @@ const LOWEST: f32 = -5e29f;
 // p is at most 2^ROOM of a new maximum, and 2^GROWTH of one that came since.
 const ROOM = 4.0;
 const GROWTH = 12.0;
-const ROWS = SUBGROUPS * M;
+const STRIPS = SUBGROUPS / SPLIT;
+const ROWS = STRIPS * M;
 const THREADS = SUBGROUPS * LANES;
-const DIMS = (QUADS * 4u + max(N, K) - 1u) / max(N, K) * max(N, K);
+const STRIP_LANES = SPLIT * LANES;
+const STEP = max(SPLIT * N, K);
+const DIMS = (QUADS * 4u + STEP - 1u) / STEP * STEP;
 const DIM_QUADS = DIMS / 4u;
 const KEY_QUADS = KEYS / 4u;
 const K_STRIDE = DIM_QUADS + 2u;
@@ -56,10 +63,13 @@ const K_QUADS = KEYS * QUADS;
 const K_LOADS = (K_QUADS + THREADS - 1u) / THREADS;
 const V_BLOCKS = KEY_QUADS * QUADS;
 const V_LOADS = (V_BLOCKS + THREADS - 1u) / THREADS;
-const SHARE = M * KEY_QUADS / LANES;
+const SHARE = M * KEY_QUADS / STRIP_LANES;
 const PANELS = (DIMS + KEYS - 1u) / KEYS;
-const PER_ROW = min(LANES / M, KEYS / K);
+const OWN_KEYS = KEYS / N / SPLIT;
+const OWN_DIMS = DIMS / N / SPLIT;
+const PER_ROW = min(STRIP_LANES / M, KEY_QUADS / 2u);
 const PART = KEY_QUADS / PER_ROW;
+const_assert KEYS % (N * SPLIT) == 0u && PART % 2u == 0u && PART * 8u >= K;
 const_assert PAGE % KEYS == 0u;
 struct Params {
   tokens: u32,
@@ -149,6 +159,14 @@ fn store_v(next: array<array<vec4<f16>, 4>, V_LOADS>, lane: u32) {
   }
 }
 
+/// How many keys of a run a row sees; one of another run none.
+fn seen_of(row: u32, start: u32, run: Run) -> u32 {
+  if (row < start || row >= run.stop) {
+    return 0u;
+  }
+  return min(keys_seen(places[row]), run.len);
+}
+
 @compute @workgroup_size(THREADS) @subgroup_size(LANES)
 fn main(
   @builtin(workgroup_id) group: vec3u,
@@ -164,12 +182,16 @@ fn main(
   let q_head = params.q_offset + head * params.q_head;
   let k_head = params.k_offset + head / GROUP * params.k_head;
   let v_head = params.v_offset + head / GROUP * params.v_head;
-  let strip = subgroup * M * S_STRIDE;
-  let is_used = LANES == M * PER_ROW || place < M * PER_ROW;
-  let line = min(place / PER_ROW, M - 1u);
-  let part = place % PER_ROW;
-  let row = first + subgroup * M + line;
+  let half = subgroup % SPLIT;
+  let strip = subgroup / SPLIT * M * S_STRIDE;
+  let strip_first = first + subgroup / SPLIT * M;
+  let strip_lane = half * LANES + place;
+  let is_used = STRIP_LANES == M * PER_ROW || strip_lane < M * PER_ROW;
+  let line = min(strip_lane / PER_ROW, M - 1u);
+  let part = strip_lane % PER_ROW;
+  let row = strip_first + line;
   let own = strip + line * S_STRIDE + part * PART;
+  let own_p = own + (1u - part % 2u) * (PART / 2u); // the p of two parts side by side
   if (lane == 0u) {
     atomicStore(&stale, 0u);
   }
@@ -184,8 +206,8 @@ fn main(
   var rows: array<Left, DIMS / K>;
   for (var p = 0u; p < (PANELS + 1u) / 2u; p++) {
     for (var i = 0u; i < SHARE; i++) {
-      let at = place + i * LANES;
-      let line = q_head + min(first + subgroup * M + at / KEY_QUADS, end - 1u) * params.q_row;
+      let at = strip_lane + i * STRIP_LANES;
+      let line = q_head + min(strip_first + at / KEY_QUADS, end - 1u) * params.q_row;
       let quad = 2u * (p * KEY_QUADS + at % KEY_QUADS);
       scores[strip + at / KEY_QUADS * S_STRIDE + at % KEY_QUADS] = octet(load_q(line, quad), load_q(line, quad + 1u));
     }
@@ -198,8 +220,8 @@ fn main(
     }
     workgroupBarrier();
   }
-  var sums: array<Sum, DIMS / N>;
-  for (var d = 0u; d < DIMS / N; d++) {
+  var sums: array<Sum, OWN_DIMS>;
+  for (var d = 0u; d < OWN_DIMS; d++) {
     sums[d] = Sum();
   }
   var top = LOWEST;
@@ -207,12 +229,10 @@ fn main(
   var block = 0u;
   for (var start = first; start < end;) {
     let run = run_from(start, end);
-    var seen = 0u;
-    if (row >= start && row < run.stop) {
-      seen = min(keys_seen(places[row]), run.len);
-    }
-    let strip_len = subgroupMax(seen);
-    let strip_least = subgroupMin(seen);
+    let seen = seen_of(row, start, run);
+    let peer_seen = seen_of(strip_first + place % M, start, run);
+    let strip_len = subgroupMax(peer_seen);
+    let strip_least = subgroupMin(peer_seen);
     var k_next = fetch_k(k_head + origin_of(run, 0u).x, (run.len - 1u) * params.k_row, lane);
     store_k(k_next, lane);
     workgroupBarrier();
@@ -223,7 +243,8 @@ fn main(
       k_next = fetch_k(k_head + origin_of(run, next).x, (run.len - next - 1u) * params.k_row, lane);
       let v_next = fetch_v(v_head + origin_of(run, base).y, (run.len - base - 1u) * params.v_row, lane);
       if (is_seen) {
-        for (var n = 0u; n < KEYS / N; n++) {
+        for (var t = 0u; t < OWN_KEYS; t++) {
+          let n = t * SPLIT + half;
           var score = Sum();
           for (var d = 0u; d < DIMS / K; d++) {
             let keys = subgroupMatrixLoad<Right, col_major>(&k_tile, n * N * K_STRIDE + d * K / 4u, K_STRIDE);
@@ -268,16 +289,16 @@ fn main(
           let b = vec4<f16>(exp2(s[i + 1u] * SCALE - top));
           weight += dot(vec4f(a) + vec4f(b), vec4f(1.0));
           packed[i / 2u] = octet(a, b);
-          scores[own + i / 2u] = packed[i / 2u];
+          scores[own_p + i / 2u] = packed[i / 2u];
         }
       }
       workgroupBarrier();
       if (atomicLoad(&stale) == block) {
         for (var p = 0u; p < PANELS; p++) {
-          for (var t = 0u; t < KEYS / N; t++) {
-            let d = p * (KEYS / N) + t;
-            if (d < DIMS / N) {
-              subgroupMatrixStore<row_major>(&scores, strip + t * N / 4u, sums[d], S_STRIDE);
+          for (var t = 0u; t < OWN_KEYS; t++) {
+            let d = p * OWN_KEYS + t;
+            if (d < OWN_DIMS) {
+              subgroupMatrixStore<row_major>(&scores, strip + (t * SPLIT + half) * N / 4u, sums[d], S_STRIDE);
             }
           }
           workgroupBarrier();
@@ -287,30 +308,35 @@ fn main(
             }
           }
           workgroupBarrier();
-          for (var t = 0u; t < KEYS / N; t++) {
-            let d = p * (KEYS / N) + t;
-            if (d < DIMS / N) {
-              sums[d] = subgroupMatrixLoad<Sum, row_major>(&scores, strip + t * N / 4u, S_STRIDE);
+          for (var t = 0u; t < OWN_KEYS; t++) {
+            let d = p * OWN_KEYS + t;
+            if (d < OWN_DIMS) {
+              sums[d] = subgroupMatrixLoad<Sum, row_major>(&scores, strip + (t * SPLIT + half) * N / 4u, S_STRIDE);
             }
           }
           workgroupBarrier();
         }
         if (is_used) {
           for (var i = 0u; i < PART / 2u; i++) {
-            scores[own + i] = packed[i];
+            scores[own_p + i] = packed[i];
           }
         }
         workgroupBarrier();
       }
       if (is_seen) {
         for (var t = 0u; t < KEYS / K; t++) {
-          let at = strip + t * K / 4u / PART * PART + t * K / 4u % PART / 2u;
+          let word = t * K / 8u;
+          let at = strip + word / PART * 2u * PART + PART / 2u + word % PART;
           let weights = subgroupMatrixLoad<Left, row_major>(&scores, at, S_STRIDE);
-          for (var d = 0u; d < DIMS / N; d++) {
-            let values = subgroupMatrixLoad<Right, col_major>(&v_tile, d * N * V_STRIDE + t * K / 4u, V_STRIDE);
+          for (var d = 0u; d < OWN_DIMS; d++) {
+            let n = d * SPLIT + half;
+            let values = subgroupMatrixLoad<Right, col_major>(&v_tile, n * N * V_STRIDE + t * K / 4u, V_STRIDE);
             sums[d] = subgroupMatrixMultiplyAccumulate(weights, values, sums[d]);
           }
         }
+      }
+      if (SPLIT > 1u) {
+        workgroupBarrier(); // the next scores of one stand where the others read p
       }
     }
     start = run.stop;
@@ -320,10 +346,10 @@ fn main(
   }
   for (var p = 0u; p < PANELS; p++) {
     workgroupBarrier();
-    for (var t = 0u; t < KEYS / N; t++) {
-      let d = p * (KEYS / N) + t;
-      if (d < DIMS / N) {
-        subgroupMatrixStore<row_major>(&scores, strip + t * N / 4u, sums[d], S_STRIDE);
+    for (var t = 0u; t < OWN_KEYS; t++) {
+      let d = p * OWN_KEYS + t;
+      if (d < OWN_DIMS) {
+        subgroupMatrixStore<row_major>(&scores, strip + (t * SPLIT + half) * N / 4u, sums[d], S_STRIDE);
       }
     }
     workgroupBarrier();

@@ -1,11 +1,10 @@
 // y[t, h, :] = sum_b 2^(top_b - top) part_b / sum_b 2^(top_b - top) weight_b, top = max_b top_b, over the blocks b of
 // attention_decode.wgsl that hold a key: keys are as there.
 // parts [rows, blocks, heads, QUADS * 4] f32 read; stats [rows, blocks, heads] (top, weight) f32 read; places [rows] 2
-// u32 read; y [rows, heads, QUADS * 4] elem written.
+// u32 read; y as lib/merge_rows.wgsl or lib/merge_int8.wgsl has it, written.
 // Grid: x heads, y rows. Workgroup memory: 24 SLICES * QUADS bytes (6 KiB at most).
 // A lane joins one quad of every SLICES-th block to what it has, scaling that to the larger top; then the slices are joined.
 // Source: as attention_decode.wgsl. Versions: one lane a quad of all blocks, one after the other: 32 to 128 steps at 4k to 16k keys.
-alias elem = f32;
 const QUADS: u32 = 32u;
 const CAUSAL: bool = true;
 const BLOCK_KEYS: u32 = 128u;
@@ -18,7 +17,6 @@ struct Params {
 @group(0) @binding(0) var<storage, read> parts: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> stats: array<vec2<f32>>;
 @group(0) @binding(2) var<storage, read> places: array<vec2<u32>>;
-@group(0) @binding(3) var<storage, read_write> y: array<vec4<elem>>;
 @group(0) @binding(31) var<uniform> params: Params;
 var<workgroup> sums: array<vec4f, SLICES * QUADS>;
 var<workgroup> scalars: array<vec2f, SLICES * QUADS>;
@@ -52,12 +50,10 @@ fn main(
   sums[lane] = all.sum;
   scalars[lane] = all.stats;
   workgroupBarrier();
-  if (id.y > 0u) {
-    return;
-  }
-  for (var slice = 1u; slice < SLICES; slice++) {
+  let has_one = id.y == 0u;
+  for (var slice = 1u; has_one && slice < SLICES; slice++) {
     let at = slice * QUADS + lane;
     all = join(all, Joined(scalars[at], sums[at]));
   }
-  y[(group.y * params.heads + group.x) * QUADS + id.x] = vec4<elem>(all.sum / all.stats.y);
+  finish(group.y, group.x, id.x, has_one, all.sum / all.stats.y);
 }

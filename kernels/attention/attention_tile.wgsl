@@ -1,15 +1,18 @@
 // y[t, h, :] = sum_j p_j v[j, g, :], p = softmax over keys j of (q[t, h, :] . k[j, g, :] SCALE / log2(e)), g = floor(h / GROUP)
-// Keys, q, k, v, places, tables and y as in attention.wgsl; needs no subgroups. Each key and value row is read once per ROWS rows of
-// queries, neighbouring lanes neighbouring elements, into a tile of workgroup memory.
-// Grid: x strips of ROWS rows, y heads. Workgroup memory: 16 * TILE + 4 * ROWS * KEYS bytes (16 KiB).
-// COLS lanes stand side by side and share 4 rows. A lane has 4 neighbouring keys of each block of KEYS, then every COLS-th quad
-// of the result; all products are of 4x4 matrices, whose columns are rows of q, k, v or p.
-// Exclusive ors in the indices of workgroup memory spread lanes that read or write together over its banks.
-// K_QUADS quads of the keys, then V_KEYS rows of the values stand in the tile at a time, as f32: widened once, whatever they are.
-// Loop bounds that could be constants are parameters, as in attention.wgsl. QUADS is at most TILE / 4; 32 fit in registers.
+// Keys, q, k, v, places, tables and y as in attention.wgsl; needs no subgroups.
+// Grid: x strips of ROWS rows, y heads. Workgroup memory: 16 * (KEYS * (WG + 1 + STRIPS) + WG) bytes (19.3 KiB at 32 quads).
+// COLS lanes share 4 rows, and every lane has every COLS-th quad of their q and of their sums in registers, read and written once.
+// k and v are read where they lie, neighbouring lanes neighbouring quads. A step takes KEYS keys: a lane's share of each product
+// q k goes to workgroup memory; then each lane has every COLS-th key of the step, adds up its shares, takes it through the
+// softmax and shows p to the others, which add their quads of p v. Three barriers a step, of two subgroups of 32 lanes.
+// Strips of four rows that see none of a step's keys leave it out.
 // Source: as attention.wgsl.
-// Meant for GPUs without matrix units; not measured on one. RDNA3's compiler (Mesa 25.0): 120 registers at 18 quads, no spills.
-// CPU time over that of attention.wgsl on lavapipe (Mesa 25.0, 8 lanes): 3 at 256 x 16 x 72.
+// Meant for GPUs without matrix units, and for f32; not measured on one. Per lane, 4 rows and 32 keys at 32 quads in f32:
+//   q read again for every 32 keys, k and v by way of tiles in workgroup memory: 10 barriers, about 5400 instructions for 4096
+//     fma, of them 290 of workgroup memory; 144 registers
+//   this one: 6 barriers, where a subgroup has 64 lanes none; 5260, of them 118; 252 registers of the 64 lanes; 204 at 18 quads
+// CPU time over that of attention.wgsl on lavapipe (Mesa 25.0, 8 lanes), before, now: 256 x 16 x 72 2.4, 2.5 in f32, 2.0 to 2.8, 2.7 in f16;
+// causal 256 x 40 x 128 2.5 to 3, 2.3; SwiftShader 128 x 2 x 72, of whose 160 rows 32 are idle, 1.6, 2.2.
 alias q_elem = f32;
 alias k_elem = f32;
 alias v_elem = f32;
@@ -18,22 +21,20 @@ const GROUP: u32 = 1u;
 const QUADS: u32 = 32u;
 const CAUSAL: bool = true;
 const SCALE: f32 = 0.12751743f;
-const WG: u32 = 128u;
 const COLS: u32 = 8u;
-const ROWS: u32 = WG / COLS * 4u;
-const KEYS: u32 = COLS * 4u;
-const TILE: u32 = 512u;
-const K_QUADS: u32 = TILE / KEYS;
-const V_KEYS: u32 = min(KEYS, TILE / QUADS / 4u * 4u);
-const DIM_MATS: u32 = (QUADS + COLS - 1u) / COLS;
+const STRIPS: u32 = 8u;
+const KEYS: u32 = 16u;
+const WG: u32 = COLS * STRIPS;
+const ROWS: u32 = STRIPS * 4u;
+const OWN_QUADS: u32 = (QUADS + COLS - 1u) / COLS;
+const OWN_KEYS: u32 = (KEYS + COLS - 1u) / COLS;
+const STRIDE: u32 = WG + 1u;
 const PAGE: u32 = 128u;
 const HIDDEN: f32 = -1e30f;
 const_assert PAGE % KEYS == 0u;
 struct Params {
   tokens: u32,
   len: u32,
-  quads: u32,
-  cols: u32,
   q_offset: u32,
   q_head: u32,
   q_row: u32,
@@ -53,15 +54,20 @@ struct Params {
 @group(0) @binding(4) var<storage, read> tables: array<u32>;
 @group(0) @binding(5) var<storage, read_write> y: array<vec4<elem>>;
 @group(0) @binding(31) var<uniform> params: Params;
-var<workgroup> tile: array<vec4f, TILE>;
-var<workgroup> probs: array<vec4f, ROWS * KEYS / 4u>;
+// Of four rows each: shares of products [key][lane], p [key][strip], and what a lane shows to the others of its rows.
+var<workgroup> shares: array<vec4f, KEYS * STRIDE>;
+var<workgroup> probs: array<vec4f, KEYS * STRIPS>;
+var<workgroup> shown: array<vec4f, WG>;
 
-fn load_q(at: vec4u) -> mat4x4f {
-  return mat4x4f(vec4f(q[at.x]), vec4f(q[at.y]), vec4f(q[at.z]), vec4f(q[at.w]));
-}
-
-fn load_tile(at: u32, step: u32) -> mat4x4f {
-  return mat4x4f(tile[at], tile[at + step], tile[at + 2u * step], tile[at + 3u * step]);
+/// How many keys of a run its rows see; others none.
+fn seen_of(rows: vec4u, first: u32, start: u32, run: Run) -> vec4u {
+  var seen = vec4u();
+  for (var r = 0u; r < 4u; r++) {
+    if (first + r >= start && first + r < run.stop) {
+      seen[r] = min(keys_seen(places[rows[r]]), run.len);
+    }
+  }
+  return seen;
 }
 
 @compute @workgroup_size(WG)
@@ -70,99 +76,115 @@ fn main(
   @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let steps = vec4u(0u, 1u, 2u, 3u);
   let head = group.y;
   let col = lane % COLS;
   let strip = lane / COLS;
-  let swizzled = col ^ (strip % COLS);
+  let peers = strip * COLS;
   let first = group.x * ROWS + strip * 4u;
-  let row = min(first + steps, vec4u(params.tokens - 1u));
+  let rows = min(first + vec4u(0u, 1u, 2u, 3u), vec4u(params.tokens - 1u));
   let end = min((group.x + 1u) * ROWS, params.tokens);
-  let q_at = params.q_offset + head * params.q_head + row * params.q_row;
+  let q_at = params.q_offset + head * params.q_head + rows * params.q_row;
   let k_head = params.k_offset + head / GROUP * params.k_head;
   let v_head = params.v_offset + head / GROUP * params.v_head;
-  var sum: array<mat4x4f, DIM_MATS>;
+  var quads: array<u32, OWN_QUADS>;
+  var queries: array<mat4x4f, OWN_QUADS>; // columns are dims, as those of the sums
+  var sums: array<mat4x4f, OWN_QUADS>;
+  for (var i = 0u; i < OWN_QUADS; i++) {
+    let own = col + i * COLS;
+    quads[i] = min(own, QUADS - 1u);
+    if (own < QUADS) {
+      let at = q_at + own;
+      queries[i] = SCALE * transpose(mat4x4f(vec4f(q[at.x]), vec4f(q[at.y]), vec4f(q[at.z]), vec4f(q[at.w])));
+    }
+  }
   var top = vec4f(HIDDEN);
-  var weight = vec4f(0.0);
+  var weight = vec4f();
   for (var start = group.x * ROWS; start < end;) {
     let run = run_from(start, end);
-    let own = (first + steps >= vec4u(start)) & (first + steps < vec4u(run.stop));
-    var seen = vec4u(run.len);
-    if (CAUSAL) {
-      seen = vec4u(places[row.x].x, places[row.y].x, places[row.z].x, places[row.w].x) + 1u;
-    }
-    seen = select(vec4u(0u), seen, own);
+    let seen = seen_of(rows, first, start, run);
+    let strip_len = max(max(seen.x, seen.y), max(seen.z, seen.w));
     for (var base = 0u; base < run.len; base += KEYS) {
       let count = min(KEYS, run.len - base);
       let origin = origin_of(run, base);
-      var score = mat4x4f();
-      for (var quad = 0u; quad < params.quads; quad += K_QUADS) {
-        workgroupBarrier();
-        for (var i = lane; i < KEYS * K_QUADS; i += WG) {
-          let key = i / K_QUADS;
-          let d = i % K_QUADS;
-          let at = k_head + origin.x + min(key, count - 1u) * params.k_row;
-          tile[d * KEYS + key % 4u * COLS + ((key / 4u) ^ (d % COLS))] = vec4f(k[at + min(quad + d, QUADS - 1u)]);
-        }
-        workgroupBarrier();
-        for (var d = 0u; d < min(K_QUADS, params.quads - quad); d++) {
-          score += transpose(load_tile(d * KEYS + (col ^ (d % COLS)), COLS)) * load_q(q_at + quad + d);
-        }
-      }
-      var new_top = top;
-      for (var r = 0u; r < 4u; r++) {
-        let s = select(vec4f(HIDDEN), score[r] * SCALE, base + col * 4u + steps < vec4u(seen[r]));
-        score[r] = s;
-        new_top[r] = max(new_top[r], max(max(s.x, s.y), max(s.z, s.w)));
-      }
-      probs[lane] = new_top;
-      workgroupBarrier();
-      for (var c = 0u; c < params.cols; c++) {
-        new_top = max(new_top, probs[strip * COLS + c]);
-      }
-      workgroupBarrier();
-      let scale = exp2(top - new_top);
-      top = new_top;
-      weight *= scale;
-      for (var r = 0u; r < 4u; r++) {
-        let p = select(vec4f(0.0), exp2(score[r] - top[r]), seen[r] > 0u);
-        weight[r] += dot(p, vec4f(1.0));
-        probs[(strip * 4u + r) * COLS + swizzled] = p;
-      }
-      for (var i = 0u; i < DIM_MATS; i++) {
-        for (var r = 0u; r < 4u; r++) {
-          sum[i][r] *= scale[r];
-        }
-      }
-      for (var part = 0u; part < count; part += V_KEYS) {
-        for (var i = lane; i < V_KEYS * QUADS; i += WG) {
-          let key = min(part + i / QUADS, count - 1u);
-          tile[i] = vec4f(v[v_head + origin.y + key * params.v_row + i % QUADS]);
-        }
-        workgroupBarrier();
-        for (var j = 0u; j < min(V_KEYS, count - part); j += 4u) {
-          let at = strip * 4u * COLS + (((part + j) / 4u) ^ (strip % COLS));
-          let p = mat4x4f(probs[at], probs[at + COLS], probs[at + 2u * COLS], probs[at + 3u * COLS]);
-          for (var i = 0u; i < DIM_MATS; i++) {
-            sum[i] += load_tile(j * QUADS + min(col + i * COLS, QUADS - 1u), QUADS) * p;
+      let is_seen = base < strip_len;
+      if (is_seen) {
+        for (var j = 0u; j < count; j += 4u) {
+          for (var s = 0u; s < 4u; s++) {
+            let at = k_head + origin.x + min(j + s, count - 1u) * params.k_row;
+            var share = vec4f();
+            for (var i = 0u; i < OWN_QUADS; i++) {
+              share += queries[i] * vec4f(k[at + quads[i]]);
+            }
+            shares[(j + s) * STRIDE + lane] = share;
           }
         }
-        workgroupBarrier();
+      }
+      workgroupBarrier();
+      var score = array<vec4f, OWN_KEYS>();
+      var highest = top;
+      if (is_seen) {
+        for (var m = 0u; m < OWN_KEYS; m++) {
+          let key = m * COLS + col;
+          var s = vec4f();
+          for (var c = 0u; c < COLS; c++) {
+            s += shares[min(key, KEYS - 1u) * STRIDE + peers + c];
+          }
+          score[m] = select(vec4f(HIDDEN), s, (vec4u(base + key) < seen) & vec4<bool>(key < KEYS));
+          highest = max(highest, score[m]);
+        }
+        shown[lane] = highest;
+      }
+      workgroupBarrier();
+      if (is_seen) {
+        for (var c = 0u; c < COLS; c++) {
+          highest = max(highest, shown[peers + c]);
+        }
+        let scale = exp2(top - highest);
+        top = highest;
+        weight *= scale;
+        for (var m = 0u; m < OWN_KEYS; m++) {
+          let key = m * COLS + col;
+          let p = select(exp2(score[m] - top), vec4f(), score[m] == vec4f(HIDDEN)); // NaN stays
+          weight += p;
+          if (key < KEYS) {
+            probs[key * STRIPS + strip] = p;
+          }
+        }
+        for (var i = 0u; i < OWN_QUADS; i++) {
+          for (var d = 0u; d < 4u; d++) {
+            sums[i][d] *= scale;
+          }
+        }
+      }
+      workgroupBarrier();
+      if (is_seen) {
+        for (var j = 0u; j < count; j += 4u) {
+          for (var s = 0u; s < 4u; s++) {
+            let p = probs[(j + s) * STRIPS + strip];
+            let at = v_head + origin.y + min(j + s, count - 1u) * params.v_row;
+            for (var i = 0u; i < OWN_QUADS; i++) {
+              let value = vec4f(v[at + quads[i]]);
+              sums[i] += mat4x4f(p * value.x, p * value.y, p * value.z, p * value.w);
+            }
+          }
+        }
       }
     }
     start = run.stop;
   }
-  probs[lane] = weight;
   workgroupBarrier();
-  var total = vec4f(0.0);
-  for (var c = 0u; c < params.cols; c++) {
-    total += probs[strip * COLS + c];
+  shown[lane] = weight;
+  workgroupBarrier();
+  var total = vec4f();
+  for (var c = 0u; c < COLS; c++) {
+    total += shown[peers + c];
   }
-  for (var r = 0u; r < 4u; r++) {
-    for (var i = 0u; i < DIM_MATS; i++) {
-      let quad = col + i * COLS;
+  for (var i = 0u; i < OWN_QUADS; i++) {
+    let quad = col + i * COLS;
+    let row = transpose(sums[i]);
+    for (var r = 0u; r < 4u; r++) {
       if (first + r < params.tokens && quad < QUADS) {
-        y[((first + r) * groups.y + head) * QUADS + quad] = vec4<elem>(sum[i][r] / total[r]);
+        y[((first + r) * groups.y + head) * QUADS + quad] = vec4<elem>(row[r] / total[r]);
       }
     }
   }

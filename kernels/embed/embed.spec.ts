@@ -1,19 +1,12 @@
-import { asMatrix, type HostTensor, type Matrix, widen } from '../../runtime/index.ts';
-import { dequantizeWeightsHost, quantizedShapes } from '../lib/quantized.ts';
-import { type OpSpec, type Random, roundoff } from '../spec.ts';
+import { asMatrix } from '../../runtime/index.ts';
+import { type TableCase, tableInputs, tableOf, tableValues } from '../lib/table_case.ts';
+import { type OpSpec, roundoff } from '../spec.ts';
 import { embed, kernelOf, variants } from './embed.ts';
 
-type EmbedCase = {
+type EmbedCase = TableCase & {
   tokens: number;
-  cols: number;
-  /** Rows of the first table, and into how many blocks they are cut. */
-  vocab: number;
-  blocks: number;
   /** Rows of a second table, f32, whose ids follow those of the first. */
   features: number;
-  dtype: 'f32' | 'bf16' | 'f16' | 'q4' | 'q8';
-  /** Columns that share a scale, of q4 and q8. */
-  group: number;
   as: 'f32' | 'f16';
   quick?: boolean;
 };
@@ -51,30 +44,18 @@ export const spec: OpSpec<EmbedCase> = {
     { ...base, tokens: 512, cols: 5120, vocab: 1000, features: 256 },
   ],
   inputs(c, random) {
-    const { tokens, cols, vocab, blocks, features } = c;
-    const inputs: Record<string, HostTensor> = { ids: random.integers([tokens], vocab + features) };
-    for (const [i, [start, end]] of ranges(vocab, blocks).entries()) {
-      const { table, scales } = block(end - start, c, random);
-      inputs[`block${i}`] = table;
-      if (scales) inputs[`scales${i}`] = scales;
-    }
-    if (features) inputs.features = random.tensor([features, cols]);
-    return inputs;
+    const { tokens, cols, vocab, features } = c;
+    const ids = random.integers([tokens], vocab + features);
+    return { ids, ...tableInputs(c, random), ...(features > 0 && { features: random.tensor([features, cols]) }) };
   },
-  record(g, tensors, { cols, vocab, blocks, features, dtype, group, as }) {
-    const text = ranges(vocab, blocks).map(([row], i) => ({
-      tensor: tensors[`block${i}`]!,
-      scales: tensors[`scales${i}`],
-      row,
-    }));
-    const tables = [{ matrix: { name: 'table', rows: vocab, cols, dtype, group, blocks: text } as Matrix, firstId: 0 }];
-    if (features) tables.push({ matrix: asMatrix(tensors.features!), firstId: vocab });
-    return embed(g, tensors.ids!, tables, as);
+  record(g, tensors, c) {
+    const tables = [{ matrix: tableOf(tensors, c), firstId: 0 }];
+    if (c.features) tables.push({ matrix: asMatrix(tensors.features!), firstId: c.vocab });
+    return embed(g, tensors.ids!, tables, c.as);
   },
   reference(inputs, c) {
-    const { tokens, cols, blocks, features } = c;
-    const names = [...Array.from({ length: blocks }, (_, i) => `${i}`), ...(features ? ['features'] : [])];
-    const table = names.flatMap((name) => [...values(inputs, name, c)]);
+    const { tokens, cols } = c;
+    const table = [...tableValues(inputs, c), ...((inputs.features?.data as Float32Array) ?? [])];
     const y = new Float64Array(tokens * cols);
     inputs.ids!.data.forEach((id, t) => {
       y.set(table.slice(id * cols, (id + 1) * cols), t * cols);
@@ -84,23 +65,3 @@ export const spec: OpSpec<EmbedCase> = {
   /** The absolute part is half the distance between subnormal halves. */
   tolerance: ({ as }) => ({ atol: as === 'f16' ? 2 ** -25 : 0, rtol: roundoff(as) }),
 };
-
-function ranges(rows: number, blocks: number): [number, number][] {
-  const at = (i: number) => Math.floor((rows * i) / blocks);
-  return Array.from({ length: blocks }, (_, i) => [at(i), at(i + 1)]);
-}
-
-/** Rows of the table: elements, or random quants and scales. */
-function block(rows: number, { cols, dtype, group }: EmbedCase, random: Random) {
-  if (dtype !== 'q4' && dtype !== 'q8') return { table: random.tensor([rows, cols], dtype) };
-  const shapes = quantizedShapes(rows, cols, { format: dtype, group });
-  return { table: random.integers(shapes.quants, 2 ** 32), scales: random.tensor(shapes.scales, 'f16', 0.01) };
-}
-
-function values(inputs: Record<string, HostTensor>, name: string, { cols, dtype, group }: EmbedCase): Float32Array {
-  const { dtype: stored, shape, data } = inputs[`block${name}`] ?? inputs[name]!;
-  const scales = inputs[`scales${name}`];
-  if (!scales || (dtype !== 'q4' && dtype !== 'q8')) return widen(stored, data);
-  const quantized = { quants: data as Uint32Array, scales: scales.data as Uint16Array };
-  return dequantizeWeightsHost(quantized, shape[0]!, cols, { format: dtype, group });
-}

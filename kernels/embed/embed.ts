@@ -1,6 +1,5 @@
 import {
   BYTES,
-  type Constants,
   ceilDiv,
   type DType,
   expect,
@@ -15,23 +14,17 @@ import {
   variant,
   type WeightFormat,
 } from '../../runtime/index.ts';
-import { checkQuantized, FORMAT_CODES, isQuantized } from '../lib/quantized.ts';
+import { checkTable, kernelFor, tableKernels, tableOperands } from '../lib/table.ts';
 
-const file = (name: string): URL => new URL(name, import.meta.url);
-const PLAIN: Kernel = { name: 'embed/embed', source: file('./embed.wgsl') };
-const QUANTIZED: Kernel = {
-  name: 'embed/embed_quantized',
-  source: file('./embed_quantized.wgsl'),
-  lib: [file('../lib/quants.wgsl')],
-};
+const KERNELS = tableKernels('embed/embed', new URL('./embed.wgsl', import.meta.url));
 const WG = 64;
 
 /** The kernels of this op: each for its formats of tables. */
-export const variants = [variant(PLAIN), variant(QUANTIZED)];
+export const variants = [variant(KERNELS.plain), variant(KERNELS.quantized)];
 
 /** The kernel that reads tables of a format. */
 export function kernelOf(format: WeightFormat): Kernel {
-  return isQuantized(format) ? QUANTIZED : PLAIN;
+  return kernelFor(KERNELS, format);
 }
 
 /** A table of embeddings: its row r belongs to the id firstId + r. */
@@ -50,28 +43,22 @@ export function embed(g: Graph, ids: Tensor, tables: readonly EmbedTable[], as: 
   const cols = tables[0]?.matrix.cols ?? 0;
   const got = `${ids.dtype} ${showShape(ids.shape)}`;
   expect(ids.shape.length === 1 && ids.dtype === 'u32', 'embed', 'ids', 'u32 [tokens]', got);
-  expect(cols > 0 && cols % 8 === 0, 'embed', 'cols', 'a positive multiple of 8', cols);
+  expect(tables.length > 0, 'embed', 'tables', 'at least one', 0);
   for (const { matrix } of tables) {
-    const { dtype, name } = matrix;
-    const known = FORMAT_CODES[dtype] !== undefined;
-    expect(known, 'embed', `format of ${name}`, 'f32, bf16, f16, q4 or q8', dtype);
-    checkQuantized(matrix);
-    expect(matrix.cols === cols, 'embed', `cols of ${name}`, cols, matrix.cols);
+    checkTable('embed', matrix);
+    expect(matrix.cols === cols, 'embed', `cols of ${matrix.name}`, cols, matrix.cols);
   }
   const y = g.temp('embed', [tokens, cols], as, ids);
   const blocks = tables.flatMap(({ matrix, firstId }) =>
     matrix.blocks.map((block) => ({ ...block, matrix, firstId: firstId + block.row })),
   );
-  for (const { tensor, scales, matrix, firstId } of blocks) {
-    const { dtype, group } = matrix;
+  for (const { tensor, scales, row, matrix, firstId } of blocks) {
     const rows = tensor.shape[0]!;
-    const own: Constants = scales
-      ? { FOUR_BITS: dtype === 'q4', GROUP: group! }
-      : { TABLE_F32: dtype === 'f32', TABLE_F16: dtype === 'f16' };
+    const { constants, read } = tableOperands(matrix, { tensor, scales, row });
     g.dispatch({
-      kernel: kernelOf(dtype),
-      constants: { elem: as, COLS: cols, WG, ...own },
-      read: { ids, ...(scales ? { quants: tensor, scales } : { table: tensor }) },
+      kernel: kernelOf(matrix.dtype),
+      constants: { elem: as, WG, ...constants },
+      read: { ids, ...read },
       write: { y },
       params: { tokens: rowsOf(ids), first_id: firstId, rows },
       workgroups: (value) => linearGrid(ceilDiv((value(rowsOf(ids)) * cols) / 8, WG)),

@@ -39,29 +39,10 @@ export function kvAppend(
   rows: SequenceRows,
   pools: { k: Tensor; v: Tensor },
 ): void {
-  const [pages = 0, kvHeads = 0, page = 0, headDim = 0] = pools.k.shape;
+  checkPools('kv_append', pools);
+  const [, kvHeads = 0, , headDim = 0] = pools.k.shape;
   const { dtype } = pools.k;
   const tokens = k.shape[0] ?? 0;
-  expect(
-    pools.k.shape.length === 4 &&
-      pages > 0 &&
-      kvHeads > 0 &&
-      page === PAGE &&
-      headDim > 0 &&
-      headDim % 4 === 0 &&
-      isFloat(pools.k),
-    'kv_append',
-    'k pool',
-    `f32 or f16 [pages > 0, kvHeads > 0, ${PAGE}, a positive multiple of 4]`,
-    show(pools.k),
-  );
-  expect(
-    sameShape(pools.v.shape, pools.k.shape) && pools.v.dtype === dtype,
-    'kv_append',
-    'v pool',
-    show(pools.k),
-    show(pools.v),
-  );
   checkRows('kv_append', rows, tokens);
   expectColumns('k', k, kColumn, tokens, kvHeads * headDim);
   expectColumns('v', v, vColumn, tokens, kvHeads * headDim);
@@ -87,6 +68,31 @@ export function kvAppend(
     workgroups: (value) => linearGrid(ceilDiv(count(value) / 8, WG)),
     cost: (value) => ({ flops: 0, bytes: ((BYTES[k.dtype] + BYTES[v.dtype]) / 2 + BYTES[dtype]) * count(value) }),
   });
+}
+
+/** Throws ShapeError unless these can be pages of keys and of values: tensors [pages, kvHeads, PAGE, headDim] of one dtype. */
+export function checkPools(op: string, pools: { k: Tensor; v: Tensor }): void {
+  const [pages = 0, kvHeads = 0, page = 0, headDim = 0] = pools.k.shape;
+  expect(
+    pools.k.shape.length === 4 &&
+      pages > 0 &&
+      kvHeads > 0 &&
+      page === PAGE &&
+      headDim > 0 &&
+      headDim % 4 === 0 &&
+      isFloat(pools.k),
+    op,
+    'k pool',
+    `f32 or f16 [pages > 0, kvHeads > 0, ${PAGE}, a positive multiple of 4]`,
+    show(pools.k),
+  );
+  expect(
+    sameShape(pools.v.shape, pools.k.shape) && pools.v.dtype === pools.k.dtype,
+    op,
+    'v pool',
+    show(pools.k),
+    show(pools.v),
+  );
 }
 
 function expectColumns(what: string, x: Tensor, column: number, tokens: number, width: number): void {

@@ -27,12 +27,6 @@ fn weights(col: u32, b: u32) -> Bytes {
   return unpack(w[at]);
 }
 
-/// Block b of a row of x, of so many.
-fn activations(row: u32, b: u32, blocks: u32) -> Bytes {
-  let at = 2u * row * blocks + b;
-  return Bytes(x[at], x[at + blocks]);
-}
-
 fn dot_bytes(a: Bytes, b: Bytes) -> i32 {
   return dot4I8Packed(a.near.x, b.near.x) + dot4I8Packed(a.near.y, b.near.y) + dot4I8Packed(a.near.z, b.near.z) +
     dot4I8Packed(a.near.w, b.near.w) + dot4I8Packed(a.far.x, b.far.x) + dot4I8Packed(a.far.y, b.far.y) +

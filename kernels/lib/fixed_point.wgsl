@@ -1,23 +1,4 @@
-// Shared by the kernels of sample: unsigned 64-bit integers as vec2u(low, high), and the order of f32 bits. Declares the
-// words of the state tensor.
-
-// state[PREFIX] = (leading bits of the threshold's key found so far, elements above them), state[ABOVE] = weight above them;
-// state[NEED] = weight that the nucleus must reach. At last: state[TIES].x = elements kept of those equal to the threshold,
-// the lowest indices; state[TIE] = weight of each of them; state[TOTAL] = weight of all that is kept.
-const PREFIX: u32 = 0u;
-const ABOVE: u32 = 1u;
-const NEED: u32 = 2u;
-const TIES: u32 = 3u;
-const TIE: u32 = 4u;
-const TOTAL: u32 = 5u;
-
-/// An integer that orders as the f32 with these bits does; both zeros are one.
-fn order(bits: u32) -> u32 {
-  if (bits == 0x80000000u) {
-    return 0x80000000u;
-  }
-  return select(bits | 0x80000000u, ~bits, bits >= 0x80000000u);
-}
+// Shared by kernels that count exactly: unsigned 64-bit integers as vec2u(low, high).
 
 fn plus(a: vec2u, b: vec2u) -> vec2u {
   let low = a.x + b.x;

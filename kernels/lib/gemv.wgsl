@@ -1,6 +1,8 @@
 // Shared by the kernels of matmul for up to ROWS rows and subgroups of at least LANES lanes, which declare the names used here:
 // LANES lanes share four columns; each has every LANES-th unit of UNIT words of them, UNROLL at a time, adds its products to
-// `sums` in `add_unit`, whatever the row in the same order, and the lanes add up at the end.
+// `sums` in `add_unit`, whatever the row in the same order, and the lanes add up at the end. How x is read says one of lib/x_*.wgsl,
+// which may have all lanes do something first (`prepare_rows`) and has a factor for the sums of a row; what follows a sum says one of
+// lib/finish*.wgsl, which may have all lanes do something last (`complete`).
 
 // Units that share a scale, and units of one step of all lanes.
 const SHARING = GROUP / (4u * QUADS * UNIT);
@@ -46,9 +48,11 @@ fn main(
   @builtin(num_subgroups) subgroups: u32,
   @builtin(subgroup_invocation_id) place: u32,
 ) {
+  prepare_rows(place, subgroup, subgroups);
   let role = subgroup * (WG / subgroups) + place; // subgroup_size may be more than what runs
   let lane = role % LANES;
-  let col = ((group.x + group.y * groups.x) * (WG / LANES) + role / LANES) * 4u;
+  let first = (group.x + group.y * groups.x) * (4u * WG / LANES);
+  let col = first + role / LANES * 4u;
   let cols = columns(col);
   let units = params.words / UNIT;
   let scale_at = cols * ((units + SHARING - 1u) / SHARING) + lane / SHARING;
@@ -72,10 +76,12 @@ fn main(
     for (var step = LANES / 2u; step > 0u; step /= 2u) {
       sums[r] += subgroupShuffleXor(sums[r], step);
     }
+    let factor = row_factor(r, subgroups);
     if (lane == r % LANES) {
-      finish(r, col, sums[r]);
+      finish(r, col, sums[r] * factor);
     }
   }
+  complete(role, first);
 }
 
 /// The sum and the products of two vectors, added one after the other.

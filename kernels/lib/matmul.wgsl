@@ -1,14 +1,11 @@
-// Shared by the kernels of matmul: the columns of a block of w, their scales, and what follows the sum. They declare the
-// names used here.
+// Shared by the kernels of matmul and by what follows their sums: the columns of a block of w, their scales, and the functions of
+// activations. The kernels declare the names used here.
 
 const F32: u32 = 0u;
 const BF16: u32 = 1u;
 const F16: u32 = 2u;
 const Q4: u32 = 3u;
 const Q8: u32 = 4u;
-const GELU_TANH: u32 = 1u;
-const GELU_ERF: u32 = 2u;
-const SILU_GATE: u32 = 3u;
 // Groups of four elements in one 16-byte word of w, by format.
 const QUADS = array(1u, 2u, 2u, 8u, 4u)[FORMAT];
 
@@ -29,57 +26,6 @@ fn scale(cols: vec4u, k: u32) -> vec4f {
 
 fn scale_at(at: u32) -> f32 {
   return unpack2x16float(scales[at / 2u] >> (at % 2u * 16u)).x;
-}
-
-/// Finishes the sums of columns col to col + 3 of the block (col % 4 == 0) and stores those inside the matrix.
-fn finish(row: u32, col: u32, sums: vec4f) {
-  if (row >= params.rows) {
-    return;
-  }
-  var v = sums;
-  for (var i = 0u; BIAS && i < 4u; i++) {
-    v[i] += bias[params.first + min(col + i, params.outs - 1u)];
-  }
-  if (ACTIVATION == SILU_GATE) {
-    let gated = v.yw * sigmoid(vec4f(v.xz, 0.0, 0.0)).xy * v.xz;
-    for (var i = 0u; i < 2u && col + 2u * i < params.outs; i++) {
-      put(row, (params.first + col) / 2u + i, gated[i]);
-    }
-    return;
-  }
-  if (ACTIVATION == GELU_TANH) {
-    v *= sigmoid(1.5957691216057308 * (v + 0.044715 * v * v * v));
-  } else if (ACTIVATION == GELU_ERF) {
-    v *= normal_cdf(v);
-  }
-  if (col + 4u <= params.outs) {
-    put_quad(row * params.width + params.first + col, v);
-    return;
-  }
-  for (var i = 0u; i < 4u && col + i < params.outs; i++) {
-    put(row, params.first + col + i, v[i]);
-  }
-}
-
-fn put(row: u32, col: u32, value: f32) {
-  let at = row * params.width + col;
-  if (RESIDUAL) {
-    y[at] = out_elem(value + residual[at]);
-  } else {
-    y[at] = out_elem(value);
-  }
-}
-
-/// Four neighbours at once: a compiler may make one access of them, which it does not where each has a condition.
-fn put_quad(at: u32, value: vec4f) {
-  var v = value;
-  if (RESIDUAL) {
-    v += vec4f(residual[at], residual[at + 1u], residual[at + 2u], residual[at + 3u]);
-  }
-  y[at] = out_elem(v.x);
-  y[at + 1u] = out_elem(v.y);
-  y[at + 2u] = out_elem(v.z);
-  y[at + 3u] = out_elem(v.w);
 }
 
 fn sigmoid(v: vec4f) -> vec4f {

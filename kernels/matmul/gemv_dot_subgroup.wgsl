@@ -1,8 +1,7 @@
-// y[r, n] = act(sum_k x[r, k] w[n, k] + bias[n]) + residual[r, n], for up to ROWS rows of 8-bit integers; see lib/matmul.wgsl for act
-// x [rows, 2, blocks] int8 in 16-byte words read, as quantize_rows.wgsl writes it; x_scales [rows, blocks] f32 read; w [outs, inner]
-// q4 or q8 in 16-byte words read; bias [all outs] f32 read; residual [rows, width] f32 read; scales [outs, groups] f16 in pairs
-// read; y [rows, width] out_elem written from column `first` on
-// Grid: one workgroup per 4 WG / LANES columns, folded over x and y. Workgroup memory: none.
+// finish(r, n, sum_k x[r, k] w[n, k]) for up to ROWS rows of 8-bit integers, see lib/finish.wgsl, lib/finish_qkv.wgsl and lib/finish_int8.wgsl
+// x in 16-byte words read, see lib/x_int8.wgsl and lib/x_int8_normed.wgsl; w [outs, inner] q4 or q8 in 16-byte words read; scales
+// [outs, groups] f16 in pairs read
+// Grid: one workgroup per 4 WG / LANES columns, folded over x and y. Workgroup memory: what these have.
 // lib/gemv.wgsl with sums that are integers within a block of 32 columns of x and f32 across. The upper and the lower nibbles
 // of a q4 word, times 16, are words of int8 after one mask and one shift more.
 // Source: own. Versions: vector instructions a weight, registers and subgroups per SIMD of RDNA3's compiler (Mesa 25.0) for the
@@ -12,13 +11,9 @@
 // Gweights/s per 2 cores of CPU time on lavapipe (Mesa 25.0), 1 x 5120 x 7680 q4, group 64: 5.8; 2, 4 and 8 rows in 1.6, 2.2 and 3.0
 // times the time of one. Not yet timed on a GPU.
 enable subgroups;
-alias out_elem = f32;
-// FORMAT of w: 3 q4, 4 q8. GROUP: columns that share a scale. ACTIVATION: 0 none, 1 gelu_tanh, 2 gelu_erf, 3 silu_gate.
+// FORMAT of w: 3 q4, 4 q8. GROUP: columns that share a scale.
 const FORMAT: u32 = 3u;
 const GROUP: u32 = 32u;
-const ACTIVATION: u32 = 0u;
-const BIAS: bool = false;
-const RESIDUAL: bool = false;
 const ROWS: u32 = 1u;
 const LANES: u32 = 4u;
 const UNROLL: u32 = 2u;
@@ -31,12 +26,8 @@ struct Params {
   width: u32,
 }
 @group(0) @binding(0) var<storage, read> x: array<vec4<u32>>;
-@group(0) @binding(1) var<storage, read> x_scales: array<f32>;
 @group(0) @binding(2) var<storage, read> w: array<vec4<u32>>;
-@group(0) @binding(3) var<storage, read> bias: array<f32>;
-@group(0) @binding(4) var<storage, read> residual: array<f32>;
-@group(0) @binding(5) var<storage, read> scales: array<u32>;
-@group(0) @binding(6) var<storage, read_write> y: array<out_elem>;
+@group(0) @binding(3) var<storage, read> scales: array<u32>;
 @group(0) @binding(31) var<uniform> params: Params;
 const UNIT = WORDS;
 

@@ -1,6 +1,5 @@
-// y[r, n] = act(sum_k x[r, k] w[n, k] + bias[n]) + residual[r, n], for up to ROWS rows and q4; see lib/matmul.wgsl for act
-// x [rows, inner] elem read; w [outs, inner] q4 in 16-byte words read; bias [all outs] f32 read; residual [rows, width] f32
-// read; scales [outs, groups] f16 in pairs read; y [rows, width] out_elem written from column `first` on
+// finish(r, n, sum_k x[r, k] w[n, k]) for up to ROWS rows and q4, see lib/finish.wgsl and lib/finish_qkv.wgsl
+// x [rows, inner] elem read, see lib/x_rows.wgsl and lib/x_normed.wgsl; w [outs, inner] q4 in 16-byte words read; scales [outs, groups] f16 in pairs read
 // Grid: one workgroup per 4 WG / LANES columns, folded over x and y. Workgroup memory: none.
 // lib/gemv.wgsl where there is f16: two nibbles at once become the lowest bits of two f16 of which a number is taken off, exactly;
 // products and sums are f32.
@@ -10,14 +9,10 @@
 enable f16;
 enable subgroups;
 alias elem = f32;
-alias out_elem = f32;
-// FORMAT of w: 3 q4. GROUP: columns that share a scale. PADDED: words of quants reach behind a row of x. ACTIVATION: 0 none, 1 gelu_tanh, 2 gelu_erf, 3 silu_gate.
+// FORMAT of w: 3 q4. GROUP: columns that share a scale. PADDED: words of quants reach behind a row of x.
 const FORMAT: u32 = 3u;
 const GROUP: u32 = 32u;
 const PADDED: bool = false;
-const ACTIVATION: u32 = 0u;
-const BIAS: bool = false;
-const RESIDUAL: bool = false;
 const ROWS: u32 = 1u;
 const LANES: u32 = 4u;
 const UNROLL: u32 = 2u;
@@ -32,10 +27,7 @@ struct Params {
 }
 @group(0) @binding(0) var<storage, read> x: array<vec4<elem>>;
 @group(0) @binding(1) var<storage, read> w: array<vec4<u32>>;
-@group(0) @binding(2) var<storage, read> bias: array<f32>;
-@group(0) @binding(3) var<storage, read> residual: array<f32>;
-@group(0) @binding(4) var<storage, read> scales: array<u32>;
-@group(0) @binding(5) var<storage, read_write> y: array<out_elem>;
+@group(0) @binding(2) var<storage, read> scales: array<u32>;
 @group(0) @binding(31) var<uniform> params: Params;
 const UNIT = 1u;
 
@@ -53,9 +45,8 @@ fn add_unit(sums: ptr<function, array<vec4f, ROWS>>, unit: Unit, k: u32, words: 
       high[i] = vec4f(quants(even & 0x00f000f0u, 0x54005400u, 72.0h), quants(odd & 0x00f000f0u, 0x54005400u, 72.0h)).xzyw;
     }
     for (var r = 0u; r < ROWS; r++) {
-      let base = min(r, params.rows - 1u) * params.quads;
-      let near = input(base, 8u * k + 2u * q);
-      let far = input(base, 8u * k + 2u * q + 1u);
+      let near = row_quad(r, 8u * k + 2u * q);
+      let far = row_quad(r, 8u * k + 2u * q + 1u);
       for (var i = 0u; i < 4u; i++) {
         products[r][i] = add_products(add_products(products[r][i], near, low[i]), far, high[i]);
       }

@@ -1,6 +1,6 @@
-// y[n] = act(sum_k x[k] w[n, k] + bias[n]) + residual[n], for one row; see lib/matmul.wgsl for act
-// x [1, inner] elem read; w [outs, inner] of any format in 16-byte words read; bias [all outs] f32 read; residual [1, width]
-// f32 read; scales [outs, groups] f16 in pairs read, of quantised w; y [1, width] out_elem written from column `first` on
+// finish(r, n, sum_k x[r, k] w[n, k]) for one row, see lib/finish.wgsl and lib/finish_qkv.wgsl
+// x [1, inner] elem read; w [outs, inner] of any format in 16-byte words read; scales [outs, groups] f16 in pairs read,
+// of quantised w
 // Grid: one workgroup per 4 LANES columns, folded over x and y. Workgroup memory: none.
 // For adapters that run on the CPU: a lane owns 4 columns, so that every element of x it loads serves four.
 // Source: own.
@@ -12,15 +12,11 @@
 //   4 columns, x in workgroup memory  2.5
 //   q4, 4 columns  4.3 to 4.8; q8  3.6. Of the time, loads of x take 60 %, words of w 30, scales 15, arithmetic 6 (with overlap)
 alias elem = f32;
-alias out_elem = f32;
 // FORMAT of w: 0 f32, 1 bf16, 2 f16, 3 q4, 4 q8. GROUP: columns that share a scale. PADDED: words of quants reach behind
-// a row of x. ACTIVATION: 0 none, 1 gelu_tanh, 2 gelu_erf, 3 silu_gate.
+// a row of x.
 const FORMAT: u32 = 1u;
 const GROUP: u32 = 32u;
 const PADDED: bool = false;
-const ACTIVATION: u32 = 0u;
-const BIAS: bool = false;
-const RESIDUAL: bool = false;
 const LANES: u32 = 8u;
 struct Params {
   rows: u32,
@@ -32,10 +28,7 @@ struct Params {
 }
 @group(0) @binding(0) var<storage, read> x: array<vec4<elem>>;
 @group(0) @binding(1) var<storage, read> w: array<vec4<u32>>;
-@group(0) @binding(2) var<storage, read> bias: array<f32>;
-@group(0) @binding(3) var<storage, read> residual: array<f32>;
-@group(0) @binding(4) var<storage, read> scales: array<u32>;
-@group(0) @binding(5) var<storage, read_write> y: array<out_elem>;
+@group(0) @binding(2) var<storage, read> scales: array<u32>;
 @group(0) @binding(31) var<uniform> params: Params;
 
 @compute @workgroup_size(LANES)

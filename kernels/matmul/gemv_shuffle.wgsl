@@ -1,6 +1,5 @@
-// y[r, n] = act(sum_k x[r, k] w[n, k] + bias[n]) + residual[r, n], for up to ROWS rows and quantised w; see lib/matmul.wgsl for act
-// x [rows, inner] elem read; w [outs, inner] q4 or q8 in 16-byte words read; bias [all outs] f32 read; residual [rows, width] f32
-// read; scales [outs, groups] f16 in pairs read; y [rows, width] out_elem written from column `first` on
+// finish(r, n, sum_k x[r, k] w[n, k]) for up to ROWS rows and quantised w, see lib/finish.wgsl and lib/finish_qkv.wgsl
+// x [rows, inner] elem read; w [outs, inner] q4 or q8 in 16-byte words read; scales [outs, groups] f16 in pairs read
 // Grid: one workgroup per 4 WG columns, folded over x and y. Workgroup memory: none.
 // For adapters that run on the CPU, where a load costs each lane some ten instructions for every 4 bytes: a lane owns 4 columns,
 // SHARE lanes load one quad of x each, or two, and the subgroup shuffles them; in larger ones each SHARE load the same. Words of
@@ -14,15 +13,10 @@
 //   index of the shuffle in a loop  4.4 (too long to be unrolled, and a shuffle by a variable is slow)
 enable subgroups;
 alias elem = f32;
-alias out_elem = f32;
 // FORMAT of w: 3 q4, 4 q8. GROUP: columns that share a scale. PADDED: words of quants reach behind a row of x.
-// ACTIVATION: 0 none, 1 gelu_tanh, 2 gelu_erf, 3 silu_gate.
 const FORMAT: u32 = 3u;
 const GROUP: u32 = 32u;
 const PADDED: bool = false;
-const ACTIVATION: u32 = 0u;
-const BIAS: bool = false;
-const RESIDUAL: bool = false;
 const ROWS: u32 = 1u;
 const LANES: u32 = 4u;
 const WG: u32 = 8u;
@@ -36,10 +30,7 @@ struct Params {
 }
 @group(0) @binding(0) var<storage, read> x: array<vec4<elem>>;
 @group(0) @binding(1) var<storage, read> w: array<vec4<u32>>;
-@group(0) @binding(2) var<storage, read> bias: array<f32>;
-@group(0) @binding(3) var<storage, read> residual: array<f32>;
-@group(0) @binding(4) var<storage, read> scales: array<u32>;
-@group(0) @binding(5) var<storage, read_write> y: array<out_elem>;
+@group(0) @binding(2) var<storage, read> scales: array<u32>;
 @group(0) @binding(31) var<uniform> params: Params;
 
 // Lanes that hold different quads of a word of x, and how many quads each of them has.

@@ -1,6 +1,6 @@
-// y[r, n] = act(sum_k x[r, k] w[n, k] + bias[n]) + residual[r, n], for up to ROWS rows; see lib/matmul.wgsl for act
-// x [rows, inner] elem read; w [outs, inner] of any format in 16-byte words read; bias [all outs] f32 read; residual [rows, width]
-// f32 read; scales [outs, groups] f16 in pairs read, of quantised w; y [rows, width] out_elem written from column `first` on
+// finish(r, n, sum_k x[r, k] w[n, k]) for up to ROWS rows, see lib/finish.wgsl and lib/finish_qkv.wgsl
+// x [rows, inner] elem read, see lib/x_rows.wgsl and lib/x_normed.wgsl; w [outs, inner] of any format in 16-byte words read; scales [outs, groups] f16 in pairs
+// read, of quantised w
 // Grid: one workgroup per 4 WG / LANES columns, folded over x and y. Workgroup memory: none.
 // lib/gemv.wgsl for floats: values of w are widened once for all rows, and a unit's sum is multiplied by its scale.
 // Source: own. Versions: vector instructions a weight and registers of RDNA3's compiler (Mesa 25.0) for the main loop, one row of f16
@@ -9,15 +9,11 @@
 // Not yet timed on a GPU.
 enable subgroups;
 alias elem = f32;
-alias out_elem = f32;
 // FORMAT of w: 0 f32, 1 bf16, 2 f16, 3 q4, 4 q8. GROUP: columns that share a scale. PADDED: words of quants reach behind
-// a row of x. ACTIVATION: 0 none, 1 gelu_tanh, 2 gelu_erf, 3 silu_gate.
+// a row of x.
 const FORMAT: u32 = 1u;
 const GROUP: u32 = 32u;
 const PADDED: bool = false;
-const ACTIVATION: u32 = 0u;
-const BIAS: bool = false;
-const RESIDUAL: bool = false;
 const ROWS: u32 = 1u;
 const LANES: u32 = 4u;
 const UNROLL: u32 = 2u;
@@ -32,10 +28,7 @@ struct Params {
 }
 @group(0) @binding(0) var<storage, read> x: array<vec4<elem>>;
 @group(0) @binding(1) var<storage, read> w: array<vec4<u32>>;
-@group(0) @binding(2) var<storage, read> bias: array<f32>;
-@group(0) @binding(3) var<storage, read> residual: array<f32>;
-@group(0) @binding(4) var<storage, read> scales: array<u32>;
-@group(0) @binding(5) var<storage, read_write> y: array<out_elem>;
+@group(0) @binding(2) var<storage, read> scales: array<u32>;
 @group(0) @binding(31) var<uniform> params: Params;
 const UNIT = 1u;
 
@@ -46,7 +39,7 @@ fn add_unit(sums: ptr<function, array<vec4f, ROWS>>, unit: Unit, k: u32, words: 
   for (var q = 0u; q < QUADS; q++) {
     let values = array(widen(p[0], q, 1.0), widen(p[1], q, 1.0), widen(p[2], q, 1.0), widen(p[3], q, 1.0));
     for (var r = 0u; r < ROWS; r++) {
-      let v = input(min(r, params.rows - 1u) * params.quads, k * QUADS + q);
+      let v = row_quad(r, k * QUADS + q);
       for (var i = 0u; i < 4u; i++) {
         products[r][i] = add_products(products[r][i], v, values[i]);
       }

@@ -1,30 +1,32 @@
-import { type HostTensor, type Matrix, narrow, type Tensor, widen } from '../../runtime/index.ts';
-import { dequantizeWeightsHost, int8PlaceOf, type Quantization, quantizedShapes } from '../lib/quantized.ts';
+import { type HostTensor, widen } from '../../runtime/index.ts';
+import { blocksOf, quantizedRows } from '../quantize_rows/quantize_rows.spec.ts';
 import { type OpSpec, type Random, roundoff } from '../spec.ts';
-import { applies, type MatmulOptions, matmul, variants } from './matmul.ts';
+import { logits } from './logits.ts';
+import { type MatmulOptions, matmul, variants } from './matmul.ts';
+import { applies } from './product.ts';
+import {
+  classOf,
+  formatOf,
+  normRoundoff,
+  operands,
+  type ProductCase,
+  productInputs,
+  productOf,
+} from './product_case.ts';
 
-type MatmulCase = {
-  rows: number;
-  inner: number;
-  outs: number;
-  /** Format of w; 'half' is f16, under another name because it needs no shader-f16. */
-  weights: 'f32' | 'bf16' | 'half' | 'q4' | 'q8';
-  /** Columns that share a scale, of q4 and q8. */
-  group: number;
+type MatmulCase = ProductCase & {
   activation: NonNullable<MatmulOptions['activation']>;
   bias: boolean;
   residual: boolean;
-  /** dtype of x; i8 stands for quantised rows. */
-  from: 'f32' | 'f16' | 'i8';
   as: 'f32' | 'f16';
-  /** Rows of w in its first block; 0 for one block. */
-  split: number;
+  /** What of the result: y itself, as matmul() or as logits() has it, or of y quantised the quants or their scales. */
+  show: 'y' | 'logits' | 'quants' | 'scales';
   quick?: boolean;
 };
 
 function sized(rows: number, inner: number, outs: number, options: Partial<MatmulCase> = {}): MatmulCase {
   const plain = { weights: 'bf16', activation: 'none', bias: false, residual: false, split: 0, group: 32 } as const;
-  return { rows, inner, outs, ...plain, from: 'f32', as: 'f32', ...options };
+  return { rows, inner, outs, ...plain, from: 'f32', as: 'f32', norm: false, show: 'y', ...options };
 }
 
 /** The same with x in f16, as matrix units take it. */
@@ -62,13 +64,72 @@ function quantized(from: MatmulCase['from']): MatmulCase[] {
   ];
 }
 
+/** Products that an RMSNorm comes before, of weights of all formats: rows for which there are kernels that norm, and one more. */
+function afterNorm(): MatmulCase[] {
+  const of = (rows: number, inner: number, outs: number, options: Partial<MatmulCase>) =>
+    sized(rows, inner, outs, { norm: true, group: 64, ...options });
+  return [
+    of(1, 40, 9, { weights: 'q4', from: 'i8', bias: true, residual: true, quick: true }),
+    of(3, 72, 70, { weights: 'q8', from: 'i8', activation: 'silu_gate', split: 34, quick: true }),
+    of(1, 40, 9, { weights: 'q4', bias: true, residual: true, quick: true }),
+    of(3, 72, 70, { weights: 'q8', from: 'f16', activation: 'silu_gate', split: 34, quick: true }),
+    ...[1, 2, 4, 8, 9].flatMap((rows) => [
+      of(rows, 40, 67, { weights: 'q4', from: 'i8' }),
+      of(rows, 360, 14, { weights: 'q8', from: 'i8', group: 128 }),
+      of(rows, 136, 67, { weights: 'q4', residual: true }),
+      of(rows, 1160, 13, { weights: rows === 2 ? 'half' : 'bf16', from: 'f16', as: 'f16' }),
+      of(rows, 24, 70, { weights: 'f32', activation: 'silu_gate', split: 34 }),
+    ]),
+    ...[8, 24, 520, 1152].flatMap((inner) => [
+      of(1, inner, 13, { weights: 'q4', from: 'i8' }),
+      of(5, inner, 13, { weights: 'q4', from: 'f16' }),
+    ]),
+    ...(['i8', 'f32', 'f16'] as const).map((from) => of(2, 5120, 131, { weights: 'q4', from, quick: from === 'i8' })),
+  ];
+}
+
+/** Products whose result is quantised: blocks of 32 outputs, whole and cut, of kernels that quantise and others. */
+function toInt8(): MatmulCase[] {
+  const of = (rows: number, inner: number, outs: number, options: Partial<MatmulCase> = {}) =>
+    (['quants', 'scales'] as const).map((show) =>
+      sized(rows, inner, outs, {
+        ...{ weights: 'q4', group: 64, from: 'i8', activation: 'silu_gate', norm: rows % 2 === 1, show },
+        ...options,
+      }),
+    );
+  return [
+    ...of(1, 40, 16, { quick: true }),
+    ...of(3, 72, 144, { weights: 'q8', split: 64, quick: true }),
+    ...of(2, 72, 80, { quick: true }),
+    ...of(1, 40, 32, { activation: 'none', from: 'f32', bias: true }),
+    ...[1, 2, 4, 8, 9].flatMap((rows) => [...of(rows, 136, 64), ...of(rows, 40, 144, { norm: true, split: 64 })]),
+    ...[48, 112, 128, 144].flatMap((outs) => of(1, 1160, outs)),
+    ...of(1, 104, 48, { from: 'f32' }),
+    ...of(2, 104, 144, { split: 16 }),
+  ];
+}
+
+/** Products of one row with the largest of every four outputs. */
+function asLogits(): MatmulCase[] {
+  const of = (outs: number, options: Partial<MatmulCase>) => sized(1, 72, outs, { show: 'logits', ...options });
+  return [
+    of(66, { quick: true }),
+    of(70, { weights: 'q8', group: 64, from: 'i8', split: 36, quick: true }),
+    of(67, { weights: 'q8', group: 64, from: 'i8', norm: true, quick: true }),
+    ...[1, 3, 4, 5, 64, 65, 101].flatMap((outs) => [
+      of(outs, { weights: 'q4' }),
+      of(outs, { from: 'f16', weights: 'half' }),
+      of(outs, { norm: true }),
+    ]),
+  ];
+}
+
 /** x w^T and what follows it, against float64; on matrix units of the weights as f16, which round quant * scale. */
 export const spec: OpSpec<MatmulCase> = {
   name: 'matmul',
   formula: 'y = act(x w^T + bias) + residual',
   variants,
-  applies: (variant, { rows, from, weights }) =>
-    applies(variant, rows, from, { dtype: formatOf(weights), fitsF16: true }),
+  applies: (variant, c) => applies(variant, classOf(c), { dtype: formatOf(c.weights), fitsF16: true }, fusible(c)),
   needsF16: ({ from, as }) => from === 'f16' || as === 'f16',
   cases: [
     sized(1, 8, 1, { quick: true }),
@@ -113,6 +174,9 @@ export const spec: OpSpec<MatmulCase> = {
     ...[1, 65].map((rows) =>
       sized(rows, 136, 67, { weights: 'q4', from: 'f16', as: 'f16', group: 64, residual: true }),
     ),
+    ...afterNorm(),
+    ...toInt8(),
+    ...asLogits(),
   ],
   bench: [
     sized(1, 5120, 7680),
@@ -129,6 +193,12 @@ export const spec: OpSpec<MatmulCase> = {
       sized(64, 5120, 7680, { weights: 'q4', from, group: 64 }),
     ]),
     sized(1, 5120, 7680, { weights: 'q8', group: 64 }),
+    ...(['f32', 'i8'] as const).map((from) => sized(1, 5120, 7680, { weights: 'q4', from, group: 64, norm: true })),
+    ...[false, true].map((norm) =>
+      sized(1, 5120, 35840, {
+        ...{ weights: 'q4', from: 'i8', group: 64, activation: 'silu_gate', split: 17920, norm, show: 'quants' },
+      }),
+    ),
     ...[1, 1024, 4096].flatMap((rows) => [
       halves(rows, 5120, 7680),
       halves(rows, 17920, 5120, { residual: true, split: 2560 }),
@@ -142,107 +212,70 @@ export const spec: OpSpec<MatmulCase> = {
   flops: ({ rows, inner, outs }) => 2 * rows * inner * outs,
   weights: ['w', 'wScales', 'rest', 'restScales'],
   inputs(c, random) {
-    const { rows, outs, bias, residual, activation, split } = c;
-    const width = activation === 'silu_gate' ? outs / 2 : outs;
-    return {
-      ...activations(c, random),
-      ...weightBlock('w', split || outs, c, random),
-      ...(split && weightBlock('rest', outs - split, c, random)),
-      ...(bias && { bias: random.tensor([outs]) }),
-      ...(residual && { residual: random.tensor([rows, width]) }),
-    };
+    for (;;) {
+      const drawn = draw(c, random);
+      if (!shownAs8Bits(c) || c.rows * widthOf(c) > MOST_TO_SETTLE || isSettled(drawn, c)) return drawn;
+    }
   },
   record(g, tensors, c) {
-    const { x, xScales, bias, residual } = tensors;
-    const { activation, as, inner } = c;
-    const rows = xScales ? { quants: x!, scales: xScales, cols: inner } : x!;
-    return matmul(g, rows, matrix(tensors, c), {
-      activation,
-      as,
-      ...(bias && { bias }),
-      ...(residual && { residual }),
-    });
+    const { x, w } = operands(tensors, c);
+    const { bias, residual } = tensors;
+    const { activation, as, show } = c;
+    if (show === 'logits') return logits(g, x, w).logits;
+    const int8 = show !== 'y';
+    const y = matmul(g, x, w, { activation, as, int8, ...(bias && { bias }), ...(residual && { residual }) });
+    return 'quants' in y ? y[show as 'quants' | 'scales'] : y;
   },
   reference(inputs, c, variant) {
-    const { rows, inner, outs, activation } = c;
-    const values = ({ dtype, data }: HostTensor) => widen(dtype, data);
-    const onMatrixUnits = variants.some(({ name, kernel }) => kernel.matrix && name === variant);
-    const x = inputs.xScales ? int8Values(inputs.x!, inputs.xScales, inner) : values(inputs.x!);
-    const w = ['w', 'rest'].flatMap((name) => [...rowsOf(weightValues(inputs, name, c), inner)]);
-    if (onMatrixUnits) for (const row of w) row.set(widen('f16', narrow('f16', row)));
-    const bias = inputs.bias && values(inputs.bias);
-    const sums = new Float64Array(rows * outs);
-    for (let r = 0; r < rows; r++) {
-      for (let n = 0; n < outs; n++) {
-        let sum = bias?.[n] ?? 0;
-        const row = w[n]!;
-        for (let k = 0; k < inner; k++) sum += x[r * inner + k]! * row[k]!;
-        sums[r * outs + n] = sum;
-      }
-    }
-    const residual = inputs.residual && values(inputs.residual);
-    return activated(sums, activation).map((value, i) => value + (residual?.[i] ?? 0));
+    const y = results(inputs, c, variant);
+    return shownAs8Bits(c) ? quantizedRows(y, widthOf(c), c.show as 'quants' | 'scales') : y;
   },
-  tolerance: ({ as }) => ({ atol: 4e-6, rtol: 2 * roundoff(as) + 2e-6 }),
+  tolerance(c, variant) {
+    if (c.show === 'quants') return { atol: 0, rtol: 0 };
+    if (c.show === 'scales') return { atol: 4e-6 / 127, rtol: 1e-5 };
+    return { atol: 4e-6 + normRoundoff(c, variant), rtol: 2 * roundoff(c.as) + 2e-6 };
+  },
 };
 
-/** x, or the quants and scales of its blocks as quantizeRows lays them out. */
-function activations({ rows, inner, from }: MatmulCase, random: Random): Record<string, HostTensor> {
-  if (from !== 'i8') return { x: random.tensor([rows, inner], from) };
-  const blocks = Math.ceil(inner / 32);
-  const quants = new Int8Array(rows * blocks * 32);
-  for (let row = 0; row < rows; row++) {
-    for (let column = 0; column < inner; column++) quants[int8PlaceOf(row, column, blocks)] = random.below(255) - 127;
-  }
-  const scales = Float32Array.from({ length: rows * blocks }, () => (0.5 + random.uniform()) / 74);
+/** Outputs up to which inputs are drawn again until isSettled, as the quants of more are not compared. */
+const MOST_TO_SETTLE = 700;
+
+const widthOf = ({ outs, activation }: MatmulCase) => (activation === 'silu_gate' ? outs / 2 : outs);
+
+const shownAs8Bits = ({ show }: MatmulCase) => show === 'quants' || show === 'scales';
+
+/** Whether kernels can quantise the result themselves. */
+function fusible({ activation, bias, residual, show, split }: MatmulCase): boolean {
+  return (
+    (show === 'quants' || show === 'scales') && activation === 'silu_gate' && !bias && !residual && split % 64 === 0
+  );
+}
+
+function draw(c: MatmulCase, random: Random): Record<string, HostTensor> {
+  const { rows, outs, bias, residual } = c;
   return {
-    x: { shape: [rows, 8 * blocks], dtype: 'u32', data: new Uint32Array(quants.buffer) },
-    xScales: { shape: [rows, blocks], dtype: 'f32', data: scales },
+    ...productInputs(c, random),
+    ...(bias && { bias: random.tensor([outs]) }),
+    ...(residual && { residual: random.tensor([rows, widthOf(c)]) }),
   };
 }
 
-function int8Values(x: HostTensor, scales: HostTensor, inner: number): Float32Array {
-  const [rows = 0, blocks = 0] = scales.shape;
-  const quants = new Int8Array(x.data.buffer);
-  return Float32Array.from({ length: rows * inner }, (_, i) => {
-    const [row, column] = [Math.floor(i / inner), i % inner];
-    return quants[int8PlaceOf(row, column, blocks)]! * scales.data[row * blocks + Math.floor(column / 32)]!;
-  });
+/** Whether no output is so near the middle of two quants that rounding errors decide. */
+function isSettled(inputs: Record<string, HostTensor>, c: MatmulCase): boolean {
+  const [y, cols] = [results(inputs, c), widthOf(c)];
+  const blocks = Array.from({ length: c.rows }, (_, r) => blocksOf(y, r * cols, cols)).flat();
+  return blocks.every(({ exact }) => exact.every((value) => Math.abs(Math.abs(value % 1) - 0.5) > 0.003));
 }
 
-/** Rows of w: elements, or random quants, behind the last column too, and scales that make w as large. */
-function weightBlock(name: string, rows: number, { inner, weights, group }: MatmulCase, random: Random) {
-  const size = inner ** -0.5;
-  if (weights !== 'q4' && weights !== 'q8') {
-    return { [name]: random.tensor([rows, inner], weights === 'half' ? 'f16' : weights, size) };
-  }
-  const shapes = quantizedShapes(rows, inner, { format: weights, group });
-  return {
-    [name]: random.integers(shapes.quants, 2 ** 32),
-    [`${name}Scales`]: random.tensor(shapes.scales, 'f16', size / (weights === 'q4' ? 4.6 : 74)),
-  };
+/** y in float64. */
+function results(inputs: Record<string, HostTensor>, c: MatmulCase, variant?: string): Float64Array {
+  const onMatrixUnits = variants.some(({ name, kernel }) => kernel.matrix && name === variant);
+  const [bias, residual] = [inputs.bias, inputs.residual].map((given) => given && values(given));
+  const sums = productOf(inputs, c, onMatrixUnits).map((sum, i) => sum + (bias?.[i % c.outs] ?? 0));
+  return activated(sums, c.activation).map((value, i) => value + (residual?.[i] ?? 0));
 }
 
-function weightValues(inputs: Record<string, HostTensor>, name: string, c: MatmulCase): Float32Array {
-  const { [name]: w, [`${name}Scales`]: scales } = inputs;
-  if (!w) return new Float32Array(0);
-  if (!scales) return widen(w.dtype, w.data);
-  const quantized = { quants: w.data as Uint32Array, scales: scales.data as Uint16Array };
-  return dequantizeWeightsHost(quantized, w.shape[0]!, c.inner, { format: c.weights, group: c.group } as Quantization);
-}
-
-function matrix(tensors: Record<string, Tensor>, { weights, group, inner, outs }: MatmulCase): Matrix {
-  const { w, wScales, rest, restScales } = tensors;
-  const blocks = [{ tensor: w!, scales: wScales, row: 0 }];
-  if (rest) blocks.push({ tensor: rest, scales: restScales, row: w!.shape[0]! });
-  return { name: 'w', rows: outs, cols: inner, dtype: formatOf(weights), group, fitsF16: true, blocks };
-}
-
-const formatOf = (weights: MatmulCase['weights']) => (weights === 'half' ? 'f16' : weights);
-
-function* rowsOf(values: Float32Array, cols: number): Generator<Float32Array> {
-  for (let at = 0; at < values.length; at += cols) yield values.subarray(at, at + cols);
-}
+const values = ({ dtype, data }: HostTensor) => widen(dtype, data);
 
 function activated(sums: Float64Array, activation: MatmulCase['activation']): Float64Array {
   const sigmoid = (v: number) => 1 / (1 + Math.exp(-v));

@@ -1,28 +1,28 @@
 import {
   BYTES,
-  type Constants,
-  ceilDiv,
   type DType,
   expect,
-  type Feature,
   type Graph,
-  type Grid,
-  type Kernel,
-  linearGrid,
   type Matrix,
-  matrixUnit,
-  rowsOf,
   sameShape,
   showShape,
   type Tensor,
-  tensorBytes,
-  unitConstants,
   type Variant,
-  variant,
-  type WeightFormat,
 } from '../../runtime/index.ts';
-import { BLOCK_COLS, checkQuantized, FORMAT_CODES, type Int8Rows, isQuantized } from '../lib/quantized.ts';
-import { choose, rowsClass } from '../policy.ts';
+import { BLOCK_COLS, type Int8Rows } from '../lib/quantized.ts';
+import { choose } from '../policy.ts';
+import { int8Rows, quantizeRows } from '../quantize_rows/quantize_rows.ts';
+import {
+  applies,
+  multiply,
+  type Operand,
+  operandOf,
+  problemOf,
+  productVariants,
+  quantises,
+  quantisingVariants,
+  type Rows,
+} from './product.ts';
 
 /** What follows the product. */
 export interface MatmulOptions {
@@ -31,186 +31,79 @@ export interface MatmulOptions {
   activation?: keyof typeof ACTIVATIONS;
   /** f32 of the result's shape, added last. */
   residual?: Tensor;
-  /** The result's dtype. */
+  /** The result's dtype, or that of what is quantised. */
   as?: DType;
+  /** Whether the result is quantised by quantizeRows; kernels that do so themselves do not round it to `as`. */
+  int8?: boolean;
 }
 
 const ACTIVATIONS = { none: 0, gelu_tanh: 1, gelu_erf: 2, silu_gate: 3 };
 
-const kernel = (name: string, libs: string, ...needs: Feature[]): Kernel => ({
-  name: `matmul/${name}`,
-  source: new URL(`./${name}.wgsl`, import.meta.url),
-  lib: `matmul ${libs}`.split(' ').map((file) => new URL(`../lib/${file}.wgsl`, import.meta.url)),
-  needs,
-});
-const TILE = kernel('matmul_tile', 'widen');
-const REGISTER = kernel('matmul_register', 'widen');
-const SUBGROUP = kernel('matmul_subgroup', 'widen', 'subgroups');
-const MATRIX: Kernel = {
-  ...kernel(
-    'matmul_matrix',
-    'halves',
-    'shader-f16',
-    'subgroups',
-    'subgroup-size-control',
-    'chromium-experimental-subgroup-matrix',
-  ),
-  matrix: { component: 'f16', result: 'f32' },
-};
-/** Matrices that a subgroup of MATRIX has below and beside each other, unless the variant says otherwise. */
-const LARGE = { DOWN: 4, ACROSS: 4 };
-const GEMV_REGISTER = kernel('gemv_register', 'widen');
-const GEMV_SUBGROUP = kernel('gemv_subgroup', 'widen gemv', 'subgroups');
-const GEMV_HALF = kernel('gemv_half', 'widen gemv', 'subgroups', 'shader-f16');
-const GEMV_SHUFFLE = kernel('gemv_shuffle', 'widen', 'subgroups');
-const DOT_TILE = kernel('matmul_dot_tile', 'dot');
-const DOT_REGISTER = kernel('matmul_dot_register', 'dot');
-const GEMV_DOT_SUBGROUP = kernel('gemv_dot_subgroup', 'dot gemv', 'subgroups');
-
-/** Rows or columns of two subgroups' tile: so many matrices each, of so many. */
-const tile = (...sizes: (Constants[string] | undefined)[]) =>
-  2 * sizes.reduce<number>((all, size) => all * Number(size), 1);
-
-type GridOf = (rows: number, outs: number, constants: Constants) => Grid;
-
-/** Workgroups of the kernels whose lanes share four columns. */
-const shared: GridOf = (_, outs, { LANES, WG }) => linearGrid(ceilDiv(outs * Number(LANES), 4 * Number(WG)));
-
-const GRIDS = new Map<Kernel, GridOf>([
-  [TILE, (rows, outs) => [ceilDiv(rows, 64), ceilDiv(outs, 64)]],
-  [REGISTER, (rows, outs) => [ceilDiv(rows, 4), ceilDiv(outs, 64)]],
-  [SUBGROUP, (rows, outs) => [ceilDiv(rows, 8), ceilDiv(outs, 64)]],
-  [MATRIX, (rows, outs, c) => [ceilDiv(rows, tile(c.DOWN, c.M)), ceilDiv(outs, tile(c.ACROSS, c.N))]],
-  [GEMV_REGISTER, (_, outs) => linearGrid(ceilDiv(outs, 32))],
-  [GEMV_SUBGROUP, shared],
-  [GEMV_HALF, shared],
-  [GEMV_SHUFFLE, (_, outs) => linearGrid(ceilDiv(outs, 32))],
-  [DOT_TILE, (rows, outs) => [ceilDiv(rows, 64), ceilDiv(outs, 64)]],
-  [DOT_REGISTER, (rows, outs) => [ceilDiv(rows, 8), ceilDiv(outs, 32)]],
-  [GEMV_DOT_SUBGROUP, shared],
-]);
-
 /** The variants of this op. */
-export const variants = [...[...GRIDS.keys()].map((each) => variant(each)), variant(MATRIX, { DOWN: 2, ACROSS: 2 })];
-
-/** Rows up to which there are kernels that read the weights once for all of them. */
-export const VECTOR_ROWS = 8;
-const SHARED = [GEMV_SUBGROUP, GEMV_HALF, GEMV_DOT_SUBGROUP];
-const VECTORS = [...SHARED, GEMV_SHUFFLE];
-
-/** Whether a variant can multiply so many rows of such operands; x is 'i8' where its rows are quantised. */
-export function applies({ kernel }: Variant, rows: number, x: DType, w: Pick<Matrix, 'dtype' | 'fitsF16'>): boolean {
-  if (VECTORS.includes(kernel) && rows > VECTOR_ROWS) return false;
-  if ([DOT_TILE, DOT_REGISTER, GEMV_DOT_SUBGROUP].includes(kernel)) return x === 'i8';
-  if (x === 'i8') return false;
-  if (kernel === MATRIX) return x === 'f16' && w.dtype !== 'f32' && (w.dtype !== 'bf16' || w.fitsF16 === true);
-  if (kernel === GEMV_SHUFFLE) return isQuantized(w.dtype);
-  if (kernel === GEMV_HALF) return w.dtype === 'q4';
-  return kernel !== GEMV_REGISTER || rows === 1;
-}
+export const variants = [...productVariants('matmul', 'finish'), ...quantisingVariants('matmul')];
 
 /**
  * y = act(x w^T + bias) + residual for x f32 or f16 [rows, inner] and w f32, bf16, f16, q4 or q8 [outs, inner], or for x
  * of quantizeRows and w q4 or q8; sums in f32; y [rows, outs] has the dtype `as`. With silu_gate the rows of w are gate_0,
- * up_0, gate_1, up_1, ... and y[r, i] = up_i silu(gate_i), [rows, outs / 2]. inner is a multiple of 8. Throws ShapeError.
+ * up_0, gate_1, up_1, ... and y[r, i] = up_i silu(gate_i), [rows, outs / 2]. inner is a multiple of 8. Norm of x and, with `int8`,
+ * quantising of y are part of the product or dispatches of their own, as is chosen. Throws ShapeError.
  */
-export function matmul(g: Graph, x: Tensor | Int8Rows, w: Matrix, options: MatmulOptions = {}): Tensor {
-  const { bias = null, activation = 'none', residual = null, as = 'f32' } = options;
-  const { rows: most, like, inner, dtype, operands } = operandsOf(x);
-  const rows = rowsOf(like);
+export function matmul(g: Graph, x: Rows, w: Matrix, options?: MatmulOptions & { int8?: false }): Tensor;
+export function matmul(g: Graph, x: Rows, w: Matrix, options: MatmulOptions): Tensor | Int8Rows;
+export function matmul(g: Graph, x: Rows, w: Matrix, options: MatmulOptions = {}): Tensor | Int8Rows {
+  const { activation = 'none', int8 = false } = options;
+  const operand = operandOf('matmul', x, w);
   const width = activation === 'silu_gate' ? w.rows / 2 : w.rows;
-  check(most, inner, dtype, w, options, width);
-  const y = g.temp('matmul', [most, width], as, like);
-  const problem = `${rowsClass(most)} ${dtype} ${w.dtype}`;
-  const chosen = choose(g, 'matmul', problem, variants, (each) => applies(each, most, dtype, w));
-  const { matrix } = chosen.kernel;
-  const unit = matrix && matrixUnit(g.device, matrix);
-  const padded = (isQuantized(w.dtype) || unit !== undefined) && inner % BLOCK_COLS !== 0;
-  const constants = {
-    ...(dtype !== 'i8' && { PADDED: padded }),
-    ...(dtype !== 'i8' && !unit && { elem: dtype }),
-    ...(unit && { ...unitConstants(unit), ...LARGE }),
-    ...vectorConstants(chosen.kernel, most, inner, w.dtype, g.device.leastLanes),
-    out_elem: as,
-    FORMAT: FORMAT_CODES[w.dtype]!,
-    GROUP: w.group ?? BLOCK_COLS,
-    ACTIVATION: ACTIVATIONS[activation],
-    BIAS: bias !== null,
-    RESIDUAL: residual !== null,
-    ...chosen.constants,
-  };
-  for (const { tensor, scales = null, row } of w.blocks) {
-    const outs = tensor.shape[0]!;
-    const words = (tensor.shape[1]! * BYTES[tensor.dtype]) / 16;
-    const share = (outs / w.rows) * width; // elements of a row of y that this block makes
-    const sum = (tensors: Tensor[]) => tensors.reduce((bytes, each) => bytes + tensorBytes(each), 0);
-    const perRow = sum(Object.values(operands)) / most + share * (BYTES[as] + (residual ? 4 : 0));
-    const constant = sum(scales ? [tensor, scales] : [tensor]) + (bias ? 4 * outs : 0);
-    g.dispatch({
-      kernel: chosen.kernel,
-      constants,
-      read: { ...operands, w: tensor, bias, residual, scales },
-      write: { y },
-      params: { rows, words, ...(dtype !== 'i8' && { quads: inner / 4 }), outs, first: row, width },
-      workgroups: (value) => GRIDS.get(chosen.kernel)!(value(rows), outs, constants),
-      cost: (value) => ({ flops: 2 * value(rows) * inner * outs, bytes: constant + value(rows) * perRow }),
-    });
-  }
+  check(w, options, [operand.rows, width]);
+  expect(!int8 || width % 8 === 0, 'matmul', 'columns of y', 'a multiple of 8, as they are quantised', width);
+  const fusible = int8 && quantisable(w, options);
+  const problem = problemOf(operand, w, int8);
+  const chosen = choose(g, 'matmul', problem, variants, (each) => applies(each, operand, w, fusible));
+  if (quantises(chosen)) return multiplyToInt8(g, operand, w, chosen, width);
+  const y = multiplyTo(g, operand, w, chosen, width, options);
+  return int8 ? quantizeRows(g, y) : y;
+}
+
+function multiplyTo(g: Graph, x: Operand, w: Matrix, chosen: Variant, width: number, options: MatmulOptions): Tensor {
+  const { bias = null, activation = 'none', residual = null, as = 'f32' } = options;
+  const y = g.temp('matmul', [x.rows, width], as, x.like);
+  multiply(g, x, w, chosen, {
+    constants: {
+      out_elem: as,
+      ACTIVATION: ACTIVATIONS[activation],
+      BIAS: bias !== null,
+      RESIDUAL: residual !== null,
+    },
+    read: { bias, residual },
+    write: { y },
+    width,
+    elementBytes: (width / w.rows) * (BYTES[as] + (residual ? 4 : 0)),
+    columnBytes: bias ? 4 : 0,
+  });
   return y;
 }
 
-/**
- * The constants of kernels for few rows: how many rows and, where lanes share columns, how many of them, at most `least`. More
- * than the columns are many would leave lanes idle in the last step, and more loads under way than 8 need registers that rows have.
- */
-function vectorConstants(kernel: Kernel, rows: number, inner: number, w: WeightFormat, least: number): Constants {
-  if (kernel === GEMV_SHUFFLE) return { ROWS: rows, LANES: Math.min(least, 8) };
-  if (!SHARED.includes(kernel)) return {};
-  const units = ceilDiv(inner, isQuantized(w) ? BLOCK_COLS : 16 / BYTES[w as DType]);
-  const fits = (lanes: number) => lanes <= least && ceilDiv(units, lanes) * lanes <= 1.1 * units;
-  return { ROWS: rows, LANES: [32, 16, 8].find(fits) ?? Math.min(least, 8), UNROLL: rows > 4 ? 1 : 2, WG: 64 };
+function multiplyToInt8(g: Graph, x: Operand, w: Matrix, chosen: Variant, width: number): Int8Rows {
+  const y = int8Rows(g, x.rows, width, x.like);
+  multiply(g, x, w, chosen, {
+    constants: {},
+    read: {},
+    write: { y: y.quants, y_scales: y.scales },
+    width,
+    elementBytes: (width / w.rows) * (1 + 4 / BLOCK_COLS),
+    columnBytes: 0,
+  });
+  return y;
 }
 
-/** What x is to a kernel: its sizes, the tensor that has its rows, its dtype ('i8' of quantised rows) and the tensors it is bound as. */
-function operandsOf(x: Tensor | Int8Rows): {
-  rows: number;
-  like: Tensor;
-  inner: number;
-  dtype: DType;
-  operands: Record<string, Tensor>;
-} {
-  if ('quants' in x) {
-    const { quants, scales, cols } = x;
-    return {
-      rows: quants.shape[0]!,
-      like: quants,
-      inner: cols,
-      dtype: 'i8',
-      operands: { x: quants, x_scales: scales },
-    };
-  }
-  const [rows = 0, inner = 0] = x.shape;
-  const fits = x.shape.length === 2 && (x.dtype === 'f32' || x.dtype === 'f16');
-  expect(fits, 'matmul', 'x', 'f32 or f16 [rows, inner]', shown(x));
-  return { rows, like: x, inner, dtype: x.dtype, operands: { x } };
+/** Whether there are kernels that quantise such a result: workgroups make whole blocks of outputs. */
+function quantisable({ blocks }: Matrix, { activation, bias, residual }: MatmulOptions): boolean {
+  return activation === 'silu_gate' && !bias && !residual && blocks.every(({ row }) => row % (2 * BLOCK_COLS) === 0);
 }
 
 const shown = ({ dtype, shape }: Tensor) => `${dtype} ${showShape(shape)}`;
 
-function check(
-  rows: number,
-  inner: number,
-  x: DType,
-  w: Matrix,
-  { activation, bias, residual }: MatmulOptions,
-  width: number,
-): void {
-  expect(rows > 0, 'matmul', 'rows of x', 'at least one', rows);
-  expect(inner > 0 && inner % 8 === 0, 'matmul', 'inner', 'a multiple of 8', inner, 'pad x and w with zeros');
-  expect(w.cols === inner, 'matmul', w.name, showShape([w.rows, inner]), showShape([w.rows, w.cols]));
-  expect(FORMAT_CODES[w.dtype] !== undefined, 'matmul', w.name, 'f32, bf16, f16, q4 or q8', w.dtype);
-  expect(x !== 'i8' || isQuantized(w.dtype), 'matmul', w.name, 'q4 or q8, as x is quantised', w.dtype);
-  checkQuantized(w);
+function check(w: Matrix, { activation, bias, residual }: MatmulOptions, result: readonly [number, number]): void {
   if (activation === 'silu_gate') {
     const odd = w.blocks.find(({ tensor, row }) => row % 2 || tensor.shape[0]! % 2);
     expect(!odd, 'matmul', w.name, 'blocks of pairs of rows', `${odd?.tensor.shape[0]} rows from row ${odd?.row}`);
@@ -223,10 +116,10 @@ function check(
     bias && shown(bias),
   );
   expect(
-    !residual || (residual.dtype === 'f32' && sameShape(residual.shape, [rows, width])),
+    !residual || (residual.dtype === 'f32' && sameShape(residual.shape, result)),
     'matmul',
     'residual',
-    `f32 ${showShape([rows, width])}`,
+    `f32 ${showShape(result)}`,
     residual && shown(residual),
   );
 }

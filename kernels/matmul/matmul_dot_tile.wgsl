@@ -1,18 +1,13 @@
-// y[r, n] = act(sum_k x[r, k] w[n, k] + bias[n]) + residual[r, n], for x of 8-bit integers; see lib/matmul.wgsl for act
-// x [rows, 8 blocks] int8 in 16-byte words read; x_scales [rows, blocks] of scales f32 read; w [outs, inner] q4
-// or q8 in 16-byte words read; bias [all outs] f32 read; residual [rows, width] f32 read; scales [outs, groups] f16 in pairs
-// read; y [rows, width] out_elem written from column `first` on
+// finish(r, n, sum_k x[r, k] w[n, k]) for x of 8-bit integers, see lib/finish.wgsl and lib/finish_qkv.wgsl
+// x [rows, 8 blocks] int8 in 16-byte words read, see lib/x_int8.wgsl; w [outs, inner] q4 or q8 in 16-byte words read; scales
+// [outs, groups] f16 in pairs read
 // Grid: x over tiles of 64 rows, y over tiles of 64 columns. Workgroup memory: 64 * (4 * 16 + 4 + 4) = 4608 bytes.
 // For GPUs: 16 x 16 lanes, each 4 rows x 4 neighbouring columns, step 32 along inner. Sums are integers within a step and f32
 // across. Column 4 t + j lies in slot 16 j + t, so that lanes side by side read different banks.
 // Source: own. Versions: not yet timed on a GPU; a quarter of matmul_dot_register's speed on lavapipe.
-alias out_elem = f32;
-// FORMAT of w: 3 q4, 4 q8. GROUP: columns that share a scale. ACTIVATION: 0 none, 1 gelu_tanh, 2 gelu_erf, 3 silu_gate.
+// FORMAT of w: 3 q4, 4 q8. GROUP: columns that share a scale.
 const FORMAT: u32 = 3u;
 const GROUP: u32 = 32u;
-const ACTIVATION: u32 = 0u;
-const BIAS: bool = false;
-const RESIDUAL: bool = false;
 const TILE: u32 = 64u;
 struct Params {
   rows: u32,
@@ -22,12 +17,8 @@ struct Params {
   width: u32,
 }
 @group(0) @binding(0) var<storage, read> x: array<vec4<u32>>;
-@group(0) @binding(1) var<storage, read> x_scales: array<f32>;
 @group(0) @binding(2) var<storage, read> w: array<vec4<u32>>;
-@group(0) @binding(3) var<storage, read> bias: array<f32>;
-@group(0) @binding(4) var<storage, read> residual: array<f32>;
-@group(0) @binding(5) var<storage, read> scales: array<u32>;
-@group(0) @binding(6) var<storage, read_write> y: array<out_elem>;
+@group(0) @binding(3) var<storage, read> scales: array<u32>;
 @group(0) @binding(31) var<uniform> params: Params;
 var<workgroup> x_near_tile: array<vec4u, TILE>;
 var<workgroup> x_far_tile: array<vec4u, TILE>;

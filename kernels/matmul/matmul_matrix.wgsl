@@ -1,7 +1,6 @@
-// y[r, n] = act(sum_k x[r, k] w[n, k] + bias[n]) + residual[r, n]; see lib/matmul.wgsl for act
-// x [rows, inner] f16 in 16-byte words read; w [outs, inner] bf16, f16, q4 or q8 in 16-byte words read; bias [all outs]
-// f32 read; residual [rows, width] f32 read; scales [outs, groups] f16 in pairs read, of quantised w; y [rows, width]
-// out_elem written from column `first` on
+// finish(r, n, sum_k x[r, k] w[n, k]), see lib/finish.wgsl and lib/finish_qkv.wgsl
+// x [rows, inner] f16 in 16-byte words read; w [outs, inner] bf16, f16, q4 or q8 in 16-byte words read; scales [outs,
+// groups] f16 in pairs read, of quantised w
 // Grid: x over tiles of 2 DOWN M rows (neighbours share the weights in cache), y over tiles of 2 ACROSS N columns.
 // Workgroup memory: 2 (DOWN M + ACROSS N) rows of 5 * 16 bytes: 20480 with units of 16 x 16, 10240 of 8 x 8 or DOWN and
 // ACROSS 2.
@@ -26,15 +25,10 @@ enable subgroups;
 enable subgroup_size_control;
 enable chromium_experimental_subgroup_matrix;
 diagnostic(off, chromium.subgroup_matrix_uniformity);
-alias out_elem = f32;
-// FORMAT of w: 1 bf16, 2 f16, 3 q4, 4 q8. GROUP: columns that share a scale. PADDED: rows end inside a step. ACTIVATION:
-// 0 none, 1 gelu_tanh, 2 gelu_erf, 3 silu_gate. M, N, K and LANES are the unit's.
+// FORMAT of w: 1 bf16, 2 f16, 3 q4, 4 q8. GROUP: columns that share a scale. PADDED: rows end inside a step. M, N, K and LANES are the unit's.
 const FORMAT: u32 = 1u;
 const GROUP: u32 = 32u;
 const PADDED: bool = false;
-const ACTIVATION: u32 = 0u;
-const BIAS: bool = false;
-const RESIDUAL: bool = false;
 const M: u32 = 16u;
 const N: u32 = 16u;
 const K: u32 = 16u;
@@ -67,10 +61,7 @@ struct Params {
 }
 @group(0) @binding(0) var<storage, read> x: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read> w: array<vec4<u32>>;
-@group(0) @binding(2) var<storage, read> bias: array<f32>;
-@group(0) @binding(3) var<storage, read> residual: array<f32>;
-@group(0) @binding(4) var<storage, read> scales: array<u32>;
-@group(0) @binding(5) var<storage, read_write> y: array<out_elem>;
+@group(0) @binding(2) var<storage, read> scales: array<u32>;
 @group(0) @binding(31) var<uniform> params: Params;
 var<workgroup> tile: array<vec4<u32>, max(W_TILE + TILE_COLS * STRIDE, 2u * ACROSS * M * PASS_STRIDE)>;
 alias Left = subgroup_matrix_left<f16, K, M>;

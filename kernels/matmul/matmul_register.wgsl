@@ -1,7 +1,6 @@
-// y[r, n] = act(sum_k x[r, k] w[n, k] + bias[n]) + residual[r, n]; see lib/matmul.wgsl for act
-// x [rows, inner] elem read; w [outs, inner] of any format in 16-byte words read; bias [all outs] f32 read; residual
-// [rows, width] f32 read; scales [outs, groups] f16 in pairs read, of quantised w; y [rows, width] out_elem written from
-// column `first` on
+// finish(r, n, sum_k x[r, k] w[n, k]), see lib/finish.wgsl and lib/finish_qkv.wgsl
+// x [rows, inner] elem read; w [outs, inner] of any format in 16-byte words read; scales [outs, groups] f16 in pairs
+// read, of quantised w
 // Grid: x over tiles of ROWS rows (neighbours share the weights in cache), y over tiles of 8 LANES columns.
 // Workgroup memory: none. For adapters that run on the CPU: a lane owns 8 columns, so every widened word of w serves ROWS
 // rows and every element of x 8 columns; four columns are one vec4f, their four words a matrix, four products one v * M.
@@ -16,15 +15,11 @@
 //   4 rows, 8 columns, v * M  7.9 to 9.5; 1.3 (kept: 16 loads for 2048 products instead of 20); 10.5 at 300 x 1152 x 4304 and
 //     at 300 x 5120 x 7680, 6 at 512 x 128 x 640 f32; compiles in 0.4 to 1 s; q4 10.1 to 11.7, q8 8.5
 alias elem = f32;
-alias out_elem = f32;
 // FORMAT of w: 0 f32, 1 bf16, 2 f16, 3 q4, 4 q8. GROUP: columns that share a scale. PADDED: words of quants reach behind
-// a row of x. ACTIVATION: 0 none, 1 gelu_tanh, 2 gelu_erf, 3 silu_gate.
+// a row of x.
 const FORMAT: u32 = 1u;
 const GROUP: u32 = 32u;
 const PADDED: bool = false;
-const ACTIVATION: u32 = 0u;
-const BIAS: bool = false;
-const RESIDUAL: bool = false;
 const LANES: u32 = 8u;
 const ROWS: u32 = 4u;
 struct Params {
@@ -37,10 +32,7 @@ struct Params {
 }
 @group(0) @binding(0) var<storage, read> x: array<vec4<elem>>;
 @group(0) @binding(1) var<storage, read> w: array<vec4<u32>>;
-@group(0) @binding(2) var<storage, read> bias: array<f32>;
-@group(0) @binding(3) var<storage, read> residual: array<f32>;
-@group(0) @binding(4) var<storage, read> scales: array<u32>;
-@group(0) @binding(5) var<storage, read_write> y: array<out_elem>;
+@group(0) @binding(2) var<storage, read> scales: array<u32>;
 @group(0) @binding(31) var<uniform> params: Params;
 
 @compute @workgroup_size(LANES)

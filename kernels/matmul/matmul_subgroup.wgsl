@@ -1,7 +1,6 @@
-// y[r, n] = act(sum_k x[r, k] w[n, k] + bias[n]) + residual[r, n]; see lib/matmul.wgsl for act
-// x [rows, inner] elem read; w [outs, inner] of any format in 16-byte words read; bias [all outs] f32 read; residual
-// [rows, width] f32 read; scales [outs, groups] f16 in pairs read, of quantised w; y [rows, width] out_elem written from
-// column `first` on
+// finish(r, n, sum_k x[r, k] w[n, k]), see lib/finish.wgsl and lib/finish_qkv.wgsl
+// x [rows, inner] elem read; w [outs, inner] of any format in 16-byte words read; scales [outs, groups] f16 in pairs
+// read, of quantised w
 // Grid: x over tiles of ROWS rows (neighbours share the weights in cache), y over tiles of 8 LANES columns.
 // Workgroup memory: none. For adapters that run on the CPU and pay for every lane of a load: matmul_register, but each of
 // four lanes loads another quarter of SHARE neighbouring vec4 of a row of x and the subgroup shuffles them. Four lanes
@@ -22,15 +21,11 @@
 //   SwiftShader (subgroups of 4), 64 x 512 x 512: 1.0 times matmul_register, f32 1.1; an array of arrays for the sums  0.9
 enable subgroups;
 alias elem = f32;
-alias out_elem = f32;
 // FORMAT of w: 0 f32, 1 bf16, 2 f16, 3 q4, 4 q8. GROUP: columns that share a scale. PADDED: words of quants reach behind
-// a row of x. ACTIVATION: 0 none, 1 gelu_tanh, 2 gelu_erf, 3 silu_gate.
+// a row of x.
 const FORMAT: u32 = 1u;
 const GROUP: u32 = 32u;
 const PADDED: bool = false;
-const ACTIVATION: u32 = 0u;
-const BIAS: bool = false;
-const RESIDUAL: bool = false;
 const LANES: u32 = 8u;
 const ROWS: u32 = 8u;
 const SHARE: u32 = 4u;
@@ -44,10 +39,7 @@ struct Params {
 }
 @group(0) @binding(0) var<storage, read> x: array<vec4<elem>>;
 @group(0) @binding(1) var<storage, read> w: array<vec4<u32>>;
-@group(0) @binding(2) var<storage, read> bias: array<f32>;
-@group(0) @binding(3) var<storage, read> residual: array<f32>;
-@group(0) @binding(4) var<storage, read> scales: array<u32>;
-@group(0) @binding(5) var<storage, read_write> y: array<out_elem>;
+@group(0) @binding(2) var<storage, read> scales: array<u32>;
 @group(0) @binding(31) var<uniform> params: Params;
 
 /// A block whose words begin with the quads of step k: words of q4 have those of two steps.
@@ -99,8 +91,12 @@ fn main(
       }
     }
   }
+  var sums: array<vec4f, 2u * ROWS>; // finished in a loop that is not unrolled: 16 copies of finish take long to compile
   for (var i = 0u; i < ROWS; i++) {
-    finish(row + i, col, left[i]);
-    finish(row + i, col + 4u, right[i]);
+    sums[2u * i] = left[i];
+    sums[2u * i + 1u] = right[i];
+  }
+  for (var i = 0u; i < 2u * min(ROWS, params.rows - row); i++) {
+    finish(row + i / 2u, col + i % 2u * 4u, sums[i]);
   }
 }

@@ -1,21 +1,16 @@
-// y[r, n] = act(sum_k x[r, k] w[n, k] + bias[n]) + residual[r, n]; see lib/matmul.wgsl for act
-// x [rows, inner] elem read; w [outs, inner] of any format in 16-byte words read; bias [all outs] f32 read; residual
-// [rows, width] f32 read; scales [outs, groups] f16 in pairs read, of quantised w; y [rows, width] out_elem written from
-// column `first` on
+// finish(r, n, sum_k x[r, k] w[n, k]), see lib/finish.wgsl and lib/finish_qkv.wgsl
+// x [rows, inner] elem read; w [outs, inner] of any format in 16-byte words read; scales [outs, groups] f16 in pairs
+// read, of quantised w
 // Grid: x over tiles of 64 rows, y over tiles of 64 columns. Workgroup memory: 2 * 64 * 5 * 16 = 10240 bytes.
 // For GPUs: 16 x 16 lanes, each 4 rows x 4 neighbouring columns, step 16 along inner. A tile row takes 5 vec4f (4 and one
 // that skews it), and column 4 t + j lies in slot 16 j + t, so that lanes side by side read different banks.
 // Source: own. Versions: not yet timed on a GPU; a third of matmul_register's speed on lavapipe, half on SwiftShader.
 alias elem = f32;
-alias out_elem = f32;
 // FORMAT of w: 0 f32, 1 bf16, 2 f16, 3 q4, 4 q8. GROUP: columns that share a scale. PADDED: words of quants reach behind
-// a row of x. ACTIVATION: 0 none, 1 gelu_tanh, 2 gelu_erf, 3 silu_gate.
+// a row of x.
 const FORMAT: u32 = 1u;
 const GROUP: u32 = 32u;
 const PADDED: bool = false;
-const ACTIVATION: u32 = 0u;
-const BIAS: bool = false;
-const RESIDUAL: bool = false;
 const TILE: u32 = 64u;
 const STRIDE: u32 = 5u;
 struct Params {
@@ -28,10 +23,7 @@ struct Params {
 }
 @group(0) @binding(0) var<storage, read> x: array<vec4<elem>>;
 @group(0) @binding(1) var<storage, read> w: array<vec4<u32>>;
-@group(0) @binding(2) var<storage, read> bias: array<f32>;
-@group(0) @binding(3) var<storage, read> residual: array<f32>;
-@group(0) @binding(4) var<storage, read> scales: array<u32>;
-@group(0) @binding(5) var<storage, read_write> y: array<out_elem>;
+@group(0) @binding(2) var<storage, read> scales: array<u32>;
 @group(0) @binding(31) var<uniform> params: Params;
 var<workgroup> x_tile: array<vec4f, TILE * STRIDE>;
 var<workgroup> w_tile: array<vec4f, TILE * STRIDE>;

@@ -36,19 +36,12 @@ export const spec: OpSpec<QuantizeRowsCase> = {
     return { x: { shape: [rows, cols], dtype: from, data: narrow(from, Float32Array.from(x)) } };
   },
   record: (g, { x }, { show }) => quantizeRows(g, x!)[show],
-  reference({ x }, { rows, cols, show }) {
-    const values = widen(x!.dtype, x!.data);
-    const blocks = Array.from({ length: rows }, (_, r) => blocksOf(values.subarray(r * cols, (r + 1) * cols)));
-    if (show === 'scales') return Float64Array.from(blocks.flat(), ({ scale }) => scale);
-    const half = (row: Block[], first: number) => row.flatMap(({ quants }) => [...quants.subarray(first, first + 16)]);
-    const bytes = Int8Array.from(blocks.flatMap((row) => [...half(row, 0), ...half(row, 16)]));
-    return Float64Array.from(new Uint32Array(bytes.buffer));
-  },
+  reference: ({ x }, { cols, show }) => quantizedRows(widen(x!.dtype, x!.data), cols, show),
   tolerance: ({ show }) => ({ atol: 0, rtol: show === 'scales' ? 1e-6 : 0 }),
 };
 
-/** Blocks of quanta of all sizes: 127 of them first, then numbers that round the same way however they are divided; some zero. */
-function randomRow(cols: number, random: Random): number[] {
+/** A row with blocks of quanta of all sizes: 127 of them first, then numbers that round the same way however they are divided; some zero. */
+export function randomRow(cols: number, random: Random): number[] {
   let quantum = 0;
   return Array.from({ length: cols }, (_, column) => {
     if (column % 32 === 0) quantum = random.below(8) === 0 ? 0 : 2 ** -random.below(8) * (0.5 + random.uniform());
@@ -57,17 +50,30 @@ function randomRow(cols: number, random: Random): number[] {
   });
 }
 
+/** The quants of rows as quantizeRows lays them out, or their scales. */
+export function quantizedRows(values: ArrayLike<number>, cols: number, show: QuantizeRowsCase['show']): Float64Array {
+  const rows = Array.from({ length: values.length / cols }, (_, r) => blocksOf(values, r * cols, cols));
+  if (show === 'scales') return Float64Array.from(rows.flat(), ({ scale }) => scale);
+  const half = (row: Block[], first: number) => row.flatMap(({ quants }) => [...quants.subarray(first, first + 16)]);
+  const bytes = Int8Array.from(rows.flatMap((row) => [...half(row, 0), ...half(row, 16)]));
+  return Float64Array.from(new Uint32Array(bytes.buffer));
+}
+
+/** A block of 32 values: value = quant * scale, `exact` before it is rounded to a quant. */
 interface Block {
+  exact: number[];
   quants: Int8Array;
   scale: number;
 }
 
-function blocksOf(row: Float32Array): Block[] {
-  return Array.from({ length: Math.ceil(row.length / 32) }, (_, b) => {
-    const block = row.subarray(32 * b, 32 * b + 32);
+/** The blocks of a row, in float64. */
+export function blocksOf(values: ArrayLike<number>, first: number, cols: number): Block[] {
+  return Array.from({ length: Math.ceil(cols / 32) }, (_, b) => {
+    const block = Array.from({ length: Math.min(32, cols - 32 * b) }, (_, i) => values[first + 32 * b + i]!);
     const scale = Math.max(...block.map(Math.abs)) / 127;
+    const exact = block.map((value) => value / (scale || 1));
     const quants = new Int8Array(32);
-    quants.set(Array.from(block, (value) => Math.round(value / (scale || 1))));
-    return { quants, scale };
+    quants.set(exact.map(Math.round));
+    return { exact, quants, scale };
   });
 }

@@ -15,6 +15,7 @@ import { BLOCK_COLS, type Int8Rows } from '../lib/quantized.ts';
 const PLAIN: Kernel = {
   name: 'quantize_rows/quantize_rows',
   source: new URL('./quantize_rows.wgsl', import.meta.url),
+  lib: [new URL('../lib/quantize.wgsl', import.meta.url)],
 };
 const WG = 64;
 
@@ -32,8 +33,7 @@ export function quantizeRows(g: Graph, x: Tensor): Int8Rows {
   const fits = x.shape.length === 2 && rows > 0 && cols > 0 && cols % 8 === 0 && isFloat;
   expect(fits, 'quantize_rows', 'x', 'f32 or f16 [rows, a multiple of 8]', `${x.dtype} ${showShape(x.shape)}`);
   const blocks = ceilDiv(cols, BLOCK_COLS);
-  const quants = g.temp('quants', [rows, 8 * blocks], 'u32', x);
-  const scales = g.temp('scales', [rows, blocks], 'f32', x);
+  const { quants, scales } = int8Rows(g, rows, cols, x);
   g.dispatch({
     kernel: PLAIN,
     constants: { elem: x.dtype, WG },
@@ -47,4 +47,11 @@ export function quantizeRows(g: Graph, x: Tensor): Int8Rows {
     }),
   });
   return { quants, scales, cols };
+}
+
+/** Room for quantised rows, as many of them as `like` has. */
+export function int8Rows(g: Graph, rows: number, cols: number, like: Tensor): Int8Rows {
+  const blocks = ceilDiv(cols, BLOCK_COLS);
+  const quants = g.temp('quants', [rows, 8 * blocks], 'u32', like);
+  return { quants, scales: g.temp('scales', [rows, blocks], 'f32', like), cols };
 }

@@ -2,7 +2,7 @@
 // x [rows, 4 quads] elem read; quants [rows, 2, blocks] int8 in 16-byte words written, the first half of every block of a row
 // and then the second, zero behind the last column; scales [rows, blocks] f32 written, NaN where a value of the block is not
 // finite
-// Grid: one invocation per block, folded over x and y. Workgroup memory: none. Source: own.
+// Grid: one invocation per block, folded over x and y. Workgroup memory: none. Source: own. See lib/quantize.wgsl.
 alias elem = f32;
 const WG: u32 = 64u;
 struct Params {
@@ -14,7 +14,6 @@ struct Params {
 @group(0) @binding(1) var<storage, read_write> quants: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read_write> scales: array<f32>;
 @group(0) @binding(31) var<uniform> params: Params;
-const EXPONENT = vec4u(0x7f800000u); // all of these bits: an infinity or NaN, which max() need not keep
 
 @compute @workgroup_size(WG)
 fn main(
@@ -30,22 +29,18 @@ fn main(
   let block = at % params.blocks;
   let first = block * 8u;
   var v: array<vec4f, 8>;
-  var largest = vec4f();
-  var stray = false;
+  var top = 0u;
   for (var i = 0u; i < 8u; i++) {
     let inside = first + i < params.quads;
     v[i] = select(vec4f(), vec4f(x[row * params.quads + min(first + i, params.quads - 1u)]), inside);
-    largest = max(largest, abs(v[i]));
-    stray |= any((bitcast<vec4u>(v[i]) & EXPONENT) == EXPONENT);
+    top = max(top, magnitude(v[i]));
   }
-  let top = max(max(largest.x, largest.y), max(largest.z, largest.w));
-  let inverse = select(0.0, 127.0 / top, top > 1e-30);
   var words: array<u32, 8>;
   for (var i = 0u; i < 8u; i++) {
-    words[i] = pack4xI8(vec4i(round(v[i] * inverse)));
+    words[i] = quantize(v[i], top);
   }
   let near = 2u * row * params.blocks + block;
   quants[near] = vec4u(words[0], words[1], words[2], words[3]);
   quants[near + params.blocks] = vec4u(words[4], words[5], words[6], words[7]);
-  scales[at] = bitcast<f32>(select(bitcast<u32>(top / 127.0), 0x7fc00000u, stray));
+  scales[at] = block_scale(top);
 }

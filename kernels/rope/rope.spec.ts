@@ -6,7 +6,8 @@ type RopeCase = {
   tokens: number;
   heads: number;
   headDim: number;
-  /** Columns of x behind the rotated ones. */
+  /** Columns of x in front of the rotated ones, and behind them. */
+  column: number;
   rest: number;
   /** Of the first row; each further one stands one position on, and every second at half of that. */
   position: number;
@@ -16,16 +17,16 @@ type RopeCase = {
 };
 
 const THETA = 500000;
-const base = { heads: 3, headDim: 16, rest: 8, position: 5, from: 'f32', as: 'f32' } as const;
-const model = { heads: 50, headDim: 128, rest: 1280, from: 'f32', as: 'f32' } as const;
+const base = { heads: 3, headDim: 16, column: 4, rest: 8, position: 5, from: 'f32', as: 'f32' } as const;
+const model = { heads: 50, headDim: 128, column: 0, rest: 1280, from: 'f32', as: 'f32' } as const;
 
 /** Rotary position embedding against float64 with the same table. */
 export const spec: OpSpec<RopeCase> = {
   name: 'rope',
-  formula: 'y_i = x_i cos(p f_i) - x_{i+half} sin(p f_i); y_{i+half} = x_{i+half} cos(p f_i) + x_i sin(p f_i)',
+  formula: 'y_2i = x_2i cos(p f_i) - x_{2i+1} sin(p f_i); y_{2i+1} = x_{2i+1} cos(p f_i) + x_2i sin(p f_i)',
   variants,
   cases: [
-    { ...base, tokens: 1, heads: 1, headDim: 8, rest: 0, position: 0, quick: true },
+    { ...base, tokens: 1, heads: 1, headDim: 8, column: 0, rest: 0, position: 0, quick: true },
     { ...base, tokens: 11, quick: true },
     { ...model, tokens: 2, position: 8190, quick: true },
     ...[1, 10, 21, 32].map((tokens) => ({ ...base, tokens })),
@@ -39,25 +40,26 @@ export const spec: OpSpec<RopeCase> = {
     { ...model, tokens: 1, position: 1000 },
     { ...model, tokens: 256, position: 0 },
   ],
-  inputs: ({ tokens, heads, headDim, rest, position, from }, random) => ({
-    x: random.tensor([tokens, heads * headDim + rest], from),
+  inputs: ({ tokens, heads, headDim, column, rest, position, from }, random) => ({
+    x: random.tensor([tokens, column + heads * headDim + rest], from),
     table: ropeTable(position + tokens, headDim, THETA),
     places: { shape: [tokens, 2], dtype: 'u32', data: placesOf(tokens, position) },
   }),
-  record: (g, { x, table, places }, { heads, headDim, as }) => rope(g, x!, table!, places!, { heads, headDim, as }),
-  reference({ x, table, places }, { tokens, heads, headDim, rest }) {
+  record: (g, { x, table, places }, { heads, headDim, column, as }) =>
+    rope(g, x!, table!, places!, { heads, headDim, column, as }),
+  reference({ x, table, places }, { tokens, heads, headDim, column, rest }) {
     const xs = widen(x!.dtype, x!.data);
     const [half, width] = [headDim / 2, heads * headDim];
     const y = new Float64Array(tokens * width);
     for (let t = 0; t < tokens; t++) {
-      for (let column = 0; column < width; column++) {
-        const i = column % half;
-        const second = column % headDim >= half;
-        const row = places!.data[2 * t]! * headDim;
+      const row = places!.data[2 * t]! * headDim;
+      for (let at = 0; at < width; at += 2) {
+        const i = (at % headDim) / 2;
         const [cos, sin] = [table!.data[row + i]!, table!.data[row + half + i]!];
-        const own = xs[t * (width + rest) + column]!;
-        const other = xs[t * (width + rest) + column + (second ? -half : half)]!;
-        y[t * width + column] = own * cos + (second ? 1 : -1) * other * sin;
+        const from = t * (column + width + rest) + column + at;
+        const [even, odd] = [xs[from]!, xs[from + 1]!];
+        y[t * width + at] = even * cos - odd * sin;
+        y[t * width + at + 1] = odd * cos + even * sin;
       }
     }
     return y;

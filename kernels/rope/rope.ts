@@ -15,7 +15,11 @@ import {
   variant,
 } from '../../runtime/index.ts';
 
-const PLAIN: Kernel = { name: 'rope/rope', source: new URL('./rope.wgsl', import.meta.url) };
+const PLAIN: Kernel = {
+  name: 'rope/rope',
+  source: new URL('./rope.wgsl', import.meta.url),
+  lib: [new URL('../lib/rotary.wgsl', import.meta.url)],
+};
 const WG = 64;
 
 /** The variants of this op. */
@@ -25,13 +29,15 @@ export const variants = [variant(PLAIN)];
 export interface RopeOptions {
   heads: number;
   headDim: number;
+  /** The first column of the first head. */
+  column?: number;
   as?: DType;
 }
 
 /**
- * Rotates pairs (i, i + headDim/2) of each head: y_i = x_i cos - x_{i+half} sin, y_{i+half} = x_{i+half} cos + x_i sin, for
- * the first heads * headDim columns of x f32 or f16 [tokens, cols] and the angles of row places[t, 0] of `table` (see
- * ropeTable); places are u32 [tokens, 2], positions and sequences; y is [tokens, heads * headDim] of dtype `as`. No position may
+ * Rotates neighbours (2i, 2i + 1) of each head by angle i: y_2i = x_2i cos - x_2i+1 sin, y_2i+1 = x_2i+1 cos + x_2i sin, for
+ * heads * headDim columns of x f32 or f16 [tokens, cols] and the angles of row places[t, 0] of `table` (see ropeTable);
+ * places are u32 [tokens, 2], positions and sequences; y is [tokens, heads * headDim] of dtype `as`. No position may
  * pass the table's capacity: it is read on the device, where nothing checks it. Throws ShapeError.
  */
 export function rope(
@@ -39,28 +45,23 @@ export function rope(
   x: Tensor,
   table: Tensor,
   places: Tensor,
-  { heads, headDim, as = 'f32' }: RopeOptions,
+  { heads, headDim, column = 0, as = 'f32' }: RopeOptions,
 ): Tensor {
   const [tokens = 0, cols = 0] = x.shape;
   const got = `${x.dtype} ${showShape(x.shape)}`;
   expect(heads > 0, 'rope', 'heads', 'at least 1', heads);
   expect(headDim > 0 && headDim % 8 === 0, 'rope', 'headDim', 'a multiple of 8', headDim);
   expect(x.shape.length === 2 && ['f32', 'f16'].includes(x.dtype), 'rope', 'x', 'f32 or f16 [tokens, cols]', got);
+  const most = cols - heads * headDim;
+  expect(cols % 4 === 0, 'rope', 'cols of x', 'a multiple of 4', cols);
   expect(
-    cols >= heads * headDim && cols % 4 === 0,
+    column % 4 === 0 && column >= 0 && column <= most,
     'rope',
-    'cols of x',
-    `a multiple of 4, at least ${heads * headDim}`,
-    cols,
+    'column',
+    `a multiple of 4, at most ${most}`,
+    column,
   );
-  expect(
-    table.dtype === 'f32' && table.shape[1] === headDim && table.shape[0]! > 0,
-    'rope',
-    'table',
-    `f32 [at least 1, ${headDim}]`,
-    `${table.dtype} ${showShape(table.shape)}`,
-    'make it with ropeTable',
-  );
+  checkRopeTable('rope', table, headDim);
   expect(
     places.dtype === 'u32' && sameShape(places.shape, [tokens, 2]),
     'rope',
@@ -73,17 +74,23 @@ export function rope(
   const count = (value: ValueOf) => value(rows) * heads * headDim;
   g.dispatch({
     kernel: PLAIN,
-    constants: { elem: x.dtype, out_elem: as, COLS: cols, HEADS: heads, HEAD_DIM: headDim, WG },
+    constants: { elem: x.dtype, out_elem: as, COLS: cols, COLUMN: column, HEADS: heads, HEAD_DIM: headDim, WG },
     read: { x, table, places },
     write: { y },
     params: { tokens: rows },
-    workgroups: (value) => linearGrid(ceilDiv(count(value) / 8, WG)),
+    workgroups: (value) => linearGrid(ceilDiv(count(value) / 4, WG)),
     cost: (value) => ({
       flops: 3 * count(value),
       bytes: (BYTES[x.dtype] + BYTES[as]) * count(value) + 4 * value(rows) * headDim,
     }),
   });
   return y;
+}
+
+/** Throws ShapeError unless this can be a table of ropeTable. */
+export function checkRopeTable(op: string, { dtype, shape }: Tensor, headDim: number): void {
+  const fits = dtype === 'f32' && shape.length === 2 && shape[1] === headDim && shape[0]! > 0;
+  expect(fits, op, 'table', `f32 [at least 1, ${headDim}]`, `${dtype} ${showShape(shape)}`, 'make it with ropeTable');
 }
 
 /**

@@ -1,8 +1,8 @@
 import type { HostTensor } from '../../runtime/index.ts';
 import type { OpSpec, Random } from '../spec.ts';
-import { uniformNumber } from './philox.ts';
+import { randomWords, uniformNumber } from './philox.ts';
 import { chooseToken } from './reference.ts';
-import { sample, uniform, variants } from './sample.ts';
+import { sample, variants } from './sample.ts';
 import { type Sampling, settingsTensor } from './settings.ts';
 
 /** Normal values; three different values; all the same; huge values, some masked; values that hardly differ. */
@@ -45,19 +45,19 @@ export const spec: OpSpec<SampleCase> = {
     const x = Float32Array.from({ length: n }, () => LOGITS[logits](random));
     return {
       logits: { shape: [1, n], dtype: 'f32', data: x },
-      largest: words(x.indexOf(x.reduce((a, b) => Math.max(a, b))), STRAYS),
-      settings: settingsTensor({ ...sampling, seed: SEED }),
-      step: words(step),
+      largest: parts(x.indexOf(x.reduce((a, b) => Math.max(a, b)))),
+      settings: settingsTensor(sampling),
+      random: randomWords(SEED, step),
     };
   },
-  record(g, { logits, largest, settings, step }) {
-    return sample(g, logits!, { largest: largest!, settings: settings!, u: uniform(g, settings!, step!) });
-  },
+  record: (g, { logits, largest, settings, random }) =>
+    sample(g, logits!, { largest: largest!, settings: settings!, random: random! }),
   reference: ({ logits }, { step, ...sampling }) =>
     Float64Array.of(chooseToken(logits!.data as Float32Array, sampling, uniformNumber(SEED, step)), STRAYS),
   tolerance: () => ({ atol: 0, rtol: 0 }),
 };
 
-function words(...values: number[]): HostTensor {
-  return { shape: [values.length], dtype: 'u32', data: Uint32Array.from(values) };
+/** What argmax says of two parts, the second with the largest. */
+function parts(largest: number): HostTensor {
+  return { shape: [2, 3], dtype: 'u32', data: Uint32Array.of(0, STRAYS - 1, 1, largest, 1, 2) };
 }

@@ -1,44 +1,60 @@
-// weight[i] = 2^46 exp((x_i - max x) / T) to the nearest integer, off by one at most, equal on every adapter
-// logits [count] f32 read as bits; largest [2] u32, index of max x first, read; settings [7] u32 read; weights [count, 2] u32
-// written; bins [768] and state [6, 2] u32 written: zeros for the passes that follow
+// weight[i] = 2^46 exp((x_i - max x) / T) to the nearest integer, off by one at most, equal on every adapter; and of the
+// elements of each workgroup whose weight is not 0, by their distance from the largest: how many, their weight, the least order()
+// logits [count] f32 read as bits; largest [parts, 3] u32 (argmax) read; settings [6] u32 read; weights [count, 2] u32 written;
+// bins [groups, WG, 4] u32 (count, weight low and high, order) written
 // Integers only, since exp is not the same everywhere: differences of logits in fixed point, times log2(e) / T, give an
 // exponent to 2^-50; 2^-f of its fraction is Taylor's polynomial at f / 8, squared three times (error below 2^-54).
-// Grid: one invocation per element. Workgroup memory: none. Source: own.
+// Grid: one workgroup per WG * EACH elements. Workgroup memory: 32 WG bytes. Source: own.
 const WG: u32 = 256u;
+const EACH: u32 = 8u;
 struct Params {
   count: u32,
+  parts: u32,
 }
 @group(0) @binding(0) var<storage, read> logits: array<u32>;
 @group(0) @binding(1) var<storage, read> largest: array<u32>;
 @group(0) @binding(2) var<storage, read> settings: array<u32>;
 @group(0) @binding(3) var<storage, read_write> weights: array<vec2<u32>>;
-@group(0) @binding(4) var<storage, read_write> bins: array<u32>;
-@group(0) @binding(5) var<storage, read_write> state: array<vec2<u32>>;
+@group(0) @binding(4) var<storage, read_write> bins: array<vec4<u32>>;
 @group(0) @binding(31) var<uniform> params: Params;
+var<workgroup> least: array<atomic<u32>, WG>;
+const NEVER = vec2u(0xffffffffu); // an exponent beyond all that have a weight
 
 @compute @workgroup_size(WG)
-fn main(@builtin(global_invocation_id) id: vec3u) {
-  let i = id.x;
-  if (i < WG) {
-    bins[i] = 0u;
-    bins[WG + i] = 0u;
-    bins[2u * WG + i] = 0u;
-    if (i <= TOTAL) {
-      state[i] = vec2u();
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+  clear(lane);
+  atomicStore(&least[lane], 0xffffffffu);
+  var own = NONE;
+  for (var p = lane; p < params.parts; p += WG) {
+    own = join(own, vec3u(largest[3u * p], largest[3u * p + 1u], largest[3u * p + 2u]));
+  }
+  let top = logits[join_lanes(lane, own).x];
+  for (var j = 0u; j < EACH; j++) {
+    let i = (group.x * EACH + j) * WG + lane;
+    if (i < params.count) {
+      let exponent = half_lives(top, logits[i]);
+      let own_weight = weight(exponent);
+      weights[i] = own_weight;
+      if (any(own_weight != vec2u())) {
+        tally(bin(exponent), own_weight);
+        atomicMin(&least[bin(exponent)], order(logits[i]));
+      }
     }
   }
-  if (i < params.count) {
-    weights[i] = weight(logits[largest[0]], logits[i]);
-  }
+  workgroupBarrier();
+  bins[group.x * WG + lane] = vec4u(tallied(lane), atomicLoad(&least[lane]));
 }
 
-/// The weight of a logit, by the bits of it and of the largest.
-fn weight(top: u32, bits: u32) -> vec2u {
+/// How often the weight is halved from the largest logit to one, by the bits of both, times 2^50.
+fn half_lives(top: u32, bits: u32) -> vec2u {
   let half_distance = 0.5 * bitcast<f32>(top) - 0.5 * bitcast<f32>(bits);
   if (half_distance > bitcast<f32>(settings[3])) {
-    return vec2u();
+    return NEVER;
   }
-  let exponent = high_product(minus(fixed(top), fixed(bits)), vec2u(settings[0], settings[1]));
+  return high_product(minus(fixed(top), fixed(bits)), vec2u(settings[0], settings[1]));
+}
+
+fn weight(exponent: vec2u) -> vec2u {
   let whole = exponent.y >> 18u;
   if (whole >= 48u) {
     return vec2u();
@@ -46,6 +62,12 @@ fn weight(top: u32, bits: u32) -> vec2u {
   let fraction = shift_left(vec2u(exponent.x, exponent.y & 0x3ffffu), 11u);
   let rounded = plus(shift_right(power(fraction), 16u + whole), vec2u(1u, 0u));
   return shift_right(rounded, 1u);
+}
+
+/// Bins are eighths of octaves of the exponent, of which there are 32 from 2^-26 on, so that they suit wide and narrow rows.
+fn bin(exponent: vec2u) -> u32 {
+  let units = (exponent.y << 8u) | (exponent.x >> 24u);
+  return (bitcast<u32>(f32(max(units, 1u))) >> 20u) - 8u * 127u;
 }
 
 /// The f32 with these bits times 2^settings[2], cut to an integer, modulo 2^64.

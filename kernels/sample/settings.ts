@@ -11,15 +11,15 @@ export type Sampling = {
 };
 
 /** Words of a settings tensor. */
-export const SETTINGS = 7;
+export const SETTINGS = 6;
 
 /** topP in 2^-32, cut: 0.1 is then no more than a tenth, so that one of ten equal logits is enough for it. */
 export function nucleusUnits(topP: number): number {
   return Math.max(1, Math.floor(topP * 2 ** 32));
 }
 
-/** The settings that the kernels of sample() read, u32 [7]; temperature >= 0, topK and seed u32, 0 < topP <= 1. */
-export function settingsTensor({ temperature, topK, topP, seed }: Sampling & { seed: number }): HostTensor {
+/** The settings that the kernels of sample() read, u32 [6]; temperature >= 0, topK u32, 0 < topP <= 1. */
+export function settingsTensor({ temperature, topK, topP }: Sampling): HostTensor {
   const greedy = temperature === 0;
   const rate = greedy ? 1 : Math.min(Math.LOG2E / temperature, 2 ** 100); // half-lives of the weight per unit of logit
   let exponent = Math.floor(Math.log2(rate)) + 1;
@@ -33,7 +33,6 @@ export function settingsTensor({ temperature, topK, topP, seed }: Sampling & { s
     new Uint32Array(halfCutoff.buffer)[0]!,
     greedy ? 1 : topK,
     2 ** 32 - nucleusUnits(topP),
-    seed,
   );
   return { shape: [SETTINGS], dtype: 'u32', data };
 }

@@ -24,7 +24,8 @@ export interface ImageEmbedding extends HostTensor {
   readonly grid: { readonly rows: number; readonly cols: number };
 }
 
-const NOTHING: Answer = {
+/** An answer that ended before its prompt was known. */
+export const NOTHING: Answer = {
   ...{ text: '', reasoning: '', answer: '', finishReason: 'abort', promptTokens: 0, imageTokens: 0, newTokens: 0 },
   ...{ tokenIds: [], ttftMillis: 0, millis: 0, tokensPerSecond: 0 },
 };

@@ -15,6 +15,11 @@ export interface MatrixLayout {
   rows: number;
   /** The source row of a row of the result, or undefined for a row of zeros. */
   rowOf?(row: number): number | undefined;
+  /**
+   * Where rows of one source only change places within units of so many: these are read whole and from front to back, also
+   * from a quantised checkpoint. Of any other layout such a checkpoint has the rows in the order of the result.
+   */
+  unit?: number;
 }
 
 /** One tensor [rows, cols] as it stands. */
@@ -42,6 +47,19 @@ export function interleaved(name: string, half: number, cols: number): MatrixLay
   return { ...plain(name, 2 * half, cols), rows: 2 * roundUp(half, COLUMN_MULTIPLE), rowOf };
 }
 
+/**
+ * One tensor of `heads` heads of q, then kvHeads of k and of v, [headDim, cols] each, in which the two rows that RoPE rotates together
+ * stand side by side: rows 2i and 2i + 1 of a head of q or k are its rows i and headDim / 2 + i. Heads of v are as they stand.
+ */
+export function rotary(name: string, heads: number, kvHeads: number, headDim: number, cols: number): MatrixLayout {
+  const rotated = (heads + kvHeads) * headDim;
+  const rowOf = (row: number) => {
+    const i = row % headDim;
+    return row < rotated ? row - i + (i >> 1) + (i & 1) * (headDim / 2) : row;
+  };
+  return { ...plain(name, rotated + kvHeads * headDim, cols), rowOf, unit: headDim };
+}
+
 /** Fills `target` with the bytes of a tensor from `byteOffset` on. */
 export type ReadBytes = (info: TensorInfo, byteOffset: number, target: Uint8Array) => void;
 
@@ -58,6 +76,7 @@ export function readRows(
   rowBytes: number,
 ): number {
   const sourceBytes = layout.cols * BYTES[infos[0]!.dtype];
+  if (layout.unit) return readUnits(layout, infos[0]!, read, firstRow, target, sourceBytes, rowBytes);
   const count = target.byteLength / rowBytes;
   let total = 0;
   for (let i = 0; i < count; ) {
@@ -75,6 +94,28 @@ export function readRows(
     i += run;
   }
   return total;
+}
+
+/** The same by units, of which the first row and the target's length are multiples. */
+function readUnits(
+  { unit, rowOf }: MatrixLayout,
+  info: TensorInfo,
+  read: ReadBytes,
+  firstRow: number,
+  target: Uint8Array,
+  sourceBytes: number,
+  rowBytes: number,
+): number {
+  const rows = new Uint8Array(unit! * sourceBytes);
+  for (let at = 0; at < target.byteLength; at += unit! * rowBytes) {
+    const first = firstRow + at / rowBytes;
+    read(info, first * sourceBytes, rows);
+    for (let i = 0; i < unit!; i++) {
+      const from = (rowOf!(first + i)! - first) * sourceBytes;
+      target.set(rows.subarray(from, from + sourceBytes), at + i * rowBytes);
+    }
+  }
+  return (target.byteLength / rowBytes) * sourceBytes;
 }
 
 interface Place {

@@ -16,7 +16,14 @@ const VALUES = new Set(['position', 'step', 'forcedCount', 'temperature', 'topK'
 /** What an op or its spec asks of a case where nothing checks it. */
 const VALID: Record<string, (c: Case) => boolean> = {
   embed: ({ blocks, vocab, features }) => Number(blocks) >= 1 && Number(vocab) + Number(features) >= 1,
-  attention: ({ causal, keys, tokens }) => !causal || Number(keys) >= Number(tokens),
+  advance: ({ blocks, vocab, logits }) => Number(blocks) >= 1 && Number(vocab) >= Math.max(1, Number(logits)),
+  attention: ({ causal, keys, tokens, show, as, headDim }) =>
+    (!causal || Number(keys) >= Number(tokens)) &&
+    (!show || (causal === true && (as === 'f32' || Number(headDim) % 32 === 0))),
+  matmul({ show, rows, outs, from, as, activation, bias, residual }) {
+    if (show === 'logits') return activation === 'none' && !bias && !residual && as === 'f32';
+    return show === 'y' || (Number(rows) * Number(outs) <= 500 && from !== 'f16' && as === 'f32'); // quants are compared exactly
+  },
 };
 
 /** Ops with sizes and options of all kinds, right ones and wrong ones, against their references. */

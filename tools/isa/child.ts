@@ -10,8 +10,12 @@ import {
   elements,
   type HostTensor,
   hostArray,
+  type Kernel,
+  kernel,
+  loadKernel,
   openDevice,
   type Shape,
+  WgslError,
 } from '../../runtime/index.ts';
 import { type IsaJob, MARK, type Marked } from './compile.ts';
 
@@ -40,15 +44,32 @@ function believed(device: Device): Device {
   return Object.assign(device, { matrices });
 }
 
-async function compile(device: Device, { op, case: c, variant, constants = {} }: IsaJob, job: number): Promise<void> {
+/** A kernel whose conditions are false; WgslError where it has not each once. */
+function without(own: Kernel, never: readonly string[]): Kernel {
+  const { text } = loadKernel(own);
+  const wgsl = never.reduce((changed, condition) => {
+    const parts = changed.split(`if (${condition}) {`);
+    if (parts.length !== 2)
+      throw new WgslError(
+        `isa: never: expected 'if (${condition}) {' once in ${own.name}, got it ${parts.length - 1} times`,
+      );
+    return parts.join('if (false) {');
+  }, text);
+  return kernel({ name: own.name, wgsl });
+}
+
+async function compile(device: Device, job: IsaJob, at: number): Promise<void> {
+  const { op, case: c, variant, never = [] } = job;
   const spec = specs.find(({ name }) => name === op)!;
   const inputs = spec.inputs(c, new Zeros(1));
   const chosen = variant === 'chosen' ? chosenVariant(device, spec, c, inputs)?.name : variant;
-  for (const { name } of runnable(device, spec, c).filter((kernel) => chosen === 'all' || chosen === kernel.name)) {
-    for (const step of recordCase(device, spec, c, name, inputs, constants)) {
-      const { kernel, constants = {} } = step;
-      mark({ job, variant: name, kernel: kernel.name, constants });
-      await device.pipeline(kernel, constants);
+  for (const { name, kernel: own } of runnable(device, spec, c).filter(
+    (each) => chosen === 'all' || chosen === each.name,
+  )) {
+    for (const { kernel, constants = {} } of recordCase(device, spec, c, name, inputs, job.constants)) {
+      const skipped = kernel === own ? never : [];
+      mark({ job: at, variant: name, kernel: kernel.name, constants, never: skipped });
+      await device.pipeline(skipped.length > 0 ? without(kernel, skipped) : kernel, constants);
     }
   }
 }

@@ -27,6 +27,8 @@ export interface IsaJob {
   variant: string;
   /** Values that replace those of the variant's constants. */
   constants?: Constants;
+  /** Conditions as they stand in the variant's file, taken as false: what is left of a loop is a turn on which none is met. */
+  never?: readonly string[];
 }
 
 /** One dispatch, and what the driver's compiler made of it. */
@@ -40,7 +42,7 @@ export interface DispatchIsa {
 /** What child.ts writes between the driver's lines. */
 export type Marked =
   | { opened: string }
-  | ({ job: number } & Omit<DispatchIsa, 'isa'>)
+  | ({ job: number; never: readonly string[] } & Omit<DispatchIsa, 'isa'>)
   | { done: true }
   | { failed: string };
 
@@ -115,8 +117,8 @@ export async function compileIsa(jobs: readonly IsaJob[], target: IsaTarget): Pr
   const known = new Map<string, Isa>(); // a pipeline that two dispatches share is compiled once
   for (const [marked, text] of sections(output)) {
     if (!('job' in marked)) continue;
-    const { job, ...dispatch } = marked;
-    const key = JSON.stringify([dispatch.kernel, dispatch.constants]);
+    const { job, never, ...dispatch } = marked;
+    const key = JSON.stringify([dispatch.kernel, dispatch.constants, never]);
     const isa = known.get(key) ?? readIsa(text);
     if (!isa)
       throw new CapabilityError(`isa: ${key}: expected statistics and machine code of RADV, got ${text.slice(0, 500)}`);

@@ -15,10 +15,34 @@ function of(file: string, ...rows: [name: string, from: string, to: string, ...t
 }
 
 const KERNELS: Mutation[] = [
+  of('kernels/lib/rotary.wgsl', [
+    'rope: a flipped sign',
+    'vec4f(-sine.x, sine.x,',
+    'vec4f(sine.x, sine.x,',
+    'kernels/rope',
+    'kernels/qkv',
+  ]),
   of(
     'kernels/rope/rope.wgsl',
-    ['rope: a flipped sign', 'a * cosine - b * sine', 'a * cosine + b * sine', 'kernels/rope'],
-    ['rope: the angles of the next position', 'places[token].x *', '(places[token].x + 1u) *', 'kernels/rope'],
+    ['rope: the angles of the next position', 'places[token].x,', 'places[token].x + 1u,', 'kernels/rope'],
+    ['rope: the first column left out', 'token * COLS + COLUMN', 'token * COLS', 'kernels/rope'],
+  ),
+  of(
+    'kernels/lib/finish_qkv.wgsl',
+    ['qkv: a row past the capacity', 'place.x >= params.width * PAGE', 'place.x > params.width * PAGE', 'kernels/qkv'],
+    ['qkv: columns of the first block', 'let i = (params.first + col) %', 'let i = col %', 'kernels/qkv'],
+    ['qkv: the page of the first sequence', 'place.y * params.width +', '0u +', 'kernels/qkv'],
+    [
+      'qkv: k is not rotated',
+      '  if (head < HEADS + KV_HEADS) {\n    v =',
+      '  if (head < HEADS) {\n    v =',
+      'kernels/qkv',
+    ],
+  ),
+  of(
+    'kernels/qkv/qkv.ts',
+    ['qkv: four columns that a block cuts', 'whole && applies(', 'applies(', 'kernels/qkv'],
+    ['qkv: k from the columns of q', ', column: heads * headDim }', ' }', 'kernels/qkv'],
   ),
   of(
     'kernels/rope/rope.ts',
@@ -95,8 +119,8 @@ const KERNELS: Mutation[] = [
   ]),
   of('kernels/attention/attention_tile.wgsl', [
     'attention_tile: the newest key hidden',
-    'base + col * 4u + steps < vec4u(seen[r])',
-    'base + col * 4u + steps + 1u < vec4u(seen[r])',
+    'vec4u(base + key) < seen',
+    'vec4u(base + key + 1u) < seen',
     'kernels/attention',
   ]),
   of(
@@ -142,28 +166,56 @@ const KERNELS: Mutation[] = [
     ['kv_append: the position left out', 'PAGE + place.x % PAGE', 'PAGE + token % PAGE', 'kernels/kv_append'],
   ),
   of('kernels/kv_append/kv_append.ts', ['kv_append: no heads are let through', 'kvHeads > 0 &&\n', '\n', 'device']),
+  of('kernels/lib/largest.wgsl', ['argmax: the highest index of equals', 'a.x <= b.x', 'a.x >= b.x', 'kernels/argmax']),
+  of('kernels/lib/order.wgsl', [
+    'argmax: two zeros are different',
+    'return 0x80000000u;',
+    'return 0x7fffffffu;',
+    'kernels/argmax',
+  ]),
   of(
-    'kernels/argmax/argmax.wgsl',
+    'kernels/lib/finish_largest.wgsl',
+    ['logits: the largest of three', 'i < 4u && col + i', 'i < 3u && col + i', 'logits'],
     [
-      'argmax: the highest index of equals',
-      'other_index < indices[lane]',
-      'other_index > indices[lane]',
-      'kernels/argmax',
+      'logits: what is not finite is not said',
+      'select(order(bits), STRAY, (bits',
+      'select(order(bits), 0u, (bits',
+      'logits',
     ],
-    ['argmax: one element too many', 'at + i < params.count', 'at + i <= params.count', 'kernels/argmax'],
   ),
-  of(
-    'kernels/embed/embed.wgsl',
-    ['embed: the last row of a block left out', 'row >= params.rows', 'row + 1u >= params.rows', 'kernels/embed'],
-    ['embed: bf16 halves swapped', 'vec4f(even.x, odd.x, even.y', 'vec4f(odd.x, even.x, even.y', 'kernels/embed'],
-  ),
+  of('kernels/argmax/argmax.wgsl', [
+    'argmax: a part reaches into the next',
+    'i < 4u && at + i < end',
+    'i < 4u',
+    'kernels/argmax',
+  ]),
+  of('kernels/embed/embed.wgsl', [
+    'embed: the last row of a block left out',
+    'row >= params.rows',
+    'row + 1u >= params.rows',
+    'kernels/embed',
+  ]),
+  of('kernels/lib/table.wgsl', [
+    'embed: bf16 halves swapped',
+    'vec4f(even.x, odd.x, even.y',
+    'vec4f(odd.x, even.x, even.y',
+    'kernels/embed',
+  ]),
   of(
     'kernels/advance/advance.wgsl',
-    ['advance: one forced token too many', 's < forced_count[0]', 's <= forced_count[0]', 'kernels/advance'],
-    ['advance: history past its end', 's < params.capacity', 's <= params.capacity', 'kernels/advance'],
+    ['advance: one forced token too many', 'step < forced[0]', 'step <= forced[0]', 'kernels/advance'],
+    ['advance: history past its end', 'step < params.capacity', 'step <= params.capacity', 'kernels/advance'],
+    ['advance: the last four logits left out', 'if (q < quads) {', 'if (q + 1u < quads) {', 'kernels/advance'],
+    [
+      'advance: the next step draws by the number of this one',
+      'random[2], step + 1u',
+      'random[2], step',
+      'kernels/advance',
+    ],
+    ['advance: only the first part of the embedding', 'chunk += WG', 'chunk += COLS', 'kernels/advance'],
   ),
   of(
-    'kernels/lib/matmul.wgsl',
+    'kernels/lib/finish.wgsl',
     [
       'linear: gate and up swapped',
       'v.yw * sigmoid(vec4f(v.xz, 0.0, 0.0)).xy * v.xz',
@@ -171,9 +223,12 @@ const KERNELS: Mutation[] = [
       'kernels/matmul',
     ],
     ['linear: digits of gelu_tanh swapped', '0.044715', '0.044751', 'kernels/matmul'],
-    ['linear: digits of erf swapped', '1.421413741', '1.412413741', 'kernels/matmul'],
     ['linear: the residual taken off', 'value + residual[at]', 'value - residual[at]', 'kernels/matmul'],
     ['linear: the bias of the first block', 'bias[params.first + min(', 'bias[min(', 'kernels/matmul'],
+  ),
+  of(
+    'kernels/lib/matmul.wgsl',
+    ['linear: digits of erf swapped', '1.421413741', '1.412413741', 'kernels/matmul'],
     [
       'linear: scales of quantised weights, always the even one',
       'scales[at / 2u] >> (at % 2u * 16u)',
@@ -193,7 +248,7 @@ const KERNELS: Mutation[] = [
     '1.0',
     'kernels/matmul',
   ]),
-  of('kernels/lib/quants.wgsl', [
+  of('kernels/lib/table_quantized.wgsl', [
     'quants: nibbles off by one',
     '(word << 4u) & 0xf0f0f0f0u',
     '(word << 4u) & 0xe0f0f0f0u',
@@ -227,19 +282,51 @@ const KERNELS: Mutation[] = [
       'kernels/quantize_rows',
     ],
   ),
-  of('kernels/sample/uniform.wgsl', [
+  of('kernels/lib/philox.wgsl', [
     'sample: a round of Philox missing',
     'ROUNDS: u32 = 10u',
     'ROUNDS: u32 = 9u',
+    'kernels/advance',
+  ]),
+  of(
+    'kernels/sample/sample_draw.wgsl',
+    [
+      'sample: top-k keeps one more',
+      'vec2u(min(settings[4], elements), 0u)',
+      'vec2u(min(settings[4] + 1u, elements), 0u)',
+      'sampler',
+    ],
+    ['sample: the highest of ties are kept', '(0xffffffu - i) << 8u', 'i << 8u', 'sampler'],
+    [
+      'sample: elements that the list has no room for are forgotten',
+      'params.count, candidates > LISTED',
+      'LISTED, candidates > LISTED',
+      'sampler',
+    ],
+    ['sample: a bin too few is listed', 'threshold = sum.w;', 'threshold = before_lane(lane).w;', 'sampler'],
+    [
+      'sample: what is drawn may lie outside the nucleus',
+      'plus(drawn, vec2u(1u, 0u))), kept.prefix)',
+      'plus(drawn, vec2u(1u, 0u))), vec2u())',
+      'sampler',
+    ],
+  ),
+  of(
+    'kernels/lib/merge_int8.wgsl',
+    [
+      'attention: quants of every head in the first',
+      'head * (QUADS / 8u) + quad / 8u',
+      'quad / 8u',
+      'kernels/attention',
+    ],
+    ['attention: scales of the first block of a head', 'sums[quad / 8u * 8u + i]', 'sums[i]', 'kernels/attention'],
+  ),
+  of('kernels/lib/tally.wgsl', [
+    'sample: a carry of the 64-bit sums lost',
+    ' + u32(old + weight.x < weight.x)',
+    '',
     'sampler',
   ]),
-  of('kernels/sample/sample_narrow.wgsl', [
-    'sample: top-k keeps one more',
-    'times(tie, top_k - count)',
-    'times(tie, top_k - count + 1u)',
-    'sampler',
-  ]),
-  of('kernels/sample/sample_draw.wgsl', ['sample: one tie too many', 'ties -= kept;', '', 'sampler']),
 ].flat();
 
 const RUNTIME: Mutation[] = [
@@ -302,12 +389,7 @@ const RUNTIME: Mutation[] = [
 const MODEL: Mutation[] = [
   of(
     'model/phi3.ts',
-    [
-      'decoder: keys cached as values',
-      '(heads + kvHeads) * headDim, { places',
-      'heads * headDim, { places',
-      'reference',
-    ],
+    ['decoder: keys cached as values', 'options, pools);', 'options, { k: pools.v, v: pools.k });', 'reference'],
     ['decoder: the norms of a layer swapped', 'mixed, layer.postNorm', 'mixed, layer.inputNorm', 'reference'],
     ['decoder: the residual of before attention', '{ residual: mixed }', '{ residual: x }', 'reference'],
   ),
@@ -363,6 +445,8 @@ const MODEL: Mutation[] = [
   of('model/prompt_images.ts', ['pictures: features of one picture for all', 'row - first]', '0]', 'e2e']),
   of(
     'model/checkpoint/matrix_layout.ts',
+    ['weights: RoPE pairs are neighbours of the source', '(i >> 1) + (i & 1) * (headDim / 2)', 'i', 'weights'],
+    ['weights: rows of a unit as they stand', '(rowOf!(first + i)! - first)', 'i', 'weights'],
     ['weights: gate and up swapped', '(row & 1) * half', '(1 - (row & 1)) * half', 'weights'],
     ['weights: stacked rows of the first only', 'rest -= sourceRows[source++]!', 'source++', 'weights'],
   ),
@@ -566,15 +650,15 @@ const MENDED: Mutation[] = [
     'if (start > 99) found.push',
     'check_imports',
   ]),
-  of('kernels/argmax/argmax.wgsl', [
+  of('kernels/lib/largest.wgsl', [
     'argmax: NaN compared as a number',
-    'if ((four[i] & EXPONENT) == EXPONENT) {',
-    'if (bitcast<f32>(four[i]) != bitcast<f32>(four[i])) {',
+    'if ((bits & EXPONENT) == EXPONENT) {',
+    'if (bitcast<f32>(bits) != bitcast<f32>(bits)) {',
     'kernels/argmax',
   ]),
   of('kernels/sample/sample_draw.wgsl', [
     'sample: what is not finite is not said',
-    'y[1] = largest[1];',
+    'y[1] = atomicLoad(&strays);',
     'y[1] = 0u;',
     'kernels/sample',
   ]),
@@ -652,12 +736,12 @@ const MENDED: Mutation[] = [
     ['session: a shared page is written', '!pool.isOwn(pages[first]!)', 'false', 'session'],
     ['session: pages of other prompts are shared', '{before}', "{''}", 'session'],
   ),
-  of('model/session.ts', [
-    'session: the first token of another prompt',
-    'engine.lastRows.place(encoder, this.#slot!);',
-    '',
-    'session',
-  ]),
+  of(
+    'model/session.ts',
+    ['session: the first token of another prompt', 'engine.lastRows.place(encoder, this.#slot!);', '', 'session'],
+    ['session: on with the embedding of another answer', 'if (taken) plans.embed.encode(encoder);', '', 'session'],
+    ['session: the draws of another step', 'randomWords(seed, n)', 'randomWords(seed, 0)', 'session'],
+  ),
   of(
     'model/session.ts',
     [
@@ -714,13 +798,18 @@ const LATER: Mutation[] = [
     '',
     'start',
   ]),
-  of('tools/start.mjs', [
+  of('tools/run_filtered.mjs', [
     'start: tsx before stderr is direct',
-    "['./direct_stderr.mjs', 'tsx']",
-    "['tsx', './direct_stderr.mjs']",
+    "['--import', direct, ...args]",
+    "[...args.slice(0, 2), '--import', direct, ...args.slice(2)]",
     'start',
   ]),
-  of('tools/start.mjs', ['start: a stray process hangs it', 'if (filters) closeWhenIdle(child.stderr);', '', 'start']),
+  of('tools/run_filtered.mjs', [
+    'start: a stray process hangs it',
+    'if (filters) closeWhenIdle(child.stderr);',
+    '',
+    'start',
+  ]),
   of('model/weights.ts', [
     'f16: the bound of a norm without its columns',
     'largest * Math.sqrt(cols)',

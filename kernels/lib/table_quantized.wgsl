@@ -1,4 +1,9 @@
-// Shared by the kernels that widen rows of quants, which declare the names used here. COLS is a multiple of 8.
+// A table of q4 or q8 for the kernels that look rows up, which declare COLS, a multiple of 8; see table.wgsl.
+// quants [rows, words] u32 read; scales [rows, groups] f16 in pairs read
+const FOUR_BITS: bool = true;
+const GROUP: u32 = 32u;
+@group(0) @binding(20) var<storage, read> quants: array<u32>;
+@group(0) @binding(21) var<storage, read> scales: array<u32>;
 
 const ROW_WORDS = (COLS + 31u) / 32u * select(8u, 4u, FOUR_BITS);
 const ROW_GROUPS = (COLS + GROUP - 1u) / GROUP;

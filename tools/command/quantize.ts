@@ -1,14 +1,15 @@
-import { Command, Option } from 'commander';
-import { timed } from '../bench/measure.ts';
-import { digits, main, printDevice, progressBar, runCommands, Table } from '../bench/report.ts';
-import { DEFAULT_FORMATS, quantizeCheckpoint, quantizeOnDevice, type TensorReport } from '../model/index.ts';
-import { openDevice } from '../runtime/index.ts';
+import { timed } from '../../bench/measure.ts';
+import { progressBar } from '../../bench/progress.ts';
+import { deviceLine, digits, Table } from '../../bench/report.ts';
+import { DEFAULT_FORMATS, quantizeCheckpoint, quantizeOnDevice, type TensorReport } from '../../model/index.ts';
+import { openDevice } from '../../runtime/index.ts';
+import { say, write } from './terminal.ts';
 
 const FORMAT_OF = { int4: 'q4', int8: 'q8', f16: 'f16', bf16: 'bf16' } as const;
-const NAMES = { q4: 'int4', q8: 'int8', f16: 'f16', bf16: 'bf16' } as const;
 const WORST = 10;
 
-interface Options {
+/** Options of `quantize`. */
+export interface QuantizeCommand {
   model: string;
   out: string;
   group: string;
@@ -20,7 +21,7 @@ interface Options {
 }
 
 /** Quantises a checkpoint and prints how its tensors came out. */
-async function quantize({ model, out, adapter, host, ...options }: Options): Promise<void> {
+export async function quantize({ model, out, adapter, host, ...options }: QuantizeCommand): Promise<number> {
   const formats = {
     group: Number(options.group),
     decoder: DEFAULT_FORMATS.decoder,
@@ -29,7 +30,7 @@ async function quantize({ model, out, adapter, host, ...options }: Options): Pro
     vision: FORMAT_OF[options.vision],
   };
   const device = host ? undefined : await openDevice({ adapter });
-  if (device) printDevice(device);
+  if (device) say(deviceLine(device));
   const bar = progressBar('quantising');
   let read = 0;
   const progress = (done: number, total: number) => {
@@ -44,6 +45,7 @@ async function quantize({ model, out, adapter, host, ...options }: Options): Pro
     report(result);
     const rate = digits(read / 1e3 / millis);
     console.log(`${out}: ${megabytes(read)} MB of the source in ${digits(millis / 1000)} s, ${rate} MB/s`);
+    return 0;
   } finally {
     bar.stop();
     device?.dispose();
@@ -65,34 +67,10 @@ function report(tensors: readonly TensorReport[]): void {
   }
   const worst = tensors.filter(({ error }) => error > 0).toSorted((a, b) => b.error - a.error);
   console.log('Errors are the root mean square error over the root mean square of the weights. The largest:');
-  for (const { name, format, error } of worst.slice(0, WORST)) console.log(`  ${digits(error)}  ${format}  ${name}`);
+  for (const { name, format, error } of worst.slice(0, WORST))
+    write(process.stdout, `  ${digits(error)}  ${format}  ${name}\n`);
 }
 
 function megabytes(bytes: number): string {
   return (bytes / 1e6).toFixed(1);
 }
-
-await main(() => {
-  const choice = (flags: string, description: string, choices: string[], fallback: string) =>
-    new Option(flags, description).choices(choices).default(fallback);
-  const { group, head, embedding, vision } = DEFAULT_FORMATS;
-  const program = new Command('quantize')
-    .description('Write a checkpoint with 4-bit weights; run it again after an interruption and it goes on.')
-    .requiredOption('--model <dir>', 'model folder')
-    .requiredOption('--out <dir>', 'new folder for the quantised model')
-    .addOption(choice('--group <n>', 'columns that share a scale', ['32', '64', '128'], String(group)))
-    .addOption(choice('--lm-head <format>', 'format of lm_head', ['int4', 'int8', 'bf16'], NAMES[head]))
-    .addOption(choice('--embedding <format>', 'format of the embedding', ['int4', 'int8', 'bf16'], NAMES[embedding]))
-    .addOption(
-      choice(
-        '--vision <format>',
-        'format of vision tower and projector',
-        ['int4', 'int8', 'f16', 'bf16'],
-        NAMES[vision],
-      ),
-    )
-    .option('--adapter <name>', 'part of the name of the adapter to use (also DAYBREAK_ADAPTER)')
-    .option('--host', 'quantise without a device: the same files, slowly')
-    .action(quantize);
-  return runCommands(program);
-});

@@ -1,3 +1,5 @@
+import { Table } from '../../bench/report.ts';
+import { listProblems } from '../../bench/tune/problems.ts';
 import { measuredOps, tablesOf } from '../../kernels/measured.ts';
 import { Random } from '../../kernels/spec.ts';
 import { specs } from '../../kernels/specs.ts';
@@ -5,30 +7,30 @@ import { VARIANTS } from '../../kernels/variants.ts';
 import { decisionOf, lacksF16 } from '../../kernels/verify.ts';
 import { loadConfig, shapeFolder } from '../../model/index.ts';
 import type { Device } from '../../runtime/index.ts';
-import { Table } from '../report.ts';
-import { listProblems } from './problems.ts';
 
-/** Prints which variant a device runs in each problem of the 15B model, why, and which were found wrong. */
+/** Which variant a device runs in each problem of the 15B model and why, from which tables, and which were found wrong. */
 export function examineVariants(device: Device) {
   const files = tablesOf(device).map(({ file, committed, table, problem }) => {
     const stale = Object.keys(table?.ops ?? {}).filter((op) => isStale(device, op));
     return { file, committed, problem, stale };
   });
-  for (const { file, problem, stale } of files) {
-    const state = problem ?? (stale.length > 0 ? `stale for ${stale.join(', ')}, whose kernels have changed` : 'used');
-    console.log(`${file}: ${state}`);
-  }
-  if (files.length === 0) console.log('Nothing was measured here: npm run tune');
-  const chosen = [...decisions(device)];
-  const table = new Table({ problem: 38, 'chosen by': 14, variant: 0 });
-  for (const { problem, by, variant } of chosen) table.row([problem, by, variant]);
   const wrong = Object.entries(VARIANTS).flatMap(([op, variants]) => {
     const [latest] = measuredOps(device, op, variants);
     return Object.entries(latest?.wrong ?? {}).map(([name, fault]) => ({ variant: `${op}/${name}`, fault }));
   });
+  return { files, chosen: [...decisions(device)], wrong };
+}
+
+/** Prints what examineVariants found. */
+export function printVariants({ files, chosen, wrong }: ReturnType<typeof examineVariants>): void {
+  for (const { file, problem, stale } of files) {
+    const state = problem ?? (stale.length > 0 ? `stale for ${stale.join(', ')}, whose kernels have changed` : 'used');
+    console.log(`${file}: ${state}`);
+  }
+  if (files.length === 0) console.log('Nothing was measured here: daybreak tune');
+  const table = new Table({ problem: 38, 'chosen by': 14, variant: 0 });
+  for (const { problem, by, variant } of chosen) table.row([problem, by, variant]);
   for (const { variant, fault } of wrong) console.log(`${variant} is WRONG here and not used: ${fault.split('\n')[0]}`);
-  console.log('');
-  return { files, chosen, wrong };
 }
 
 function isStale(device: Device, op: string): boolean {
@@ -39,7 +41,7 @@ function isStale(device: Device, op: string): boolean {
 /** What ops decide, in small cases of all problems. */
 function* decisions(device: Device) {
   const config = loadConfig(shapeFolder('15b'));
-  const problems = listProblems(config, true, { formats: ['int4', 'bf16'], dtypes: ['f32', 'f16'] });
+  const problems = listProblems(config, true, { formats: ['int4', 'bf16'], dtypes: ['f32', 'f16'], int8: true });
   for (const { op, cases } of problems) {
     const spec = specs.find(({ name }) => name === op)!;
     const c = cases[0]!;
@@ -52,7 +54,7 @@ function* decisions(device: Device) {
 /** Where the choice for a problem comes from. */
 function source(device: Device, op: string, problem: string): string {
   const measured = measuredOps(device, op, VARIANTS[op]!);
-  const known = measured.find(({ best }) => Object.hasOwn(best, `${op} ${problem}`));
+  const known = measured.find(({ best }) => best[`${op} ${problem}`]?.length);
   if (!known) return 'default';
   const file = tablesOf(device).find(({ table }) => table?.ops[op] === known);
   return file?.committed ? 'project' : 'measured here';

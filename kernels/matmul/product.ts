@@ -1,0 +1,313 @@
+import {
+  BYTES,
+  type Constants,
+  ceilDiv,
+  type DType,
+  expect,
+  type Feature,
+  type Graph,
+  type Grid,
+  type Kernel,
+  linearGrid,
+  type Matrix,
+  matrixUnit,
+  rowsOf,
+  sameShape,
+  showShape,
+  type Tensor,
+  tensorBytes,
+  unitConstants,
+  type Variant,
+  variant,
+  type WeightFormat,
+} from '../../runtime/index.ts';
+import { BLOCK_COLS, checkQuantized, FORMAT_CODES, type Int8Rows, isQuantized } from '../lib/quantized.ts';
+import { rowsClass } from '../policy.ts';
+import { quantizeRows } from '../quantize_rows/quantize_rows.ts';
+import { rmsNorm } from '../rms_norm/rms_norm.ts';
+
+type GridOf = (rows: number, outs: number, constants: Constants) => Grid;
+
+/** A kernel that multiplies: its file, what it takes of lib/ beside matmul.wgsl, its grid and what it needs. */
+interface Product {
+  file: string;
+  libs: string;
+  grid: GridOf;
+  /** Whether it norms x itself. */
+  normed?: boolean;
+  needs?: readonly Feature[];
+  matrix?: Kernel['matrix'];
+}
+
+/** Rows or columns of two subgroups' tile: so many matrices each, of so many. */
+const tile = (...sizes: (Constants[string] | undefined)[]) =>
+  2 * sizes.reduce<number>((all, size) => all * Number(size), 1);
+
+/** Workgroups of so many rows and columns each. */
+const tiles =
+  (height: number, width: number): GridOf =>
+  (rows, outs) => [ceilDiv(rows, height), ceilDiv(outs, width)];
+
+/** Workgroups of so many columns each, of all rows. */
+const columns =
+  (width: number): GridOf =>
+  (_, outs) =>
+    linearGrid(ceilDiv(outs, width));
+
+/** Workgroups of the kernels whose lanes share four columns. */
+const shared: GridOf = (_, outs, { LANES, WG }) => linearGrid(ceilDiv(outs * Number(LANES), 4 * Number(WG)));
+
+/** What kernels for few rows have in common, whose lanes share columns; without f16 unless it says so. */
+const vector = (file: string, libs: string, ...needs: Feature[]): Product => ({
+  file,
+  libs: `${libs} gemv`,
+  grid: shared,
+  needs: ['subgroups', ...needs],
+});
+
+/** Those that norm x. */
+const normed = (...product: Parameters<typeof vector>): Product => ({ ...vector(...product), normed: true });
+
+/** Every kernel that multiplies. */
+const PRODUCTS: readonly Product[] = [
+  { file: 'matmul_tile', libs: 'widen', grid: tiles(64, 64) },
+  { file: 'matmul_register', libs: 'widen', grid: tiles(4, 64) },
+  { file: 'matmul_subgroup', libs: 'widen', grid: tiles(8, 64), needs: ['subgroups'] },
+  {
+    file: 'matmul_matrix',
+    libs: 'halves',
+    grid: (rows, outs, c) => [ceilDiv(rows, tile(c.DOWN, c.M)), ceilDiv(outs, tile(c.ACROSS, c.N))],
+    needs: ['shader-f16', 'subgroups', 'subgroup-size-control', 'chromium-experimental-subgroup-matrix'],
+    matrix: { component: 'f16', result: 'f32' },
+  },
+  { file: 'gemv_register', libs: 'widen', grid: columns(32) },
+  { file: 'gemv_shuffle', libs: 'widen', grid: columns(32), needs: ['subgroups'] },
+  vector('gemv_subgroup', 'widen x_rows x_as_is'),
+  vector('gemv_half', 'widen x_rows x_as_is', 'shader-f16'),
+  normed('gemv_subgroup', 'widen norm x_normed'),
+  normed('gemv_half', 'widen norm x_normed', 'shader-f16'),
+  { file: 'matmul_dot_tile', libs: 'dot x_int8', grid: tiles(64, 64) },
+  { file: 'matmul_dot_register', libs: 'dot x_int8', grid: tiles(8, 32) },
+  vector('gemv_dot_subgroup', 'dot x_int8 x_as_is'),
+  normed('gemv_dot_subgroup', 'dot quantize norm x_int8_normed'),
+];
+
+/** Matrices that a subgroup of matmul_matrix has below and beside each other, unless the variant says otherwise. */
+const LARGE = { DOWN: 4, ACROSS: 4 };
+
+/** What each kernel that multiplies is made of, and whether it quantises its result. */
+const MADE = new Map<Kernel, Product & { quantises: boolean }>();
+
+/** The variants of an op that multiplies; `finish` names the files of lib/ that have what follows the sum. */
+export function productVariants(op: string, finish: string): Variant[] {
+  const kernels = PRODUCTS.map((product) => make(op, product, finish));
+  const small = kernels.filter(({ matrix }) => matrix).map((kernel) => variant(kernel, { DOWN: 2, ACROSS: 2 }));
+  return [...kernels.map((kernel) => variant(kernel)), ...small];
+}
+
+/** The variants that quantise what they make of pairs of columns by silu_gate. */
+export function quantisingVariants(op: string): Variant[] {
+  const dots = PRODUCTS.filter(({ file }) => file === 'gemv_dot_subgroup');
+  return dots.map((product) => variant(make(op, product, 'finish_int8')));
+}
+
+function make(op: string, product: Product, finish: string): Kernel {
+  const { file, libs, needs, matrix, normed } = product;
+  const quantises = finish === 'finish_int8';
+  const all = ['matmul', ...libs.split(' '), ...(quantises && !normed ? ['quantize'] : []), ...finish.split(' ')];
+  const kernel: Kernel = {
+    name: `${op}/${[file, ...(normed ? ['normed'] : []), ...(quantises ? ['int8'] : [])].join('_')}`,
+    source: new URL(`./${file}.wgsl`, import.meta.url),
+    lib: all.map((lib) => new URL(`../lib/${lib}.wgsl`, import.meta.url)),
+    needs,
+    matrix,
+  };
+  MADE.set(kernel, { ...product, quantises });
+  return kernel;
+}
+
+/** Rows up to which there are kernels that read the weights once for all of them. */
+export const VECTOR_ROWS = 8;
+const SHARED = ['gemv_subgroup', 'gemv_half', 'gemv_dot_subgroup'];
+const VECTORS = [...SHARED, 'gemv_shuffle'];
+const DOTS = ['matmul_dot_tile', 'matmul_dot_register', 'gemv_dot_subgroup'];
+
+/** Workgroup memory of the kernels that norm and quantise x; what every adapter has. */
+const MOST_BYTES = 16384;
+
+/** What of x a product depends on; dtype is 'i8' where its rows are quantised. */
+export type OperandClass = Pick<Operand, 'rows' | 'inner' | 'dtype'> & { normed?: unknown };
+
+/** Whether a variant can multiply such operands, and with `int8` quantise y; those that leave out norm or quantising are helped. */
+export function applies(
+  { kernel }: Variant,
+  { rows, inner, dtype, normed }: OperandClass,
+  w: Pick<Matrix, 'dtype' | 'fitsF16'>,
+  int8 = false,
+): boolean {
+  const made = MADE.get(kernel)!;
+  const { file } = made;
+  if ((made.normed && !normed) || (made.quantises && !int8)) return false;
+  if (VECTORS.includes(file) && rows > VECTOR_ROWS) return false;
+  if (DOTS.includes(file)) return dtype === 'i8' && (!made.normed || preparedBytes(rows, inner) <= MOST_BYTES);
+  if (dtype === 'i8') return false;
+  if (kernel.matrix) return dtype === 'f16' && w.dtype !== 'f32' && (w.dtype !== 'bf16' || w.fitsF16 === true);
+  if (file === 'gemv_shuffle') return isQuantized(w.dtype);
+  if (file === 'gemv_half') return w.dtype === 'q4';
+  return file !== 'gemv_register' || rows === 1;
+}
+
+/** Workgroup memory at most of a kernel that norms and quantises x and quantises y, whatever the device's lanes. */
+function preparedBytes(rows: number, inner: number): number {
+  return rows * (36 * ceilDiv(inner, BLOCK_COLS) + 128 + 128);
+}
+
+/** Rows f32 [rows, cols] that stand for rmsNorm(x, norm, eps, { as }), or with `int8` for quantizeRows of that. */
+export interface Normed {
+  x: Tensor;
+  norm: Tensor;
+  eps: number;
+  as: 'f32' | 'f16';
+  int8: boolean;
+}
+
+/** What a product can be of: rows as they are, quantised ones, and those that an RMSNorm comes before. */
+export type Rows = Tensor | Int8Rows | Normed;
+
+/**
+ * What x is to a product: its sizes, the tensor that has its rows, its dtype ('i8' of quantised rows) and the tensors it is bound as,
+ * by kernels that norm x where it is `normed`.
+ */
+export interface Operand {
+  rows: number;
+  like: Tensor;
+  inner: number;
+  dtype: DType;
+  tensors: Record<string, Tensor>;
+  normed?: Normed;
+}
+
+/** x and w of a product, checked; throws ShapeError. */
+export function operandOf(op: string, x: Rows, w: Matrix): Operand {
+  const operand = 'quants' in x ? int8Operand(x) : 'norm' in x ? normedOperand(op, x) : floatOperand(op, x);
+  const { rows, inner, dtype } = operand;
+  expect(rows > 0, op, 'rows of x', 'at least one', rows);
+  expect(inner > 0 && inner % 8 === 0, op, 'inner', 'a multiple of 8', inner, 'pad x and w with zeros');
+  expect(w.cols === inner, op, w.name, showShape([w.rows, inner]), showShape([w.rows, w.cols]));
+  expect(FORMAT_CODES[w.dtype] !== undefined, op, w.name, 'f32, bf16, f16, q4 or q8', w.dtype);
+  expect(dtype !== 'i8' || isQuantized(w.dtype), op, w.name, 'q4 or q8, as x is quantised', w.dtype);
+  checkQuantized(w);
+  return operand;
+}
+
+function int8Operand({ quants, scales, cols }: Int8Rows): Operand {
+  const tensors = { x: quants, x_scales: scales };
+  return { rows: quants.shape[0]!, like: quants, inner: cols, dtype: 'i8', tensors };
+}
+
+function floatOperand(op: string, x: Tensor): Operand {
+  const [rows = 0, inner = 0] = x.shape;
+  const fits = x.shape.length === 2 && (x.dtype === 'f32' || x.dtype === 'f16');
+  expect(fits, op, 'x', 'f32 or f16 [rows, inner]', `${x.dtype} ${showShape(x.shape)}`);
+  return { rows, like: x, inner, dtype: x.dtype, tensors: { x } };
+}
+
+function normedOperand(op: string, normed: Normed): Operand {
+  const { x, norm, as, int8 } = normed;
+  const { inner, ...operand } = floatOperand(op, x);
+  expect(x.dtype === 'f32', op, 'x', 'f32, as it is to be normed', x.dtype);
+  expect(sameShape(norm.shape, [inner]), op, 'norm', showShape([inner]), showShape(norm.shape));
+  return { ...operand, inner, dtype: int8 ? 'i8' : as, tensors: { x, norm }, normed };
+}
+
+/** The operand as kernels take it that do not norm it: norm and quantising are recorded before. */
+function ready(g: Graph, { normed, ...operand }: Operand): Operand {
+  if (!normed) return operand;
+  const { x, norm, eps, as, int8 } = normed;
+  const rows = rmsNorm(g, x, norm, eps, { as });
+  return int8 ? int8Operand(quantizeRows(g, rows)) : { ...operand, like: rows, tensors: { x: rows } };
+}
+
+/** All that the best variant for a product depends on: see choose(). Only kernels for few rows norm x, and those of integers quantise y. */
+export function problemOf({ rows, dtype, normed }: Operand, w: Matrix, int8 = false): string {
+  const few = rows <= VECTOR_ROWS;
+  const fused = [...(few && normed ? ['normed'] : []), ...(few && int8 && dtype === 'i8' ? ['to_int8'] : [])];
+  return [rowsClass(rows), dtype, w.dtype, ...fused].join(' ');
+}
+
+/** What follows a sum, as the file of lib/ with finish() declares it. */
+export interface Finish {
+  constants: Constants;
+  read: Record<string, Tensor | null>;
+  write: Record<string, Tensor>;
+  /** The parameter of this name. */
+  width: number;
+  /** Bytes that it moves for each element of the product, and for each of its columns. */
+  elementBytes: number;
+  columnBytes: number;
+}
+
+/** Whether a variant quantises the result itself. */
+export function quantises({ kernel }: Variant): boolean {
+  return MADE.get(kernel)!.quantises;
+}
+
+/** Records x w^T and what follows it with one of the variants of an op, a dispatch for each block of w, and before them what it leaves out. */
+export function multiply(g: Graph, x: Operand, w: Matrix, { kernel, ...chosen }: Variant, finish: Finish): void {
+  const made = MADE.get(kernel)!;
+  const { rows: most, like, inner, dtype, tensors, normed } = made.normed ? x : ready(g, x);
+  const rows = rowsOf(like);
+  const unit = kernel.matrix && matrixUnit(g.device, kernel.matrix);
+  const padded = (isQuantized(w.dtype) || unit !== undefined) && inner % BLOCK_COLS !== 0;
+  const least = g.device.leastLanes;
+  const constants = {
+    ...(dtype !== 'i8' && { PADDED: padded }),
+    ...(dtype !== 'i8' && !unit && { elem: like.dtype }),
+    ...(unit && { ...unitConstants(unit), ...LARGE }),
+    ...vectorConstants(made, most, inner, w.dtype, least),
+    ...(normed && { EPS: normed.eps }),
+    ...(normed?.int8 && { COLS: inner, SPAN: Math.min(least, 8) }),
+    FORMAT: FORMAT_CODES[w.dtype]!,
+    GROUP: w.group ?? BLOCK_COLS,
+    ...finish.constants,
+    ...chosen.constants,
+  };
+  for (const { tensor, scales = null, row } of w.blocks) {
+    const outs = tensor.shape[0]!;
+    const words = (tensor.shape[1]! * BYTES[tensor.dtype]) / 16;
+    const sum = (tensors: Tensor[]) => tensors.reduce((bytes, each) => bytes + tensorBytes(each), 0);
+    const perRow = sum(Object.values(tensors)) / most + outs * finish.elementBytes;
+    const constant = sum(scales ? [tensor, scales] : [tensor]) + outs * finish.columnBytes;
+    g.dispatch({
+      kernel,
+      constants,
+      read: { ...tensors, w: tensor, scales, ...finish.read },
+      write: finish.write,
+      params: { rows, words, ...(dtype !== 'i8' && { quads: inner / 4 }), outs, first: row, width: finish.width },
+      workgroups: (value) => made.grid(value(rows), outs, constants),
+      cost: (value) => ({ flops: 2 * value(rows) * inner * outs, bytes: constant + value(rows) * perRow }),
+    });
+  }
+}
+
+/**
+ * The constants of kernels for few rows: how many rows and, where lanes share columns, how many of them, at most `least`. More
+ * than the columns are many would leave lanes idle in the last step, and more loads under way than 8 need registers that rows have.
+ * Where a workgroup does something of its own before or behind the product, it has 64 columns, so that this is little beside it.
+ */
+function vectorConstants(
+  { file, normed, quantises }: Product & { quantises: boolean },
+  rows: number,
+  inner: number,
+  w: WeightFormat,
+  least: number,
+): Constants {
+  if (file === 'gemv_shuffle') return { ROWS: rows, LANES: Math.min(least, 8) };
+  if (!SHARED.includes(file)) return {};
+  const units = ceilDiv(inner, isQuantized(w) ? BLOCK_COLS : 16 / BYTES[w as DType]);
+  const wide = quantises || (normed && file === 'gemv_dot_subgroup');
+  const fits = (lanes: number) =>
+    lanes <= (wide ? Math.min(least, 16) : least) && ceilDiv(units, lanes) * lanes <= 1.1 * units;
+  const lanes = [32, 16, 8].find(fits) ?? Math.min(least, 8);
+  return { ROWS: rows, LANES: lanes, UNROLL: rows > 4 ? 1 : 2, WG: wide ? 16 * lanes : 64 };
+}

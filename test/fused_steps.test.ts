@@ -1,0 +1,96 @@
+// tier: null
+// A step of decoding at the published shapes in as few dispatches as its kernels allow, and what activations are unless told.
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { matmul } from '../kernels/index.ts';
+import { type LoadOptions, openSynthetic, Phi4Vision } from '../model/index.ts';
+import { type DryRunDevice, type Feature, Graph, openDevice } from '../runtime/index.ts';
+import { TINY } from './bench.ts';
+import { bindingDevice } from './fixtures/binding_device.ts';
+
+const none = await openDevice({ adapter: 'null' });
+
+/** A device of a kind, on which nothing lacks bindings. */
+function adapter(onCpu: boolean, features: readonly Feature[] = ['shader-f16', 'subgroups']) {
+  return Object.assign(bindingDevice(none, 16), { onCpu, features: new Set(features), matrices: [] });
+}
+
+const load = (device: DryRunDevice, shape: string, options: LoadOptions = {}) => {
+  const { config, source } = openSynthetic(shape, 'int4', 1);
+  return Phi4Vision.fromSource(device, config, source, options);
+};
+
+/** The kernels of a layer of one row. */
+async function layerOf(device: DryRunDevice, options: LoadOptions): Promise<string[]> {
+  const model = await load(device, '15b', options);
+  const steps = model.engine.recordChunk(1).steps.filter(({ scope }) => scope.startsWith('layers.7.'));
+  return steps.flatMap((step) => (step.kind === 'dispatch' ? step.kernel.name : []));
+}
+
+const NORMED = 'gemv_dot_subgroup_normed';
+const FORCED = {
+  attention: 'attention_decode_subgroup',
+  qkv: NORMED,
+  matmul: [`${NORMED}_int8`, 'gemv_dot_subgroup'],
+};
+
+test('a layer is six dispatches where that is asked for, and on a GPU', async () => {
+  for (const [device, variants] of [
+    [adapter(true), FORCED],
+    [adapter(false), {}],
+  ] as const) {
+    assert.equal(await layerOf(device, { int8Activations: true, dtype: 'f16', variants }), [
+      `qkv/${NORMED}`,
+      'attention/attention_decode_subgroup',
+      'attention/attention_merge_int8',
+      'matmul/gemv_dot_subgroup',
+      `matmul/${NORMED}_int8`,
+      'matmul/gemv_dot_subgroup',
+    ]);
+  }
+});
+
+test('on a CPU norms and quantising are dispatches of their own, but where attention merges', async () => {
+  const kernels = await layerOf(adapter(true), { int8Activations: true });
+  assert.is(kernels.filter((name) => name.startsWith('rms_norm/')).length, 2);
+  assert.is(kernels.filter((name) => name.startsWith('quantize_rows/')).length, 3);
+  assert.is(kernels.filter((name) => /_normed|subgroup_int8/.test(name)).length, 0);
+});
+
+test('activations are f16 and integers on a GPU, f32 on a CPU, and as they are asked for', async () => {
+  const stored = async (device: DryRunDevice, options: LoadOptions = {}, shape = '15b') => {
+    const { dtype, int8Activations } = await load(device, shape, options);
+    return [dtype, int8Activations];
+  };
+  assert.equal(await stored(adapter(false)), ['f16', true]);
+  assert.equal(await stored(adapter(false, ['subgroups'])), ['f32', true]);
+  assert.equal(await stored(adapter(true)), ['f32', false]);
+  assert.equal(await stored(adapter(false), { dtype: 'f32', int8Activations: false }), ['f32', false]);
+  assert.equal(await stored(adapter(true), { dtype: 'f16', int8Activations: true }), ['f16', true]);
+  const { config, source } = openSynthetic(TINY, 'bf16', 1);
+  const plain = await Phi4Vision.fromSource(adapter(false), config, source);
+  assert.equal([plain.dtype, plain.int8Activations], ['f16', false], 'there are no quantised weights');
+});
+
+test('rows that cannot be normed and results that cannot be quantised are refused in words', () => {
+  const g = new Graph(none);
+  const x = g.input('x', [2, 64], 'f32');
+  const [halves, norm, short] = [
+    g.input('halves', [2, 64], 'f16'),
+    g.input('norm', [64], 'f32'),
+    g.input('short', [8], 'f32'),
+  ];
+  const tensor = g.input('w', [24, 64], 'f32');
+  const w = { name: 'w', rows: 24, cols: 64, dtype: 'f32', blocks: [{ tensor, row: 0 }] } as const;
+  const normed = { x, norm, eps: 1e-5, as: 'f32', int8: false } as const;
+  assert.throws(
+    () => matmul(g, { ...normed, x: halves }, w),
+    /^matmul: x: expected f32, as it is to be normed, got f16/,
+  );
+  assert.throws(() => matmul(g, { ...normed, norm: short }, w), /^matmul: norm: expected \[64\], got \[8\]/);
+  assert.throws(() => matmul(g, { ...normed, int8: true }, w), /^matmul: w: expected q4 or q8, as x is quantised/);
+  const odd = { activation: 'silu_gate', int8: true } as const;
+  assert.throws(() => matmul(g, normed, w, odd), /^matmul: columns of y: expected a multiple of 8, .*, got 12/);
+});
+
+test.run();
