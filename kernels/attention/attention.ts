@@ -86,6 +86,7 @@ const MATRIX_SIZES = [
   { SUBGROUPS: 8, SPLIT: 1, KEYS: 32 },
   { SUBGROUPS: 8, SPLIT: 2, KEYS: 32 },
   { SUBGROUPS: 4, SPLIT: 2, KEYS: 32 },
+  { SUBGROUPS: 4, SPLIT: 2, KEYS: 16 },
 ];
 /** Largest headDim whose sums the registers of one subgroup hold beside its rows of q. */
 const WHOLE_DIM = 80;
