@@ -2,7 +2,7 @@ import type { OpSpec, Random } from '../spec.ts';
 import { argmax, variants } from './argmax.ts';
 
 /**
- * Normal values far below 0; three different values; all the same; normal values with the largest at the end, or with NaN
+ * Normal values far below 0; three different values; all the same; both zeros; normal values with the largest at the end, or with NaN
  * and infinities among them; nothing but NaN.
  */
 const STRAYS = [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
@@ -10,6 +10,7 @@ const VALUES = {
   negative: (random: Random) => random.normal() - 1e4,
   ties: (random: Random) => random.below(3) - 5,
   equal: () => -7,
+  zeros: (random: Random, i: number) => (i === 0 ? -0 : [0, -0][random.below(2)]!),
   last: (random: Random, i: number, n: number) => (i === n - 1 ? 100 : random.normal()),
   stray: (random: Random, i: number) => (i % 3 === 1 ? random.normal() : STRAYS[random.below(3)]!),
   nan: () => Number.NaN,
@@ -39,6 +40,7 @@ export const spec: OpSpec<ArgmaxCase> = {
     { n: 100351, values: 'last' },
     ...[1, 5, 1024, 100352].map((n) => ({ n, values: 'nan' as const })),
     ...[2, 4, 1025, 100351].map((n) => ({ n, values: 'stray' as const })),
+    { n: 1027, values: 'zeros', quick: true },
     { n: 1027, values: 'stray', most: 256, quick: true },
     { n: 100352, values: 'ties', most: 4096, quick: true },
     ...every.flatMap((values) => [4, 1020, 1024, 1028].map((most) => ({ n: 1025, values, most }))),

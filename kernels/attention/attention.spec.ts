@@ -113,9 +113,9 @@ export const spec: OpSpec<AttentionCase> = {
     const { tokens, heads, headDim, as } = c;
     if (!c.causal) return { qkv: fused(c, random), spans: spansOf(c) };
     const q = random.tensor([tokens, heads * headDim], as, c.scale);
-    const v = pool(c, random);
+    const [k, v] = [pool(c, random), pool(c, random)];
     if (c.show) layEqualRows(v, c, random);
-    return { q, k: pool(c, random), v, ...rowTensors(c) };
+    return { q, k, v, ...rowTensors(c) };
   },
   record(g, { qkv, q, k, v, places, tables, spans }, c) {
     const { keys, heads, kvHeads, headDim, as } = c;
