@@ -69,7 +69,7 @@ if (device) {
     const products = ['matmul', 'qkv'].flatMap((op) =>
       ['gemv_register', 'gemv_subgroup', 'gemv_subgroup_normed'].map((file) => `${op}/${file}`),
     );
-    const broken = ['layer_norm/layer_norm_subgroup', ...products];
+    const broken = ['layer_norm/layer_norm_subgroup', ...products, 'qkv/apart']; // which takes the matmul of a step
     const named = [...tuned.stdout.matchAll(/^(\S+) is WRONG here and not used: (.+)$/gm)];
     assert.equal(named.map(([, name]) => name).sort(), [...broken].sort(), tuned.stdout);
     const faultOf = (name: string) => named.find((line) => line[1] === name)![2]!;
