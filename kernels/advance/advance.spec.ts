@@ -33,7 +33,7 @@ export const spec: OpSpec<AdvanceCase> = {
   formula:
     'history[s] = choice; token = s < forced[0] ? forced[1 + s] : choice; step = s + 1; places[0] += 1; y = table[token]',
   variants,
-  applies: ({ kernel }, { dtype }) => kernel === kernelOf(dtype),
+  applies: ({ kernel }, { dtype, blocks }) => kernel === kernelOf(dtype, blocks),
   needsF16: () => false,
   cases: [
     ...all({ ...base, quick: true }),

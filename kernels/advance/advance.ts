@@ -1,4 +1,5 @@
 import {
+  canRun,
   ceilDiv,
   type DType,
   expect,
@@ -18,14 +19,21 @@ import { checkTable, kernelFor, tableKernels, tableOperands } from '../lib/table
 import type { Logits } from '../matmul/logits.ts';
 
 const LIBS = ['fixed_point', 'philox', 'order', 'largest'];
-const KERNELS = tableKernels('advance/advance', new URL('./advance.wgsl', import.meta.url), ...LIBS);
+const SOURCE = new URL('./advance.wgsl', import.meta.url);
+const KERNELS = tableKernels('advance/advance', SOURCE, ...LIBS);
+/** Without a table: 8 storage buffers, which every device binds. */
+const APART: Kernel = {
+  name: 'advance/advance_apart',
+  source: SOURCE,
+  lib: [...LIBS, 'no_table'].map((file) => new URL(`../lib/${file}.wgsl`, import.meta.url)),
+};
 
-/** The kernels of this op: each for its formats of tables. */
-export const variants = [variant(KERNELS.plain), variant(KERNELS.quantized)];
+/** The kernels of this op: each for its formats of tables, and one that leaves the embedding to embed(). */
+export const variants = [variant(KERNELS.plain), variant(KERNELS.quantized), variant(APART)];
 
-/** The kernel that reads tables of a format. */
-export function kernelOf(format: WeightFormat): Kernel {
-  return kernelFor(KERNELS, format);
+/** The kernel that reads tables of a format, or the one that reads none where a table has several blocks. */
+export function kernelOf(format: WeightFormat, blocks: number): Kernel {
+  return blocks === 1 ? kernelFor(KERNELS, format) : APART;
 }
 
 /** The state of a decode loop, all u32: history, token, random and places are device tensors that advance() updates. */
@@ -47,7 +55,7 @@ export interface AdvanceState {
  * forced[0] and the choice elsewhere, places[0, 0] = places[0, 0] + 1, random = that of step s + 1, in place; returns the row of
  * the token of a table of embeddings, f32 [1, cols]. From s = capacity on nothing is kept or forced. `from` is a choice u32 [2] of
  * sample(), or what logits() gives, of whose finite elements the largest is chosen, the lowest of equals, and those that are not
- * finite are strays. Where the table has one block all is one dispatch. Throws ShapeError.
+ * finite are strays. Where the table has one block, and the device binds 10 buffers, all is one dispatch. Throws ShapeError.
  */
 export function advance(g: Graph, from: Tensor | Logits, o: AdvanceState, table: Matrix): Tensor {
   const { chosen, largest } =
@@ -64,20 +72,22 @@ export function advance(g: Graph, from: Tensor | Logits, o: AdvanceState, table:
   }
   checkTable('advance', table);
   const { forced, history, token, random, places } = o;
-  const [block] = table.blocks;
-  const whole = table.blocks.length === 1;
-  const { constants, read } = tableOperands(table, block!);
+  const best = kernelOf(table.dtype, table.blocks.length);
+  const kernel = canRun(g.device, best) ? best : APART;
+  const block = table.blocks[0]!;
+  const { constants, read } =
+    kernel === APART ? { constants: { COLS: table.cols }, read: {} } : tableOperands(table, block);
   const y = g.temp('embed', [1, table.cols], 'f32');
   g.dispatch({
-    kernel: kernelFor(KERNELS, table.dtype),
-    constants: { ...constants, CHOSEN: largest === null, EMBED: whole },
+    kernel,
+    constants: { ...constants, CHOSEN: largest === null, EMBED: kernel !== APART },
     read: { chosen, largest, forced, ...read },
     write: { history, token, random, places, y },
-    params: { count, capacity, rows: block!.tensor.shape[0]! },
+    params: { count, capacity, rows: block.tensor.shape[0]! },
     workgroups: [1],
     cost: { flops: count / 4, bytes: tensorBytes(largest ?? chosen) + 4 * table.cols },
   });
-  return whole ? y : embed(g, token, [{ matrix: table, firstId: 0 }]);
+  return kernel !== APART ? y : embed(g, token, [{ matrix: table, firstId: 0 }]);
 }
 
 function expectShape(what: string, { dtype, shape }: Tensor, wanted: DType, expected: Shape): void {

@@ -50,7 +50,7 @@ export const spec: OpSpec<EmbedCase> = {
   },
   record(g, tensors, c) {
     const tables = [{ matrix: tableOf(tensors, c), firstId: 0 }];
-    if (c.features) tables.push({ matrix: asMatrix(tensors.features!), firstId: c.vocab });
+    if (c.features > 0) tables.push({ matrix: asMatrix(tensors.features!), firstId: c.vocab });
     return embed(g, tensors.ids!, tables, c.as);
   },
   reference(inputs, c) {

@@ -130,7 +130,8 @@ const matmul: AddNode = (graph, nodes, at, random, weights) => {
   const activation = pick(random, ['none', 'gelu_tanh', 'gelu_erf', 'silu_gate']);
   const fits = ({ tensor }: Node) => tensor.dtype === 'f32' && `${tensor.shape}` === `${[rows, width]}`;
   const residual = nodes.findLastIndex(fits);
-  const c = { rows, inner, outs: activation === 'silu_gate' ? 2 * width : width, activation, from, split: 0 };
+  const outs = activation === 'silu_gate' ? 2 * width : width;
+  const c = { rows, inner, outs, activation, from, split: 0, norm: false, show: 'y' };
   const operands = { x: at, ...(residual >= 0 && { residual }) };
   const options = {
     weights: pick(random, ['f32', 'bf16', 'half']),
