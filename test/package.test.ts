@@ -77,7 +77,7 @@ function tests(): void {
     const rest = others.filter((path) => !command.includes(path));
     const documents = readPages()
       .map(({ file }) => file)
-      .filter((file) => !file.startsWith('tools/mutations/'));
+      .filter((file) => !/^tools\/(mutations|spark)\//.test(file));
     assert.equal(rest.sort(), ['LICENSE', 'package.json', ...documents].sort());
     const bytes = command.reduce((sum, path) => sum + readFileSync(join(app, 'node_modules/daybreak', path)).length, 0);
     assert.ok(command.includes('dist/tools/daybreak.mjs') && bytes < 400_000, `${bytes} bytes: ${command.join(' ')}`);
