@@ -8,16 +8,19 @@ import { type ForcedVariants, Timeline } from '../runtime/index.ts';
 import { TINY } from './bench.ts';
 import { testDevice } from './gpu.ts';
 
-const KERNELS = ['gemv_dot_subgroup', 'gemv_half', 'gemv_subgroup'];
-const NORMED = KERNELS.map((name) => `${name}_normed`);
-const FUSED = { qkv: NORMED, matmul: ['gemv_dot_subgroup_normed_int8', ...NORMED] };
-const APART = { qkv: KERNELS, matmul: KERNELS };
 /** What the rounding of quants to one or the other side moves logits by, over the largest. */
 const INT8_BOUND = 2e-2;
 const FED = Uint32Array.of(9, 301, 7, 44, 260);
 
 const device = await testDevice();
 if (device?.features.has('subgroups')) {
+  /** The kernel of int4 weights and floats, where the device has f16. */
+  const half = device.features.has('shader-f16') ? ['gemv_half'] : [];
+  const KERNELS = ['gemv_dot_subgroup', ...half, 'gemv_subgroup'];
+  const NORMED = KERNELS.map((name) => `${name}_normed`);
+  const FUSED = { qkv: NORMED, matmul: ['gemv_dot_subgroup_normed_int8', ...NORMED] };
+  const APART = { qkv: KERNELS, matmul: KERNELS };
+
   /** The logits of steps behind a prompt, and the kernels that made them. */
   const run = async (options: LoadOptions, variants: ForcedVariants) => {
     const model = await Phi4Vision.load(device, TINY, { ...options, variants });
@@ -37,7 +40,7 @@ if (device?.features.has('subgroups')) {
   for (const [options, bound, first, second] of [
     [{ dtype: 'f32', int8Activations: false }, BOUNDS.f32.stage, 'gemv_subgroup', 'gemv_subgroup'],
     [{ dtype: 'f16', int8Activations: false }, BOUNDS.f16.stage, 'gemv_subgroup', 'gemv_subgroup'],
-    [{ ...int4, dtype: 'f32', int8Activations: false }, BOUNDS.f32.stage, 'gemv_half', 'gemv_half'],
+    [{ ...int4, dtype: 'f32', int8Activations: false }, BOUNDS.f32.stage, KERNELS[1]!, KERNELS[1]!],
     [
       { ...int4, dtype: 'f32', int8Activations: true },
       INT8_BOUND + BOUNDS.f32.stage,

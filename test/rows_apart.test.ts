@@ -1,5 +1,6 @@
 // tier: gpu
-// What a row of a step gives does not depend on the rows that stand beside it: bit by bit, as each kernel adds up in one order.
+// What a row of a step gives does not depend on the rows that stand beside it: bit by bit, as each kernel adds up in one order. Which
+// kernel runs may depend on how many rows there are, so each is asked for by name, that of the norm too.
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { matmul, type Quantization, quantizeRows, quantizeWeights } from '../kernels/index.ts';
@@ -27,7 +28,7 @@ if (device) {
 
   /** What so many rows of x give, times a weight, with one variant: all rows, so many at a time. */
   const products = async (name: string, operand: Operand, format: Format, count: number): Promise<Uint32Array[]> => {
-    const graph = new Graph(device, { variants: { matmul: name } });
+    const graph = new Graph(device, { variants: { matmul: name, rms_norm: 'rms_norm' } });
     const x = graph.input('x', [count, INNER], 'f32');
     const w = graph.input('w', [OUTS, INNER], 'bf16');
     const matrix = format === 'bf16' ? asMatrix(w) : quantizedMatrix(graph, w, format);
