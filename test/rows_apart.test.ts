@@ -8,10 +8,10 @@ import { variants } from '../kernels/matmul/matmul.ts';
 import { applies, VECTOR_ROWS } from '../kernels/matmul/product.ts';
 import { Random } from '../kernels/spec.ts';
 import { asMatrix, canRun, Graph, type Matrix, Plan } from '../runtime/index.ts';
-import { quick, testDevice } from './gpu.ts';
+import { testDevice } from './gpu.ts';
 
 const [INNER, OUTS] = [1120, 72];
-const ROWS = quick ? [VECTOR_ROWS] : [3, VECTOR_ROWS];
+const ROWS = [VECTOR_ROWS];
 /** What x is: elements, int8, or rows to be normed before either. */
 const OPERANDS = (['f32', 'i8'] as const).flatMap((dtype) => [false, true].map((normed) => ({ dtype, normed })));
 type Operand = (typeof OPERANDS)[number];
