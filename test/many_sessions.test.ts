@@ -1,4 +1,4 @@
-// tier: gpu
+// tier: any
 import { readFileSync } from 'node:fs';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
