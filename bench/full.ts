@@ -134,13 +134,7 @@ interface How {
   int8Activations: boolean;
 }
 
-async function printPlan(
-  device: Device,
-  dir: string,
-  config: ModelConfig,
-  { grid }: Patches,
-  how: How,
-): Promise<void> {
+async function printPlan(device: Device, dir: string, config: ModelConfig, { grid }: Patches, how: How): Promise<void> {
   const checkpoint = Checkpoint.open(dir);
   try {
     const load = { ...how, context: contextOf(grid), reuse: false };
