@@ -87,7 +87,7 @@ test('rows that cannot be normed and results that cannot be quantised are refuse
     () => matmul(g, { ...normed, x: halves }, w),
     /^matmul: x: expected f32, as it is to be normed, got f16/,
   );
-  assert.throws(() => matmul(g, { ...normed, norm: short }, w), /^matmul: norm: expected \[64\], got \[8\]/);
+  assert.throws(() => matmul(g, { ...normed, norm: short }, w), /^matmul: norm: expected f32 \[64\], got f32 \[8\]/);
   assert.throws(() => matmul(g, { ...normed, int8: true }, w), /^matmul: w: expected q4 or q8, as x is quantised/);
   const odd = { activation: 'silu_gate', int8: true } as const;
   assert.throws(() => matmul(g, normed, w, odd), /^matmul: columns of y: expected a multiple of 8, .*, got 12/);

@@ -1,14 +1,10 @@
 import {
   canRun,
   ceilDiv,
-  type DType,
-  expect,
+  expectTensor,
   type Graph,
   type Kernel,
   type Matrix,
-  type Shape,
-  sameShape,
-  showShape,
   type Tensor,
   tensorBytes,
   variant,
@@ -63,13 +59,12 @@ export function advance(g: Graph, from: Tensor | Logits, o: AdvanceState, table:
   const count = largest ? (chosen.shape[1] ?? 0) : 2;
   const capacity = o.history.shape[0] ?? 0;
   if (largest) {
-    expectShape('logits', chosen, 'f32', [1, count]);
-    expectShape('largest', largest, 'u32', [ceilDiv(count, 4)]);
-  } else expectShape('chosen', chosen, 'u32', [2]);
-  for (const [what, tensor] of Object.entries(o)) {
-    const shapes = { forced: [1 + capacity], history: [capacity, 2], places: [1, 2], random: [4] };
-    expectShape(what, tensor, 'u32', shapes[what as keyof typeof shapes] ?? [1]);
-  }
+    expectTensor('advance', 'logits', chosen, 'f32', [1, count]);
+    expectTensor('advance', 'largest', largest, 'u32', [ceilDiv(count, 4)]);
+  } else expectTensor('advance', 'chosen', chosen, 'u32', [2]);
+  const shapes = { forced: [1 + capacity], history: [capacity, 2], token: [1], random: [4], places: [1, 2] };
+  for (const [what, shape] of Object.entries(shapes))
+    expectTensor('advance', what, o[what as keyof AdvanceState], 'u32', shape);
   checkTable('advance', table);
   const { forced, history, token, random, places } = o;
   const best = kernelOf(table.dtype, table.blocks.length);
@@ -88,9 +83,4 @@ export function advance(g: Graph, from: Tensor | Logits, o: AdvanceState, table:
     cost: { flops: count / 4, bytes: tensorBytes(largest ?? chosen) + 4 * table.cols },
   });
   return kernel !== APART ? y : embed(g, token, [{ matrix: table, firstId: 0 }]);
-}
-
-function expectShape(what: string, { dtype, shape }: Tensor, wanted: DType, expected: Shape): void {
-  const fits = dtype === wanted && sameShape(shape, expected);
-  expect(fits, 'advance', what, `${wanted} ${showShape(expected)}`, `${dtype} ${showShape(shape)}`);
 }

@@ -13,6 +13,7 @@ import {
   roundUp,
   rowsOf,
   showShape,
+  showTensor,
   type Tensor,
   unitConstants,
   type ValueOf,
@@ -359,7 +360,7 @@ function expectPages(what: string, { tensor }: HeadView, pageStride: number): vo
   expect(whole, 'attention', `${what} and pageStride`, 'a pool [pages, ...] and the elements of a page', pageStride);
 }
 
-function expectSpans({ dtype, shape }: Tensor): void {
-  const fits = dtype === 'u32' && shape.length === 2 && shape[1] === 2;
-  expect(fits, 'attention', 'spans', 'u32 [tokens, 2]', `${dtype} ${showShape(shape)}`);
+function expectSpans(spans: Tensor): void {
+  const fits = spans.dtype === 'u32' && spans.shape.length === 2 && spans.shape[1] === 2;
+  expect(fits, 'attention', 'spans', 'u32 [tokens, 2]', showTensor(spans));
 }

@@ -14,6 +14,7 @@ import {
   rowsOf,
   sameShape,
   showShape,
+  showTensor,
   type Tensor,
   tensorBytes,
   unitConstants,
@@ -208,7 +209,7 @@ function int8Operand({ quants, scales, cols }: Int8Rows): Operand {
 function floatOperand(op: string, x: Tensor): Operand {
   const [rows = 0, inner = 0] = x.shape;
   const fits = x.shape.length === 2 && (x.dtype === 'f32' || x.dtype === 'f16');
-  expect(fits, op, 'x', 'f32 or f16 [rows, inner]', `${x.dtype} ${showShape(x.shape)}`);
+  expect(fits, op, 'x', 'f32 or f16 [rows, inner]', showTensor(x));
   return { rows, like: x, inner, dtype: x.dtype, tensors: { x } };
 }
 

@@ -1,10 +1,10 @@
 import {
   ceilDiv,
   expect,
+  expectTensor,
   type Graph,
   type Kernel,
-  sameShape,
-  showShape,
+  showTensor,
   type Tensor,
   variant,
 } from '../../runtime/index.ts';
@@ -44,9 +44,9 @@ export interface SampleOptions {
 export function sample(g: Graph, logits: Tensor, { largest, settings, random }: SampleOptions): Tensor {
   const count = expectRow(logits);
   const parts = largest.shape[0] ?? 0;
-  expectWords('largest', largest, [parts, 3]);
-  expectWords('settings', settings, [SETTINGS]);
-  expectWords('random', random, [4]);
+  expectTensor('sample', 'largest', largest, 'u32', [parts, 3]);
+  expectTensor('sample', 'settings', settings, 'u32', [SETTINGS]);
+  expectTensor('sample', 'random', random, 'u32', [4]);
   const groups = ceilDiv(count, EACH);
   const weights = g.temp('weights', [count, 2], 'u32');
   const bins = g.temp('bins', [groups, BINS, 4], 'u32');
@@ -70,15 +70,11 @@ export function sample(g: Graph, logits: Tensor, { largest, settings, random }: 
   return y;
 }
 
-function expectRow({ dtype, shape }: Tensor): number {
+function expectRow(logits: Tensor): number {
+  const { dtype, shape } = logits;
   const count = shape.at(-1) ?? 0;
   const oneRow = shape.length === 1 || (shape.length === 2 && shape[0] === 1);
   const fits = oneRow && count > 0 && count <= MAX_COUNT && dtype === 'f32';
-  expect(fits, 'sample', 'logits', `f32 [n] or [1, n], n <= ${MAX_COUNT}`, `${dtype} ${showShape(shape)}`);
+  expect(fits, 'sample', 'logits', `f32 [n] or [1, n], n <= ${MAX_COUNT}`, showTensor(logits));
   return count;
-}
-
-function expectWords(what: string, { dtype, shape }: Tensor, expected: readonly number[]): void {
-  const ok = dtype === 'u32' && sameShape(shape, expected);
-  expect(ok, 'sample', what, `u32 ${showShape(expected)}`, `${dtype} ${showShape(shape)}`);
 }
