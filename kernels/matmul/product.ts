@@ -4,6 +4,7 @@ import {
   ceilDiv,
   type DType,
   expect,
+  expectTensor,
   type Feature,
   type Graph,
   type Grid,
@@ -12,7 +13,6 @@ import {
   type Matrix,
   matrixUnit,
   rowsOf,
-  sameShape,
   showShape,
   showTensor,
   type Tensor,
@@ -190,6 +190,7 @@ export interface Operand {
 
 /** x and w of a product, checked; throws ShapeError. */
 export function operandOf(op: string, x: Rows, w: Matrix): Operand {
+  if ('quants' in x) checkInt8(op, x);
   const operand = 'quants' in x ? int8Operand(x) : 'norm' in x ? normedOperand(op, x) : floatOperand(op, x);
   const { rows, inner, dtype } = operand;
   expect(rows > 0, op, 'rows of x', 'at least one', rows);
@@ -199,6 +200,12 @@ export function operandOf(op: string, x: Rows, w: Matrix): Operand {
   expect(dtype !== 'i8' || isQuantized(w.dtype), op, w.name, 'q4 or q8, as x is quantised', w.dtype);
   checkQuantized(w);
   return operand;
+}
+
+function checkInt8(op: string, { quants, scales, cols }: Int8Rows): void {
+  const [rows, blocks] = [quants.shape[0] ?? 0, ceilDiv(cols, BLOCK_COLS)];
+  expectTensor(op, 'quants of x', quants, 'u32', [rows, 8 * blocks]);
+  expectTensor(op, 'scales of x', scales, 'f32', [rows, blocks]);
 }
 
 function int8Operand({ quants, scales, cols }: Int8Rows): Operand {
@@ -217,7 +224,7 @@ function normedOperand(op: string, normed: Normed): Operand {
   const { x, norm, as, int8 } = normed;
   const { inner, ...operand } = floatOperand(op, x);
   expect(x.dtype === 'f32', op, 'x', 'f32, as it is to be normed', x.dtype);
-  expect(sameShape(norm.shape, [inner]), op, 'norm', showShape([inner]), showShape(norm.shape));
+  expectTensor(op, 'norm', norm, 'f32', [inner]);
   return { ...operand, inner, dtype: int8 ? 'i8' : as, tensors: { x, norm }, normed };
 }
 
