@@ -17,9 +17,10 @@ const file = (name: string, ...lib: string[]): Kernel => ({
 });
 const WEIGHTS = file('sample_weights', 'fixed_point', 'tally', 'order', 'largest');
 const DRAW = file('sample_draw', 'fixed_point', 'tally', 'order');
-const BINS = 256;
-/** Elements of a workgroup of WEIGHTS, as its file has it. */
-const EACH = 2048;
+/** Lanes of a workgroup, each with a bin. */
+const WG = 256;
+/** Elements of a lane of WEIGHTS. */
+const EACH = 8;
 const MAX_COUNT = 2 ** 17; // as many weights of 2^46 sum to 2^63
 
 /** The variants of this op: one, of which only the last kernel goes by the op's name. */
@@ -47,12 +48,13 @@ export function sample(g: Graph, logits: Tensor, { largest, settings, random }: 
   expectTensor('sample', 'largest', largest, 'u32', [parts, 3]);
   expectTensor('sample', 'settings', settings, 'u32', [SETTINGS]);
   expectTensor('sample', 'random', random, 'u32', [4]);
-  const groups = ceilDiv(count, EACH);
+  const groups = ceilDiv(count, WG * EACH);
   const weights = g.temp('weights', [count, 2], 'u32');
-  const bins = g.temp('bins', [groups, BINS, 4], 'u32');
+  const bins = g.temp('bins', [groups, WG, 4], 'u32');
   const y = g.temp('sample', [2], 'u32');
   g.dispatch({
     kernel: WEIGHTS,
+    constants: { WG, EACH },
     read: { logits, largest, settings },
     write: { weights, bins },
     params: { count, parts },
@@ -61,6 +63,7 @@ export function sample(g: Graph, logits: Tensor, { largest, settings, random }: 
   });
   g.dispatch({
     kernel: DRAW,
+    constants: { WG },
     read: { logits, weights, bins, settings, random, largest },
     write: { y },
     params: { count, groups, parts },
