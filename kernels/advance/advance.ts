@@ -51,7 +51,7 @@ export interface AdvanceState {
  * forced[0] and the choice elsewhere, places[0, 0] = places[0, 0] + 1, random = that of step s + 1, in place; returns the row of
  * the token of a table of embeddings, f32 [1, cols]. From s = capacity on nothing is kept or forced. `from` is a choice u32 [2] of
  * sample(), or what logits() gives, of whose finite elements the largest is chosen, the lowest of equals, and those that are not
- * finite are strays. Where the table has one block, and the device binds 10 buffers, all is one dispatch. Throws ShapeError.
+ * finite are strays. Where the table has one block, and the device binds 9 buffers (10 for a quantised one), all is one dispatch. Throws ShapeError.
  */
 export function advance(g: Graph, from: Tensor | Logits, o: AdvanceState, table: Matrix): Tensor {
   const { chosen, largest } =
@@ -70,17 +70,17 @@ export function advance(g: Graph, from: Tensor | Logits, o: AdvanceState, table:
   const best = kernelOf(table.dtype, table.blocks.length);
   const kernel = canRun(g.device, best) ? best : APART;
   const block = table.blocks[0]!;
-  const { constants, read } =
-    kernel === APART ? { constants: { COLS: table.cols }, read: {} } : tableOperands(table, block);
+  const apart = kernel === APART;
+  const { constants, read } = apart ? { constants: { COLS: table.cols }, read: {} } : tableOperands(table, block);
   const y = g.temp('embed', [1, table.cols], 'f32');
   g.dispatch({
     kernel,
-    constants: { ...constants, CHOSEN: largest === null, EMBED: kernel !== APART },
+    constants: { ...constants, CHOSEN: largest === null },
     read: { chosen, largest, forced, ...read },
     write: { history, token, random, places, y },
-    params: { count, capacity, rows: block.tensor.shape[0]! },
+    params: { count, capacity, rows: apart ? 0 : block.tensor.shape[0]! },
     workgroups: [1],
     cost: { flops: count / 4, bytes: tensorBytes(largest ?? chosen) + 4 * table.cols },
   });
-  return kernel !== APART ? y : embed(g, token, [{ matrix: table, firstId: 0 }]);
+  return apart ? embed(g, token, [{ matrix: table, firstId: 0 }]) : y;
 }
