@@ -1,9 +1,11 @@
-import { decode, expandImages, type Phi4Vision } from '../model/index.ts';
+import { decode, expandImages, type Phi4Vision, Tokenizer } from '../model/index.ts';
 import { type Device, openDevice } from '../runtime/index.ts';
 import { reportCeilings } from './ceilings.ts';
-import { choosePrompts, type PromptSet } from './e2e/prompts.ts';
+import { answerOf } from './e2e/answer.ts';
+import { choosePrompts, type PromptSet, SPARK, TINY } from './e2e/prompts.ts';
 import { type PromptResult, printProfile, printPrompt, promptTable, summarise } from './e2e/result.ts';
 import { type PromptRun, type RunOptions, runPrompt } from './e2e/run.ts';
+import type { ExpectedPrompt } from './expected.ts';
 import { writeHtmlReport } from './html.ts';
 import { loadAndExplain, loadModel, type ModelOptions, modelName, withActivations } from './load.ts';
 import { openAdapter } from './open.ts';
@@ -14,7 +16,9 @@ import { tuneOnce } from './tune.ts';
 import { HALF_REFERENCE_BOUNDS } from './verify.ts';
 
 /** Options of `bench e2e`. */
-export interface E2eOptions extends ModelOptions {
+export interface E2eOptions extends Omit<ModelOptions, 'model'> {
+  /** The model folder: SPARK unless told, TINY for --cases. */
+  model?: string;
   reference?: string;
   /** Whether to run the cases of bench/cases. */
   cases?: boolean;
@@ -34,7 +38,7 @@ export interface E2eOptions extends ModelOptions {
 export async function e2e(given: E2eOptions): Promise<number> {
   const { adapter, repeats } = given;
   const first = await openAdapter(adapter);
-  const options = withActivations(first, given);
+  const options = withActivations(first, { ...given, model: given.model ?? (given.cases ? TINY : SPARK) });
   await tuneOnce(first, options);
   const json = new JsonLines(options.json);
   if (options.html) assertWritable('--html', options.html);
@@ -76,18 +80,20 @@ function explain({ check }: PromptSet): void {
 /** The prompts of a bench, run once per repeat; rows appear as the last repeat gets to them. */
 class Suite {
   readonly results: PromptResult[] = [];
-  #options: E2eOptions;
+  #options: E2eOptions & ModelOptions;
   #set: PromptSet;
   #runs: PromptRun[][];
   #repeat = 0;
   #table: Table | undefined;
   #finish: (result: PromptResult) => void;
+  #tokenizer: Tokenizer | undefined;
 
-  constructor(options: E2eOptions, set: PromptSet, finish: (result: PromptResult) => void) {
+  constructor(options: E2eOptions & ModelOptions, set: PromptSet, finish: (result: PromptResult) => void) {
     this.#options = options;
     this.#set = set;
     this.#runs = set.prompts.map(() => []);
     this.#finish = finish;
+    if (!options.synthetic) this.#tokenizer = Tokenizer.load(options.model);
   }
 
   /** One repeat on a device of its own. */
@@ -105,7 +111,7 @@ class Suite {
       for (const [i, prompt] of prompts.entries()) {
         const runs = this.#runs[i]!;
         runs.push(await runPrompt(model, prompt, picture, this.#runOptions()));
-        if (last) bar.above(() => this.#report(summarise(prompt, runs)));
+        if (last) bar.above(() => this.#report(summarise(prompt, runs, this.#answer(prompt, runs[0]!))));
         bar.update(++done, prompts.length);
       }
     } finally {
@@ -119,6 +125,10 @@ class Suite {
     const { json, html } = this.#options;
     if (this.#repeat > 1) return { profile: false };
     return { check: this.#set.check, profile: (json ?? html) !== undefined };
+  }
+
+  #answer(prompt: ExpectedPrompt, { tokens }: PromptRun) {
+    return this.#tokenizer && answerOf(this.#tokenizer, prompt, this.#set.picture, tokens);
   }
 
   #report(result: PromptResult): void {

@@ -85,7 +85,7 @@ await main(async () => {
   program
     .command('e2e', { isDefault: true })
     .description('run prompts with pictures end to end and compare with a reference')
-    .option('--model <dir>', 'model folder', TINY)
+    .option('--model <dir>', 'model folder (default: bench/reference/spark; with --cases bench/reference/tiny)')
     .option('--reference <file>', 'reference file (default: expected.safetensors in the model folder)')
     .option('--cases', 'run the prompts of bench/cases')
     .option('--prompts <a,b>', 'only these prompts')

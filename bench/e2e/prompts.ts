@@ -6,7 +6,8 @@ import { caseFiles } from '../cases.ts';
 import { Expected, type ExpectedPrompt } from '../expected.ts';
 import { BOUNDS, type Bounds, HALF_REFERENCE_BOUNDS } from '../verify.ts';
 
-/** The checkpoint in the repository. */
+/** The trained checkpoint in the repository, and the one of random weights, whose reference tells every stage. */
+export const SPARK = fileURLToPath(new URL('../reference/spark', import.meta.url));
 export const TINY = fileURLToPath(new URL('../reference/tiny', import.meta.url));
 
 /** Where prompts come from. */

@@ -3,12 +3,15 @@ import type { ExpectedPrompt } from '../expected.ts';
 import { median, quantile } from '../measure.ts';
 import { digits, mebibytes, Table } from '../report.ts';
 import type { RunVerdict, StageError } from '../verify.ts';
+import { type Answer, showAnswer } from './answer.ts';
 import type { MemorySample, Phase, PromptRun, PromptTimes } from './run.ts';
 
 /** How the runs of a prompt came out; a row of the JSON lines. */
 export interface PromptResult {
   prompt: string;
   positions: number;
+  /** In words, where the model has a tokenizer. */
+  answer: Answer | undefined;
   /** Whether everything compared is right; undefined where nothing was compared. */
   ok: boolean | undefined;
   tokens: { matched: number; ties: number; total: number };
@@ -27,7 +30,7 @@ export interface PromptResult {
 }
 
 /** What the runs of a prompt came to; the first of them is compared and profiled. */
-export function summarise(prompt: ExpectedPrompt, runs: readonly PromptRun[]): PromptResult {
+export function summarise(prompt: ExpectedPrompt, runs: readonly PromptRun[], answer?: Answer): PromptResult {
   const { stages, verdicts, memory, phases, positions } = runs[0]!;
   const all = Object.values(verdicts);
   const total = (key: 'matched' | 'ties' | 'steps') => all.reduce((sum, verdict) => sum + verdict[key], 0);
@@ -36,6 +39,7 @@ export function summarise(prompt: ExpectedPrompt, runs: readonly PromptRun[]): P
   return {
     prompt: prompt.name,
     positions,
+    answer,
     ok: compared ? stages.every(({ ok }) => ok) && all.every(({ ok }) => ok) : undefined,
     tokens: { matched: total('matched'), ties: total('ties'), total: total('steps') },
     maxErrorStd: Math.max(0, ...all.map(({ maxErrorStd }) => maxErrorStd)),
@@ -96,6 +100,7 @@ export function printPrompt(table: Table, result: PromptResult): void {
     digits(median(repeats.map(({ stepMillis }) => quantile(stepMillis, 0.9)))),
   ];
   table.row([prompt, positions, ...agreement(result), ...times, mebibytes(result.peakBytes), ...spread(repeats)]);
+  if (result.answer) console.log(showAnswer(result.answer));
 }
 
 function agreement({ ok, tokens: { matched, ties, total }, maxErrorStd, meanErrorStd }: PromptResult): string[] {

@@ -41,6 +41,8 @@ export interface PhaseProfile {
 /** What one run of a prompt came to. */
 export interface PromptRun {
   positions: number;
+  /** What the model answered, step by step. */
+  tokens: readonly number[];
   times: PromptTimes;
   memory: MemorySample[];
   verdicts: Record<string, RunVerdict>;
@@ -95,7 +97,7 @@ export async function runPrompt(
       stages.push(...(await findLayer(model, inputs, images, check)));
     const timestamps = model.device.features.has('timestamp-query');
     const phases = profile && timestamps ? await profilePhases(model, inputs, images) : {};
-    return { positions: inputs.ids.length, times, memory: samples, verdicts, stages, phases };
+    return { positions: inputs.ids.length, tokens: runs[0]!.tokens, times, memory: samples, verdicts, stages, phases };
   } finally {
     owned.free();
   }
@@ -127,7 +129,7 @@ async function decodeRun(session: Session, run: ExpectedRun, bounds: Bounds | un
   const { decoded, logits } = await feed(session, run, bounds !== undefined, () => memory.note());
   const tokens = decoded.map(({ token }) => token);
   const verdict = logits && bounds && compareRun(run, logits, tokens, bounds);
-  return { verdict, arrivals: decoded.map(({ at }) => at) };
+  return { tokens, verdict, arrivals: decoded.map(({ at }) => at) };
 }
 
 /** Each phase with every dispatch timed, run once; a step of decoding several times: medians. */
