@@ -11,6 +11,8 @@ const number = v.pipe(
 const numbers = v.array(number);
 const text = v.string();
 const flag = v.boolean();
+/** Missing in rows of before it was told. */
+const activations = v.optional(text);
 const folder = v.pipe(v.string(), v.transform(folderName));
 const sizes = v.record(v.string(), v.union([v.string(), v.number(), v.boolean()]));
 
@@ -69,6 +71,7 @@ const ROWS = {
   e2e: row('e2e', {
     model: folder,
     dtype: text,
+    activations,
     prompt: text,
     positions: number,
     ok: v.optional(flag),
@@ -84,9 +87,17 @@ const ROWS = {
     kernels: v.array(v.object(DISPATCH)),
     profile: v.record(v.string(), v.object({ gpuMicros: number, wallMicros: number })),
   }),
-  speed: row('speed', { model: folder, dtype: text, name: text, samples: numbers, problem: v.optional(text) }),
+  speed: row('speed', {
+    model: folder,
+    dtype: text,
+    activations,
+    name: text,
+    samples: numbers,
+    problem: v.optional(text),
+  }),
   full: row('full', {
     model: folder,
+    activations,
     positions: number,
     visionMillis: number,
     prefillMillis: number,
