@@ -129,10 +129,7 @@ interface Rate {
 }
 
 /** How activations are stored, whatever is usual on the device. */
-interface How {
-  dtype: 'f32';
-  int8Activations: boolean;
-}
+type How = { dtype: 'f32'; int8Activations: boolean };
 
 async function printPlan(device: Device, dir: string, config: ModelConfig, { grid }: Patches, how: How): Promise<void> {
   const checkpoint = Checkpoint.open(dir);
