@@ -140,7 +140,7 @@ export async function tuneOnce(device: Device, { tune = true, ...model }: TunedM
   const unknown = met.filter(({ problem: { op }, name }) => !isKnown(device, op, name));
   if (unknown.length === 0) return;
   console.error(
-    `note: measuring once what is fastest on ${device.name} for this model; nothing is timed after ${ONCE_SECONDS} s, but every kernel is checked once; --no-tune leaves it out`,
+    `note: measuring once what is fastest on ${device.name} for this model; nothing new is timed after ${ONCE_SECONDS} s, but every variant is checked once; --no-tune leaves it out`,
   );
   const problems = unknown.map(({ problem }) => problem);
   const { ops, seconds } = await tuneProblems(device, problems, ONCE_SECONDS, (known) => keepMeasured(device, known));

@@ -159,7 +159,7 @@ if (device) {
       existsSync(join(cacheIn(fresh), 'daybreak')) &&
       readdirSync(join(cacheIn(fresh), 'daybreak')).some((name) => name.startsWith('variants-'));
     const note =
-      /^note: measuring once what is fastest on .* for this model; nothing is timed after \d+ s, .*; --no-tune leaves/m;
+      /^note: measuring once what is fastest on .* for this model; nothing new is timed after \d+ s, .*; --no-tune leaves/m;
     assert.not.match(ask('--no-tune').stderr, note);
     assert.not.ok(kept());
     const first = ask('--json');
