@@ -11,18 +11,14 @@ import {
   type WeightFormat,
 } from '../../runtime/index.ts';
 import { embed } from '../embed/embed.ts';
+import { kernelFile } from '../lib/kernel_file.ts';
 import { checkTable, kernelFor, tableKernels, tableOperands } from '../lib/table.ts';
 import type { Logits } from '../matmul/logits.ts';
 
-const LIBS = ['fixed_point', 'philox', 'order', 'largest'];
-const SOURCE = new URL('./advance.wgsl', import.meta.url);
-const KERNELS = tableKernels('advance/advance', SOURCE, ...LIBS);
+const LIBS = 'fixed_point philox order largest';
+const KERNELS = tableKernels('advance/advance', LIBS);
 /** Without a table: 8 storage buffers, which every device binds. */
-const APART: Kernel = {
-  name: 'advance/advance_apart',
-  source: SOURCE,
-  lib: [...LIBS, 'no_table'].map((file) => new URL(`../lib/${file}.wgsl`, import.meta.url)),
-};
+const APART = kernelFile('advance/advance', `${LIBS} no_table`, { name: 'advance/advance_apart' });
 
 /** The kernels of this op: each for its formats of tables, and one that leaves the embedding to embed(). */
 export const variants = [variant(KERNELS.plain), variant(KERNELS.quantized), variant(APART)];
