@@ -3,7 +3,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { logits, matmul } from '../kernels/index.ts';
-import { orderOfFour } from '../kernels/matmul/logits.ts';
+import { orderOfFour } from '../kernels/lib/order_case.ts';
 import { variants } from '../kernels/matmul/matmul.ts';
 import { applies } from '../kernels/matmul/product.ts';
 import { Random } from '../kernels/spec.ts';

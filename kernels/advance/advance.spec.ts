@@ -1,6 +1,6 @@
 import { type HostTensor, widen } from '../../runtime/index.ts';
+import { orderOfFour } from '../lib/order_case.ts';
 import { type TableCase, tableInputs, tableOf, tableValues } from '../lib/table_case.ts';
-import { orderOfFour } from '../matmul/logits.ts';
 import { randomWords } from '../sample/philox.ts';
 import type { OpSpec, Random } from '../spec.ts';
 import { advance, kernelOf, variants } from './advance.ts';
