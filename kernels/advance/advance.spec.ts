@@ -89,7 +89,7 @@ export const spec: OpSpec<AdvanceCase> = {
     if (step < capacity) kept.set(choice, 2 * step);
     return kept;
   },
-  tolerance: ({ show }) => ({ atol: 0, rtol: show === 'embedding' ? 2 ** -23 : 0 }),
+  tolerance: () => ({ atol: 0, rtol: 0 }),
 };
 
 function forcedTokens({ capacity, forcedCount, vocab }: AdvanceCase, random: Random): HostTensor {
