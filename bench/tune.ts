@@ -136,17 +136,11 @@ interface TunedModel
   quantize?: object | string;
 }
 
-/**
- * Tunes for the problems of a model that were never measured on an adapter without a table of this project, and keeps the result; says
- * so, and which files it could not use, on stderr.
- */
+/** Tunes for the problems of a model that were never measured, and keeps the result; says so, and which files it could not use, on stderr. */
 export async function tuneOnce(device: Device, { tune = true, ...model }: TunedModel): Promise<void> {
   const files = tablesOf(device);
   for (const { file, problem } of files) if (problem) console.error(`note: ${file}: ${problem}; ignored`);
-  if (!tune || files.some(({ committed }) => committed)) return;
-  const unknown = problemsOf(device, storageOf(withActivations(device, model))).filter(
-    (problem) => !isKnown(device, problem),
-  );
+  const unknown = tune ? unmeasured(device, model) : [];
   if (unknown.length === 0) return;
   console.error(
     `note: measuring once what is fastest on ${device.name} for this model, about a minute at most; --no-tune leaves it out`,
@@ -155,6 +149,14 @@ export async function tuneOnce(device: Device, { tune = true, ...model }: TunedM
   for (const line of showWrong(ops)) console.error(`note: ${line}`);
   console.error(`note: measured in ${digits(seconds.all)} s`);
   keepMeasured(device, joined(device, ops, unknown));
+}
+
+/** The problems of a model that were never measured on a device; those of an op that a table of this project has as it is now all were. */
+export function unmeasured(device: Device, model: TunedModel): Problem[] {
+  const committed = tablesOf(device).find((file) => file.committed)?.table?.ops;
+  const isCommitted = (op: string) => committed?.[op]?.kernels === digestOf(specOf(op).variants);
+  const problems = problemsOf(device, storageOf(withActivations(device, model)));
+  return problems.filter((problem) => !isCommitted(problem.op) && !isKnown(device, problem));
 }
 
 /** What of a model decides about its problems. */
