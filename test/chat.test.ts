@@ -7,6 +7,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ChatTemplate, type Message, type Mode, splitAnswer, Tokenizer } from '../model/index.ts';
 import { CheckpointError, PromptError } from '../runtime/index.ts';
+import { randomNumbers } from './fixtures/random_numbers.ts';
 
 const TINY = fileURLToPath(new URL('../bench/reference/tiny', import.meta.url));
 const EXPECTED = JSON.parse(
@@ -38,17 +39,6 @@ function says(kind: typeof CheckpointError | typeof PromptError, ...parts: (stri
 
 const refusesTemplate = (template: string | Uint8Array, ...parts: (string | RegExp)[]) =>
   assert.throws(() => render(template), says(CheckpointError, `${path}: template: expected `, ...parts));
-
-/** Uniform numbers in [0, 1) by mulberry32. */
-function randomNumbers(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t = (t + Math.imul(t ^ (t >>> 7), t | 61)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 test('3 conversations of the reference', () => {
   assert.is(EXPECTED.chat.length, 3);

@@ -8,6 +8,7 @@ import { expectedTensors, isUnused, loadConfig, type ModelConfig } from '../mode
 import { Checkpoint } from '../model/checkpoint/safetensors.ts';
 import { CheckpointError } from '../runtime/errors.ts';
 import { elements } from '../runtime/shape.ts';
+import { randomNumbers } from './fixtures/random_numbers.ts';
 
 const TINY = fileURLToPath(new URL('../bench/reference/tiny', import.meta.url));
 const FILES = ['config.json', 'generation_config.json', 'preprocessor_config.json'] as const;
@@ -91,17 +92,6 @@ function refusesVision(key: string, values: unknown[], expected: string): void {
       JSON.stringify(value) ?? 'nothing',
     );
   }
-}
-
-/** Uniform numbers in [0, 1) by mulberry32. */
-function randomNumbers(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t = (t + Math.imul(t ^ (t >>> 7), t | 61)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
 }
 
 test('the tiny checkpoint', () => {

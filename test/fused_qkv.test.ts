@@ -3,8 +3,9 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { openSynthetic, Phi4Vision } from '../model/index.ts';
-import { type ForcedVariants, type Graph, openDevice, Plan } from '../runtime/index.ts';
+import { type ForcedVariants, type Graph, openDevice } from '../runtime/index.ts';
 import { bindingDevice } from './fixtures/binding_device.ts';
+import { graphsPlanned } from './fixtures/recorded_graphs.ts';
 
 const LAYERS = 40;
 const none = await openDevice({ adapter: 'null' });
@@ -18,23 +19,12 @@ interface Given {
 
 /** The kernels of a chunk of a prompt and of a step of decoding, on a device whose stages bind so many storage buffers. */
 async function kernelsOf({ buffers = 10, ...options }: Given = {}): Promise<Record<'prefill' | 'decode', string[]>> {
-  const graphs: Graph[] = [];
-  const create = Plan.create;
-  Plan.create = (graph, planOptions) => {
-    graphs.push(graph);
-    return create(graph, planOptions);
-  };
-  try {
-    const { config, source } = openSynthetic('15b', 'int4', 1);
-    const model = await Phi4Vision.fromSource(bindingDevice(none, buffers), config, source, options);
-    const prefill = model.engine.recordChunk(1024);
-    await model.engine.decodePlans(false);
-    const decode = graphs.find(({ scalars }) => scalars.has('keys'))!;
-    const names = ({ steps }: Graph) => steps.flatMap((step) => (step.kind === 'dispatch' ? step.kernel.name : []));
-    return { prefill: names(prefill), decode: names(decode) };
-  } finally {
-    Plan.create = create;
-  }
+  const { config, source } = openSynthetic('15b', 'int4', 1);
+  const model = await Phi4Vision.fromSource(bindingDevice(none, buffers), config, source, options);
+  const graphs = await graphsPlanned(() => model.engine.decodePlans(false));
+  const names = ({ steps }: Graph) => steps.flatMap((step) => (step.kind === 'dispatch' ? step.kernel.name : []));
+  const decode = graphs.find(({ scalars }) => scalars.has('keys'))!;
+  return { prefill: names(model.engine.recordChunk(1024)), decode: names(decode) };
 }
 
 const count = (kernels: readonly string[], op: string) => kernels.filter((name) => name.startsWith(`${op}/`)).length;

@@ -8,10 +8,10 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { showCase } from '../kernels/spec.ts';
 import { specs } from '../kernels/specs.ts';
-import { CapabilityError } from '../runtime/index.ts';
-import { chooseTarget, compileIsa, type DispatchIsa, type IsaJob, isaOf } from '../tools/isa/compile.ts';
+import { chooseTarget, type DispatchIsa, isaOf } from '../tools/isa/compile.ts';
 import { type Counts, type Loop, readIsa } from '../tools/isa/count.ts';
 import { parseCase } from '../tools/op/case_text.ts';
+import { caseJob, compiledOrSkipped, vectors } from './fixtures/compiled.ts';
 
 const SAMPLE = `Compute Shader
 disasm:
@@ -54,12 +54,12 @@ Instructions: 19
 `;
 
 const NONE: Counts = {
-  ...{ matrix: 0, dot: 0, fma: 0, vector: 0, scalar: 0, memory: 0, workgroup: 0, scalarLoads: 0, barriers: 0 },
+  ...{ matrix: 0, dot: 0, fma: 0, vector: 0, scalar: 0, memory: 0, workgroup: 0, scalarLoads: 0, barriers: 0, wideLoads: 0 },
 };
 
 test('reads registers, spills, occupancy, and what stands in each loop', () => {
   const inner = { ...NONE, workgroup: 1, matrix: 1, fma: 1, vector: 1, scalar: 1 };
-  const outer = { ...inner, memory: 1, vector: 2, barriers: 1, dot: 1, scalar: 4 };
+  const outer = { ...inner, memory: 1, wideLoads: 1, vector: 2, barriers: 1, dot: 1, scalar: 4 };
   const last = { ...NONE, fma: 1, scalar: 1 };
   assert.equal(readIsa(SAMPLE), {
     registers: { vector: 24, scalar: 128 },
@@ -91,14 +91,6 @@ interface Bound {
   /** Branches that the turns which are counted do not take: see IsaJob. */
   never?: readonly string[];
 }
-
-const vectors = ({ vector, fma, dot }: Counts) => vector + fma + dot;
-
-/** At most so many vector instructions for each weight of a kernel of dot products of four. */
-const perWeight = (variant: string, text: string, most: number): Bound => ({
-  ...{ variant, text, most, per: 'dot' },
-  measure: (counts) => vectors(counts) / (4 * counts.dot),
-});
 
 /** At most so many vector and memory instructions for each product of matrices. */
 const perProduct = (variant: string, text: string, most: number): Bound => ({
@@ -133,7 +125,6 @@ const BOUNDS: Bound[] = [
   ...Object.entries({ half: 68, bf16: 92, q4: 114, q8: 119 }).map(([weights, count]) =>
     perProduct('qkv/matmul_matrix', `rows=1024,from=f16,as=f16,cache=f16,weights=${weights}`, count / 16),
   ),
-  perWeight('matmul/gemv_dot_subgroup', 'rows=1,from=i8,weights=q4,group=64', 206 / 256),
   perFma('matmul/matmul_tile', 'rows=1024,from=f16,weights=bf16', 339 / 260),
   perFma('matmul/matmul_tile', 'rows=1024,from=f16,weights=q4,group=64', 374 / 264),
 ];
@@ -145,26 +136,12 @@ const LEAST_SUBGROUPS = 8;
 
 delete process.env.DAYBREAK_ROBUSTNESS; // what a GPU gets by default is counted
 
-/** What RDNA3's compiler makes of jobs, or undefined with a printed SKIP where it cannot be had. */
-async function compiledOrSkipped(jobs: readonly IsaJob[]): Promise<DispatchIsa[][] | undefined> {
-  try {
-    return await compileIsa(jobs, await chooseTarget('navi31'));
-  } catch (error) {
-    if (!(error instanceof CapabilityError)) throw error;
-    console.log(`SKIP ${error.message}`);
-    return undefined;
-  }
-}
-
 function mainLoop(loops: readonly Loop[], per: keyof Counts): Loop | undefined {
   const most = Math.max(...loops.map(({ counts }) => counts[per]));
   return loops.findLast(({ counts }) => counts[per] === most);
 }
 
-const bounded = BOUNDS.map(({ variant, text, never }) => {
-  const spec = specs.find(({ name }) => name === variant.split('/')[0])!;
-  return { op: spec.name, case: parseCase(spec, text), variant, never };
-});
+const bounded = BOUNDS.map(({ variant, text, never }) => ({ ...caseJob(variant, text), never }));
 /** Cases that ask for every format of weights and rows, at the sizes of the model, each with all that follows a product. */
 const FORMATS = specs
   .filter(({ name }) => name === 'matmul')

@@ -10,20 +10,9 @@ import {
   quantizeWeightsHost,
 } from '../kernels/index.ts';
 import { variants } from '../kernels/matmul/matmul.ts';
-import { applies, VECTOR_ROWS } from '../kernels/matmul/product.ts';
+import { applies } from '../kernels/matmul/product.ts';
 import { Random } from '../kernels/spec.ts';
-import {
-  canRun,
-  type Device,
-  Graph,
-  type HostTensor,
-  type Matrix,
-  narrow,
-  Plan,
-  type Tensor,
-  type Variant,
-  widen,
-} from '../runtime/index.ts';
+import { canRun, type Device, Graph, type HostTensor, type Matrix, narrow, Plan, widen } from '../runtime/index.ts';
 import { quick, testDevice } from './gpu.ts';
 
 const device = await testDevice();
@@ -59,19 +48,11 @@ function randomMatrix(on: Device, rows: number, inner: number, { format, group }
   return { matrix, values: dequantizeWeightsHost({ quants, scales }, rows, inner, { format, group }) };
 }
 
-/** x w^T on the device, NaN behind all of x, x as it is or as 8-bit integers, normed or not, with one variant where it is named. */
-async function product(
-  on: Device,
-  x: HostTensor,
-  w: Matrix,
-  asInt8: boolean,
-  variant?: string,
-  norm?: Tensor,
-): Promise<Float32Array> {
+/** x w^T on the device, NaN behind all of x, x as it is or as 8-bit integers, with one variant where it is named. */
+async function product(on: Device, x: HostTensor, w: Matrix, asInt8: boolean, variant?: string): Promise<Float32Array> {
   const graph = new Graph(on, { variants: variant ? { matmul: variant } : {} });
   const input = graph.input('x', x.shape, x.dtype);
-  const rows = asInt8 && !norm ? quantizeRows(graph, input) : input;
-  graph.output('y', matmul(graph, norm ? { x: input, norm, eps: 1e-5, as: 'f32', int8: asInt8 } : rows, w));
+  graph.output('y', matmul(graph, asInt8 ? quantizeRows(graph, input) : input, w));
   const plan = await Plan.create(graph, { guardBytes: 256 });
   const { dtype, data } = await on.download(plan.run({ x }).y!);
   plan.dispose();
@@ -133,44 +114,6 @@ if (device) {
       assert.ok(integers < 2e-2, `8-bit activations: ${integers}`);
     });
   }
-
-  test('a row has the same bits whichever rows stand beside it, up to 8, with every variant for few rows', async () => {
-    const [inner, random] = [1160, new Random(4)];
-    for (const format of ['q4', 'q8'] as const) {
-      const { matrix } = randomMatrix(device, 13, inner, { format, group: 64 }, random);
-      const x = random.tensor([VECTOR_ROWS, inner]);
-      const weights = device.upload(random.tensor([inner]), 'norm');
-      for (const [asInt8, norm] of [
-        [false, undefined],
-        [true, undefined],
-        [false, weights],
-        [true, weights],
-      ] as const) {
-        const few = (each: Variant, rows: number) =>
-          applies(each, { rows, inner, dtype: asInt8 ? 'i8' : 'f32', normed: norm }, { dtype: format });
-        const able = variants.filter((each) => canRun(device, each.kernel) && few(each, 1) && few(each, VECTOR_ROWS));
-        const both = able.filter(({ name }) => name.includes('gemv') && (!norm || name.endsWith('_normed')));
-        assert.ok(both.length > 0);
-        for (const { name } of quick ? both.slice(0, 1) : both) {
-          const together = await product(device, x, matrix, asInt8, name, norm);
-          for (const [first, rows] of [
-            [0, 1],
-            [5, 1],
-            [0, 2],
-            [3, 5],
-          ] as const) {
-            const part = x.data.slice(first * inner, (first + rows) * inner);
-            const got = await product(device, { ...x, shape: [rows, inner], data: part }, matrix, asInt8, name, norm);
-            assert.equal(
-              got,
-              together.slice(first * 13, (first + rows) * 13),
-              `${format}, ${name}: ${rows} from ${first}`,
-            );
-          }
-        }
-      }
-    }
-  });
 
   test("NaN behind a row of x, as the next row or as nobody's, changes nothing in it, with every variant", async () => {
     const [inner, random] = [40, new Random(3)];

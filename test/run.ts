@@ -17,7 +17,7 @@ REQUIRE_GPU=1 in the environment turns every skip into a failure.`;
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const TIMEOUT_MILLIS = 10 * 60_000;
-/** Files of these tiers run one at a time, unless they are split. */
+/** Files of these tiers run one at a time, unless they are split: then only the parts of such files run beside each other. */
 const ON_DEVICE = ['any', 'gpu'];
 
 /** A file, and which part of its tests runs: `1/2`. */
@@ -174,9 +174,15 @@ const files = readdirSync(join(ROOT, 'test'))
   .filter((file) => !values.device || tierOf(file) === 'gpu')
   .sort();
 const jobs = files.map(jobsOf);
-const alone = jobs.filter((parts) => parts.length === 1 && ON_DEVICE.includes(tierOf(parts[0]!.file))).flat();
-const beside = jobs.flat().filter((job) => !alone.includes(job));
-const all = [...(await runAll(beside, cpus().length, env)), ...(await runAll(alone, 1, env))];
+const split = jobs.filter((parts) => parts.length > 1).flat();
+const whole = jobs.filter((parts) => parts.length === 1).flat();
+const alone = whole.filter(({ file }) => ON_DEVICE.includes(tierOf(file)));
+const beside = whole.filter((job) => !alone.includes(job));
+const all = [
+  ...(await runAll(beside, cpus().length, env)), // before the split ones, whose load would make their clocks wrong
+  ...(await runAll(split, cpus().length, env)),
+  ...(await runAll(alone, 1, env)),
+];
 const total = all.reduce(
   (sum, counts) => ({
     passed: sum.passed + counts.passed,

@@ -19,6 +19,7 @@ import { verifyFiles } from '../model/checkpoint/checksums.ts';
 import { Checkpoint, SafetensorsFile } from '../model/checkpoint/safetensors.ts';
 import { BYTES, type DType, widen } from '../runtime/dtype.ts';
 import { CheckpointError } from '../runtime/errors.ts';
+import { randomNumbers } from './fixtures/random_numbers.ts';
 
 const TINY = fileURLToPath(new URL('../bench/reference/tiny', import.meta.url));
 const SHARDS = ['model-00001-of-00002.safetensors', 'model-00002-of-00002.safetensors'];
@@ -103,17 +104,6 @@ function rewrite(file: string, bytes: Uint8Array): void {
 
 function openFiles(): number {
   return readdirSync('/dev/fd').length;
-}
-
-/** Uniform numbers in [0, 1) by mulberry32. */
-function randomNumbers(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t = (t + Math.imul(t ^ (t >>> 7), t | 61)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
 }
 
 test('the tensors of expected.safetensors and both shards equal an independent decoding of the whole file', () => {

@@ -8,6 +8,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Tokenizer } from '../model/index.ts';
 import { CheckpointError, PromptError } from '../runtime/index.ts';
+import { randomNumbers } from './fixtures/random_numbers.ts';
 
 const TINY = fileURLToPath(new URL('../bench/reference/tiny', import.meta.url));
 const EXPECTED = JSON.parse(
@@ -84,17 +85,6 @@ function refuses(body: () => unknown, file: string, key: string): void {
     return;
   }
   assert.unreachable(`${key}: no error`);
-}
-
-/** Uniform numbers in [0, 1) by mulberry32. */
-function randomNumbers(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t = (t + Math.imul(t ^ (t >>> 7), t | 61)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
 }
 
 test('248 encodings of the reference', () => {

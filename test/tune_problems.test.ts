@@ -14,7 +14,8 @@ import {
   type SyntheticFormat,
   shapeFolder,
 } from '../model/index.ts';
-import { DryRunDevice, type Graph, openDevice, Plan } from '../runtime/index.ts';
+import { DryRunDevice, openDevice } from '../runtime/index.ts';
+import { graphsPlanned } from './fixtures/recorded_graphs.ts';
 
 const FORMATS: SyntheticFormat[] = ['int4', 'bf16'];
 const none = await openDevice({ adapter: 'null' });
@@ -23,23 +24,15 @@ const CONFIG = loadConfig(shapeFolder('15b'));
 /** What ops decide while a model of the published shapes encodes a picture, reads prompts and decodes. */
 async function decided(onCpu: boolean, format: SyntheticFormat, dtype: 'f32' | 'f16', int8Activations: boolean) {
   const device = Object.assign(new DryRunDevice(none), { onCpu });
-  const graphs: Graph[] = [];
-  const create = Plan.create;
-  Plan.create = (graph, options) => {
-    graphs.push(graph);
-    return create(graph, options);
-  };
-  try {
-    const { config, source } = openSynthetic('15b', format, 1);
-    const model = await Phi4Vision.fromSource(device, config, source, { dtype, int8Activations });
-    const shape = [4, config.vision.patch ** 2 * config.vision.channels];
-    const pixels = { shape, dtype: 'f32', data: new Float32Array(shape[0]! * shape[1]!) } as const;
+  const { config, source } = openSynthetic('15b', format, 1);
+  const model = await Phi4Vision.fromSource(device, config, source, { dtype, int8Activations });
+  const shape = [4, config.vision.patch ** 2 * config.vision.channels];
+  const pixels = { shape, dtype: 'f32', data: new Float32Array(shape[0]! * shape[1]!) } as const;
+  const planned = await graphsPlanned(async () => {
     await model.encodeImages([new PromptPicture({ grid: { rows: 2, cols: 2 }, pixels, digest: '' })]);
-    for (const rows of [1024, 32, 4]) graphs.push(model.engine.recordChunk(rows));
     await model.engine.decodePlans(false);
-  } finally {
-    Plan.create = create;
-  }
+  });
+  const graphs = [...planned, ...[1024, 32, 4].map((rows) => model.engine.recordChunk(rows))];
   return graphs.flatMap(({ decisions }) => decisions.map(({ op, problem }) => `${op} ${problem}`));
 }
 

@@ -1,6 +1,6 @@
 import * as v from 'valibot';
-import { UsageError } from '../../runtime/index.ts';
 import { QUANTITIES, type Quantity } from '../ceilings/probes.ts';
+import { type Kind, parseAs } from '../parse.ts';
 import { folderName } from '../report.ts';
 
 /** JSON has no NaN and writes null, which is read back as NaN. */
@@ -162,30 +162,11 @@ export function rowsOf<B extends Row['bench']>(rows: readonly Row[], bench: B): 
   return rows.filter((row): row is Extract<Row, { bench: B }> => row.bench === bench);
 }
 
+const KIND: Kind = { text: 'a line of JSON', root: 'row', hint: 'run the bench again, or take the line out' };
+
 /** The row that a line of JSON holds. UsageError `<place>: ...` for a line that is no such row. */
 export function parseRow(line: string, place: string): Row | OtherRow {
-  const { bench } = check(v.object({ bench: text }), parseLine(line, place), 'row', place);
+  const { bench } = parseAs(v.object({ bench: text }), line, place, KIND);
   if (!Object.hasOwn(ROWS, bench)) return { other: bench };
-  return check(ROWS[bench as Row['bench']], parseLine(line, place), bench, place);
-}
-
-function parseLine(line: string, place: string): unknown {
-  try {
-    return JSON.parse(line);
-  } catch (error) {
-    throw wrong(place, `expected a line of JSON, got ${(error as Error).message}`);
-  }
-}
-
-function check<S extends v.GenericSchema>(schema: S, value: unknown, name: string, place: string): v.InferOutput<S> {
-  const { success, output, issues } = v.safeParse(schema, value, { abortEarly: true });
-  if (success) return output;
-  const { expected, received } = issues[0];
-  const path = [name, v.getDotPath(issues[0])].filter(Boolean).join('.');
-  throw wrong(place, `${path.slice(0, 80)}: expected ${expected}, got ${received.slice(0, 80)}`);
-}
-
-function wrong(place: string, problem: string): UsageError {
-  const hint = 'run the bench again, or take the line out';
-  return new UsageError(`${place}: ${problem}; ${hint}`.replace(/\p{Cc}/gu, '?'));
+  return parseAs(ROWS[bench as Row['bench']], line, `${place}: ${bench}`, KIND);
 }

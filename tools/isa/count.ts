@@ -11,8 +11,8 @@ export const KINDS = {
   barriers: 'barriers',
 } as const;
 
-/** How many instructions of each kind stand in a piece of code, each counted once however often it runs. */
-export type Counts = Record<keyof typeof KINDS, number>;
+/** How many instructions of each kind stand in a piece of code, each counted once however often it runs; `wideLoads` of memory take 16 bytes. */
+export type Counts = Record<keyof typeof KINDS | 'wideLoads', number>;
 
 /** A loop: its place as `1`, `1.1`, ... and its instructions, with those of the loops inside it. */
 export interface Loop {
@@ -36,7 +36,7 @@ export interface Isa {
 }
 
 /** Patterns of opcodes, the first that matches decides; those of no kind only wait or tell the scheduler something. */
-const PATTERNS: readonly [RegExp, keyof Counts | undefined][] = [
+const PATTERNS: readonly [RegExp, keyof typeof KINDS | undefined][] = [
   [/^v_(wmma|swmmac|mfma)/, 'matrix'],
   [/^v_dot/, 'dot'],
   [/\bv_(dual_|pk_)?(fma|mad|mac)\w*_f\d/, 'fma'], // either half of two at once
@@ -51,7 +51,8 @@ const PATTERNS: readonly [RegExp, keyof Counts | undefined][] = [
 ];
 
 interface Instruction {
-  kind: keyof Counts | undefined;
+  kind: keyof typeof KINDS | undefined;
+  isWideLoad: boolean;
   /** The block that it may jump to. */
   target?: string;
 }
@@ -97,7 +98,7 @@ function readBlocks(text: string): Map<string, Instruction[]> {
 function readInstruction(code: string): Instruction {
   const kind = PATTERNS.find(([pattern]) => pattern.test(code))?.[1];
   const [, target] = /^s_c?branch\w* (BB\d+)/.exec(code) ?? [];
-  return { kind, target };
+  return { kind, isWideLoad: /^(buffer|global|flat)_load_b128/.test(code), target };
 }
 
 /** A loop is what stands from a block to the last one that jumps back to it. */
@@ -123,7 +124,9 @@ function findLoops(blocks: Map<string, Instruction[]>): Loop[] {
 }
 
 function countBlocks(blocks: readonly Instruction[][]): Counts {
-  const counts = Object.fromEntries(Object.keys(KINDS).map((kind) => [kind, 0])) as Counts;
-  for (const { kind } of blocks.flat()) if (kind) counts[kind]++;
+  const all = blocks.flat();
+  const none = Object.fromEntries(Object.keys(KINDS).map((kind) => [kind, 0])) as Record<keyof typeof KINDS, number>;
+  const counts = { ...none, wideLoads: all.filter(({ isWideLoad }) => isWideLoad).length };
+  for (const { kind } of all) if (kind) counts[kind]++;
   return counts;
 }
