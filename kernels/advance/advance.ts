@@ -47,7 +47,8 @@ export interface AdvanceState {
  * forced[0] and the choice elsewhere, places[0, 0] = places[0, 0] + 1, random = that of step s + 1, in place; returns the row of
  * the token of a table of embeddings, f32 [1, cols]. From s = capacity on nothing is kept or forced. `from` is a choice u32 [2] of
  * sample(), or what logits() gives, of whose finite elements the largest is chosen, the lowest of equals, and those that are not
- * finite are strays. Where the table has one block, and the device binds 9 buffers (10 for a quantised one), all is one dispatch. Throws ShapeError.
+ * finite are strays. Where the table has one block, and the device binds 9 buffers (10 for a quantised table), all is one dispatch.
+ * Throws ShapeError.
  */
 export function advance(g: Graph, from: Tensor | Logits, o: AdvanceState, table: Matrix): Tensor {
   const { chosen, largest } =

@@ -57,17 +57,18 @@ export interface AttentionOptions {
   int8?: boolean;
 }
 
-const strip = (name: string, more?: Parameters<typeof kernelFile>[2]) =>
-  kernelFile(`attention/${name}`, 'pages attention_runs', more);
-const TILE = strip('attention_tile');
-const SHARED = strip('attention', { needs: ['subgroups'], mostLanes: 16 });
-const MATRIX = strip('attention_matrix', {
+const TILE = kernelFile('attention/attention_tile', 'pages attention_runs');
+const SHARED = kernelFile('attention/attention', 'pages attention_runs', { needs: ['subgroups'], mostLanes: 16 });
+const MATRIX = kernelFile('attention/attention_matrix', 'pages attention_runs', {
   needs: ['shader-f16', 'subgroups', 'subgroup-size-control', 'chromium-experimental-subgroup-matrix'],
   matrix: { component: 'f16', result: 'f32' },
 });
-const [DECODE_SUBGROUP, DECODE_SHUFFLE] = (['subgroup', 'shuffle'] as const).map((how) =>
-  kernelFile(`attention/attention_decode_${how}`, 'pages attention_decode', { needs: ['subgroups'] }),
-) as [Kernel, Kernel];
+const DECODE_SUBGROUP = kernelFile('attention/attention_decode_subgroup', 'pages attention_decode', {
+  needs: ['subgroups'],
+});
+const DECODE_SHUFFLE = kernelFile('attention/attention_decode_shuffle', 'pages attention_decode', {
+  needs: ['subgroups'],
+});
 const MERGE = kernelFile('attention/attention_merge', 'merge_rows');
 const MERGE_INT8 = kernelFile('attention/attention_merge', 'quantize merge_int8', {
   name: 'attention/attention_merge_int8',
