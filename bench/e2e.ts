@@ -7,7 +7,7 @@ import { type PromptResult, printProfile, printPrompt, promptTable, summarise } 
 import { type PromptRun, type RunOptions, runPrompt } from './e2e/run.ts';
 import type { ExpectedPrompt } from './expected.ts';
 import { writeHtmlReport } from './html.ts';
-import { loadAndExplain, loadModel, type ModelOptions, modelName, withActivations } from './load.ts';
+import { loadAndExplain, loadModel, type ModelOptions, modelName, showActivations, withActivations } from './load.ts';
 import { openAdapter } from './open.ts';
 import { progressBar } from './progress.ts';
 import { assertWritable, environment, JsonLines, type Table } from './report.ts';
@@ -47,7 +47,7 @@ export async function e2e(given: E2eOptions): Promise<number> {
   explain(set);
   const { dtype, variant } = options;
   const env = { bench: 'e2e', model: modelName(options), dtype, variant, ...environment(first) };
-  const suite = new Suite(options, set, (result) => json.write({ ...env, ...result }));
+  const suite = new Suite(options, set, (result, activations) => json.write({ ...env, activations, ...result }));
   for (let repeat = 0; repeat < repeats; repeat++) {
     const device = repeat === 0 ? first : await openDevice({ adapter });
     await traced(device, repeat === 0 ? options.trace : undefined, () => suite.run(device));
@@ -77,6 +77,9 @@ function explain({ check }: PromptSet): void {
   );
 }
 
+/** Told a result, and how the model stores activations. */
+type Finish = (result: PromptResult, activations: string) => void;
+
 /** The prompts of a bench, run once per repeat; rows appear as the last repeat gets to them. */
 class Suite {
   readonly results: PromptResult[] = [];
@@ -85,10 +88,10 @@ class Suite {
   #runs: PromptRun[][];
   #repeat = 0;
   #table: Table | undefined;
-  #finish: (result: PromptResult) => void;
+  #finish: Finish;
   #tokenizer: Tokenizer | undefined;
 
-  constructor(options: E2eOptions & ModelOptions, set: PromptSet, finish: (result: PromptResult) => void) {
+  constructor(options: E2eOptions & ModelOptions, set: PromptSet, finish: Finish) {
     this.#options = options;
     this.#set = set;
     this.#runs = set.prompts.map(() => []);
@@ -111,7 +114,10 @@ class Suite {
       for (const [i, prompt] of prompts.entries()) {
         const runs = this.#runs[i]!;
         runs.push(await runPrompt(model, prompt, picture, this.#runOptions()));
-        if (last) bar.above(() => this.#report(summarise(prompt, runs, this.#answer(prompt, runs[0]!))));
+        if (last)
+          bar.above(() =>
+            this.#report(summarise(prompt, runs, this.#answer(prompt, runs[0]!)), showActivations(model)),
+          );
         bar.update(++done, prompts.length);
       }
     } finally {
@@ -131,9 +137,9 @@ class Suite {
     return this.#tokenizer && answerOf(this.#tokenizer, prompt, this.#set.picture, tokens);
   }
 
-  #report(result: PromptResult): void {
+  #report(result: PromptResult, activations: string): void {
     this.results.push(result);
-    this.#finish(result);
+    this.#finish(result, activations);
     printPrompt(this.#table!, result);
   }
 }

@@ -30,7 +30,7 @@ import { reportCeilings } from './ceilings.ts';
 import { TINY } from './e2e/prompts.ts';
 import { HostWeights } from './full/host_weights.ts';
 import { LayerChecks } from './full/verify_layers.ts';
-import { modelName } from './load.ts';
+import { modelName, showActivations } from './load.ts';
 import { median, timed } from './measure.ts';
 import { openAdapter } from './open.ts';
 import { progressBar } from './progress.ts';
@@ -97,7 +97,7 @@ export async function full(options: FullOptions): Promise<number> {
   const stages = verify(dir, config, checks, logits);
   const row = { ...figures, disk, load: loading.rate, memory, stages };
   const model = modelName(options.model ? { model: options.model } : { ...options, model: dir });
-  json.write({ bench: 'full', ...environment(device), model, ...row });
+  json.write({ bench: 'full', ...environment(device), model, activations: showActivations(loading.model), ...row });
   printResult(row);
   const fits = memory.resident <= residentLimit(disk.bytes);
   return fits && stages.every(({ ok }) => ok) ? 0 : 1;
@@ -129,10 +129,7 @@ interface Rate {
 }
 
 /** How activations are stored, whatever is usual on the device. */
-interface How {
-  dtype: 'f32';
-  int8Activations: boolean;
-}
+type How = { dtype: 'f32'; int8Activations: boolean };
 
 async function printPlan(device: Device, dir: string, config: ModelConfig, { grid }: Patches, how: How): Promise<void> {
   const checkpoint = Checkpoint.open(dir);

@@ -4,6 +4,7 @@ import { UsageError } from '../runtime/index.ts';
 import { reportPage } from './html/page.ts';
 import { type OtherRow, parseRow, type Row, SHOWN } from './html/rows.ts';
 import { readText } from './parse.ts';
+import { assertWritable } from './report.ts';
 
 /** Options of `bench report`. */
 export interface ReportOptions {
@@ -40,11 +41,7 @@ function writePage(file: string, rows: readonly (Row | OtherRow)[]): void {
     const others = [...new Set(rows.flatMap((row) => ('other' in row ? [row.other] : [])))].join(', ') || 'none';
     throw new UsageError(`report: expected rows of ${SHOWN.join(', ')}, got ${others}; write some with --json`);
   }
-  try {
-    writeFileSync(file, reportPage(rows));
-  } catch (error) {
-    const got = (error as NodeJS.ErrnoException).message;
-    throw new UsageError(`--html: expected a file that can be written, got ${got}; choose another path`);
-  }
+  assertWritable('--html', file);
+  writeFileSync(file, reportPage(rows));
   console.log(`report: ${file}`);
 }

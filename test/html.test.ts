@@ -221,6 +221,7 @@ test('host, peers, environments and ceilings have their tables', () => {
 
 test('speed, full and quality have their tables; a full one that is wrong shows no time', () => {
   assert.equal(speedTable([speedRow()]).rows, [['tiny', 'f16', 'pp512', 100, 90, 120, 3]]);
+  assert.is(speedTable([speedRow({ activations: 'f16, int8 activations' })]).rows[0]![1], 'f16, int8 activations');
   const problem = 'WRONG: logits that are not finite';
   assert.equal(speedTable([speedRow({ samples: [], problem })]).rows[0]!.slice(3), [problem, '', '', 0]);
   assert.equal(qualityTable([qualityRow()]).rows, [['tiny', 'q4 g64', 'f32', 2, 0.05, 0.2, 62.5, 8]]);

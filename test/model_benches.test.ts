@@ -86,7 +86,7 @@ if (device) {
     const json = join(dir, 'full.jsonl');
     const { status, stdout, stderr } = runBench('full', '--model', TINY, '--json', json);
     assert.is(status, 0, stdout + stderr);
-    assert.is(rowsOf(json).at(-1).model, 'tiny');
+    assert.equal([rowsOf(json).at(-1).model, rowsOf(json).at(-1).activations], ['tiny', 'f32']);
     assert.match(stdout, /^layers\.2 +[\d.e-]+$/m);
     const config = loadConfig(TINY);
     const checks = new LayerChecks(config, 1e-4);

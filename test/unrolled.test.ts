@@ -7,7 +7,9 @@ import { verifyCase } from '../kernels/verify.ts';
 import { testDevice } from './gpu.ts';
 
 const spec = specs.find(({ name }) => name === 'attention')!;
-const cases = [false, true].map((causal) => spec.cases.find((c) => c.quick && Number(c.keys) > 100 && c.causal === causal)!);
+const cases = [false, true].map(
+  (causal) => spec.cases.find((c) => c.quick && Number(c.keys) > 100 && c.causal === causal)!,
+);
 
 const device = await testDevice();
 if (device?.onCpu) {
