@@ -9,7 +9,7 @@
     tools/train_spark.py verify --model DIR --tasks FILE --code DIR --out FILE   the official code's answers, and how far
                                                               its logits are from this code's
 
-spark/evaluation.py describes the tasks file. verify needs what tools/reference.py needs, with the same --code.
+bench/accuracy/README.md describes the tasks file. verify needs what tools/reference.py needs, with the same --code.
 """
 
 import argparse

@@ -1,20 +1,6 @@
 """Evaluation sets: a folder of a tasks file and its pictures, which anything that answers questions can be judged by.
 
-The tasks file is JSON Lines; each line is one question:
-
-    {"name": "find-007-think", "task": "find", "family": "trained", "mode": "think", "judge": "centre",
-     "messages": [{"role": "user", "content": "<image>\\nWhere is OK?"}], "images": ["pictures/find-007-0.png"],
-     "answer": "[0.17, 0.87, 0.22, 0.98]", "steps": 64}
-
-name      once in the file; letters, digits, _ and -
-task      what accuracy is counted by; family: a second heading (the fonts: trained or held-out), optional
-mode      hybrid (the model decides whether it thinks), think or nothink
-messages  the conversation, the last one the user's; each <image> in them stands for the next of images
-images    paths relative to the tasks file; none for a question without a picture
-answer    what is expected after </think>, without spaces around it
-judge     exact: the same text. centre: the middle of the first box [left, top, right, bottom] of the answer, in shares of width and
-          height, lies in the expected box (the first of answer), edges included
-steps     the most tokens of an answer, reasoning included
+bench/accuracy/README.md describes the tasks file. cases.json beside it has the first question of each task, for tools/reference.py.
 """
 
 import json
@@ -44,9 +30,10 @@ def write_set(folder, seed, each=EACH):
 
 
 def first_cases(lines):
-    """The first question of each task as tools/reference.py takes it, whose file then holds the reference logits."""
+    """The first question of each task as tools/reference.py takes it, named as the task; its file then holds the reference logits."""
     firsts = {line["task"]: line for line in reversed(lines)}
-    return [{key: firsts[task][key] for key in ("name", "messages", "images", "mode", "steps")} for task in tasks.TASKS]
+    keys = "messages", "images", "mode", "steps"
+    return [{"name": task, **{key: firsts[task][key] for key in keys}} for task in tasks.TASKS]
 
 
 def fresh_sample(draw, task, faces, asked):
