@@ -52,7 +52,11 @@ if (device) {
   test('a variant with a fault, and one that does not compile, are named and never chosen', () => {
     replaceIn(join(root, 'kernels/rms_norm/rms_norm_subgroup.wgsl'), 'vec4<elem>(w[i] *', 'vec4<elem>(-w[i] *');
     replaceIn(join(root, 'kernels/layer_norm/layer_norm_subgroup.wgsl'), '/ f32(COLS) + EPS)', '/ f32(COLS) + EPZ)');
-    replaceIn(join(root, 'bench/tune/problems.ts'), 'joined(problems)', "joined(problems.filter(({ op }) => /_norm$/.test(op)))"); // which compile quickly
+    replaceIn(
+      join(root, 'bench/tune/problems.ts'),
+      'joined(problems)',
+      'joined(problems.filter(({ op }) => /_norm$/.test(op)))',
+    ); // which compile quickly
     const NORM = ['rms_norm', '--case', 'rows=1,cols=512,as=f32'];
     const blind = run(root, 'tools/op.ts', ...NORM);
     assert.is(blind.status, 1, blind.stdout + blind.stderr);
@@ -62,7 +66,11 @@ if (device) {
     const args = ['--formats', 'bf16', '--dtypes', 'f32', '--seconds', '4', '--json', json];
     const tuned = run(root, 'tools/command/main.ts', 'tune', ...args);
     assert.is(tuned.status, 1, tuned.stdout + tuned.stderr);
-    const broken = ['layer_norm/layer_norm_subgroup', 'rms_norm/rms_norm_subgroup', 'rms_norm/rms_norm_subgroup:WG=256'];
+    const broken = [
+      'layer_norm/layer_norm_subgroup',
+      'rms_norm/rms_norm_subgroup',
+      'rms_norm/rms_norm_subgroup:WG=256',
+    ];
     const named = [...tuned.stdout.matchAll(/^(\S+) is WRONG here and not used: (.+)$/gm)];
     assert.equal(named.map(([, name]) => name).sort(), broken, tuned.stdout);
     const faultOf = (name: string) => named.find((line) => line[1] === name)![2]!;
@@ -72,7 +80,11 @@ if (device) {
     const ops: Record<string, { best: Record<string, string[]> }> = table().ops;
     const ranked = Object.values(ops).flatMap(({ best }) => Object.values(best));
     assert.ok(ranked.length > 0);
-    for (const names of ranked) assert.equal(names.filter((name) => !name.includes('subgroup')), names);
+    for (const names of ranked)
+      assert.equal(
+        names.filter((name) => !name.includes('subgroup')),
+        names,
+      );
     const rows = readFileSync(json, 'utf8')
       .trim()
       .split('\n')
