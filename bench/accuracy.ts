@@ -1,16 +1,15 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, extname, join } from 'node:path';
-import { type ChatMessage, load, type Model } from '../model/api/index.ts';
-import { type LoadOptions, loadConfig } from '../model/index.ts';
+import { generate, type LoadOptions, Phi4Vision, Processor, readImage } from '../model/index.ts';
 import { type Device, NotFiniteError, UsageError } from '../runtime/index.ts';
 import { interval, isRight } from './accuracy/judge.ts';
 import { type ReferenceAnswer, readAnswers, readTasks, type Task } from './accuracy/tasks.ts';
 import { groupBy } from './html/plot.ts';
 import { writeHtmlReport } from './html.ts';
-import { withActivations } from './load.ts';
+import { showActivations } from './load.ts';
 import { openAdapter } from './open.ts';
 import { progressBar } from './progress.ts';
-import { digits, environment, folderName, JsonLines, mebibytes, Table } from './report.ts';
+import { assertWritable, digits, environment, folderName, JsonLines, mebibytes, Table } from './report.ts';
 import { tuneOnce } from './tune.ts';
 
 /** Options of `bench accuracy`. */
@@ -48,6 +47,13 @@ interface Judged {
   reference?: { right: boolean; same: 'same' | 'tie' | 'other' };
 }
 
+/** Questions, what makes prompts of them, and what the reference answered. */
+interface Asked {
+  processor: Processor;
+  tasks: readonly Task[];
+  answers: ReturnType<typeof readAnswers>;
+}
+
 /** Logits of the reference that are closer than this are a tie. */
 const TIE = 1e-3;
 /** Of wrong answers so many stand in a row, with pictures of at most so many bytes. */
@@ -57,38 +63,40 @@ const SHOWN = { answers: 12, pictureBytes: 65536 };
  * Asks a model the questions of a file, with its weights stored in several ways, and prints how many answers are right by task and
  * mode, with 95 % confidence intervals, beside the reference's. Returns the exit code 0.
  */
-export async function accuracy(given: AccuracyOptions): Promise<number> {
-  const { tasks: file = join(given.model, 'tasks.jsonl'), only } = given;
-  loadConfig(given.model);
+export async function accuracy(options: AccuracyOptions): Promise<number> {
+  const { model: dir, tasks: file = join(dir, 'tasks.jsonl'), only, html } = options;
+  const processor = Processor.load(dir);
   const tasks = chosen(readTasks(file), only);
-  const answers = referenceOf(file, given.reference);
-  const device = await openAdapter(given.adapter);
-  const options = withActivations(device, given);
-  for (const { quantize } of options.quantize) await tuneOnce(device, { ...options, quantize });
+  const asked = { processor, tasks, answers: referenceOf(file, options.reference) };
   const json = new JsonLines(options.json);
-  console.log(
-    `${tasks.length} questions of ${file}, answered greedily; in brackets the 95 % confidence interval (Wilson), then the reference's share, and how many answers have its tokens.`,
-  );
-  for (const weights of options.quantize) {
-    const { judged, bytes } = await answerAll(device, options, weights, tasks, answers);
-    const { dtype, int8Activations } = options;
-    const activations = weights.quantize && int8Activations ? `${dtype}, int8 for quantised weights` : dtype;
-    console.log(`\nweights ${weights.name}, activations ${activations}, ${mebibytes(bytes)} MiB on the device`);
-    printTable(judged);
-    printWrong(judged);
-    json.write({
-      bench: 'accuracy',
-      ...environment(device),
-      ...{ model: folderName(options.model), tasks: folderName(file), weights: weights.name, activations, bytes },
-      groups: groupsOf(judged).map(({ name, ...group }) => ({ name, ...tally(group.judged) })),
-      wrong: judged
-        .filter(({ right }) => !right)
-        .slice(0, SHOWN.answers)
-        .map(wrongRow),
-    });
+  if (html) assertWritable('--html', html);
+  const device = await openAdapter(options.adapter);
+  try {
+    for (const { quantize } of options.quantize) await tuneOnce(device, { ...options, quantize });
+    console.log(
+      `${tasks.length} questions of ${file}, answered greedily; in brackets the 95 % confidence interval (Wilson), then the reference's share, and how many answers have its tokens.`,
+    );
+    for (const weights of options.quantize) {
+      const { judged, ...stored } = await answerAll(device, options, weights, asked);
+      const { activations, bytes } = stored;
+      console.log(`\nweights ${weights.name}, activations ${activations}, ${mebibytes(bytes)} MiB on the device`);
+      printTable(judged);
+      printWrong(judged);
+      json.write({
+        bench: 'accuracy',
+        ...environment(device),
+        ...{ model: folderName(dir), tasks: folderName(file), weights: weights.name, ...stored },
+        groups: groupsOf(judged).map(({ name, ...group }) => ({ name, ...tally(group.judged) })),
+        wrong: judged
+          .filter(({ right }) => !right)
+          .slice(0, SHOWN.answers)
+          .map(wrongRow),
+      });
+    }
+  } finally {
+    device.dispose();
   }
-  device.dispose();
-  if (options.html) writeHtmlReport(options.html, json.rows);
+  if (html) writeHtmlReport(html, json.rows);
   return 0;
 }
 
@@ -111,38 +119,38 @@ async function answerAll(
   device: Device,
   { model: dir, dtype, int8Activations, variant: variants, maxTokens }: AccuracyOptions,
   { name, quantize }: WeightsOf,
-  tasks: readonly Task[],
-  answers: ReturnType<typeof readAnswers>,
-): Promise<{ judged: Judged[]; bytes: number }> {
+  { processor, tasks, answers }: Asked,
+): Promise<{ judged: Judged[]; activations: string; bytes: number }> {
   const before = device.memory.current;
-  const how = { device, dtype, quantize, int8Activations: quantize && int8Activations, variants };
-  const model = await load(dir, how);
+  const model = await Phi4Vision.load(device, dir, { dtype, quantize, int8Activations, variants });
   const bytes = device.memory.current - before;
   const bar = progressBar(`weights ${name}`);
   const judged: Judged[] = [];
   try {
     for (const task of tasks) {
-      judged.push(await judge(model, task, answers.get(task.name), maxTokens));
+      judged.push(await judge(model, processor, task, answers.get(task.name), maxTokens));
       bar.update(judged.length, tasks.length);
     }
-    return { judged, bytes };
+    return { judged, activations: showActivations(model), bytes };
   } finally {
     bar.stop();
-    await model.dispose();
+    model.dispose();
   }
 }
 
 /** Asks one question; logits that are not finite make a wrong answer that says so. */
 async function judge(
-  model: Model,
+  model: Phi4Vision,
+  processor: Processor,
   task: Task,
   expected: ReferenceAnswer | undefined,
   maxTokens: number,
 ): Promise<Judged> {
-  const { mode, steps = maxTokens } = task;
-  const options = { messages: messagesOf(task), mode, temperature: 0, maxTokens: steps };
+  const { messages, images, mode, steps = maxTokens } = task;
+  const pictures = await Promise.all(images.map((image) => readImage(image)));
+  const prompt = await processor.prepare(messages, pictures, { mode });
   try {
-    const { text, tokenIds, finishReason } = await model.generate(options).result();
+    const { answer: text, tokenIds, finishReason } = await generate(model, processor, prompt, { maxTokens: steps });
     const ids = finishReason === 'stop' ? tokenIds.slice(0, -1) : tokenIds;
     const reference = expected && { right: expected.right, same: compareTokens(expected, ids) };
     return { task, text, right: isRight(task, text), reference };
@@ -156,16 +164,6 @@ async function judge(
 function compareTokens({ ids, lead }: ReferenceAnswer, got: readonly number[]): 'same' | 'tie' | 'other' {
   if (got.join() === ids.join()) return 'same';
   return lead < TIE ? 'tie' : 'other';
-}
-
-/** A task's messages as parts: a mark is a picture. */
-function messagesOf({ messages, images }: Task): ChatMessage[] {
-  const pictures = images.values();
-  return messages.map(({ role, content }) => {
-    const [first, ...rest] = content.split('<image>').map((text) => ({ type: 'text' as const, text }));
-    const parts = rest.flatMap((part) => [{ type: 'image' as const, image: pictures.next().value! }, part]);
-    return { role, content: [first!, ...parts] };
-  });
 }
 
 /** Answers by task, family and mode, and all of them. */

@@ -1,19 +1,18 @@
-import { existsSync, readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import * as v from 'valibot';
 import type { Message, Mode } from '../model/index.ts';
-import { UsageError } from '../runtime/index.ts';
+import { type Kind, MESSAGE, MODE, parseAs, picturesBeside, readText } from './parse.ts';
 
 const FOLDER = fileURLToPath(new URL('./cases', import.meta.url));
-const MESSAGE = v.strictObject({ role: v.picklist(['system', 'user', 'assistant']), content: v.string() });
+const KIND: Kind = { text: 'a JSON list of cases', root: 'file', hint: 'see bench/cases/README.md' };
 const CASE = v.pipe(
   v.strictObject({
     name: v.pipe(v.string(), v.regex(/^[\w-]+$/, 'letters, digits, _ and -')),
     text: v.optional(v.string()),
     messages: v.optional(v.pipe(v.array(MESSAGE), v.nonEmpty('one at least'))),
     images: v.optional(v.array(v.string()), []),
-    mode: v.optional(v.picklist(['hybrid', 'think', 'nothink'] satisfies Mode[]), 'hybrid'),
+    mode: MODE,
   }),
   v.check(({ text, messages }) => (text === undefined) !== (messages === undefined), 'either text or messages'),
 );
@@ -41,28 +40,8 @@ export function caseFiles(): { cases: readonly Case[]; reference: string } {
 
 /** Reads cases in the format of tools/reference.py, except for ids, forced and steps; UsageError names what is wrong. */
 export function readCases(path: string): Case[] {
-  const { success, output, issues } = v.safeParse(CASES, parseJson(path));
-  if (!success) {
-    const { kind, expected, received, message } = issues[0];
-    const wanted = kind === 'validation' ? message : expected === 'never' ? 'no such field' : expected!;
-    throw wrong(`${path}: ${v.getDotPath(issues[0]) ?? 'file'}`, wanted, received);
-  }
-  return output.map(({ text, messages = [{ role: 'user', content: text! }], images, ...rest }, i) => {
-    const paths = images.map((image) => join(dirname(path), image));
-    const missing = paths.find((image) => !existsSync(image));
-    if (missing) throw wrong(`${path}: ${i}.images`, 'pictures that there are', missing);
-    return { ...rest, messages, images: paths };
+  const cases = parseAs(CASES, readText(path, KIND.text, KIND), path, KIND);
+  return cases.map(({ text, messages = [{ role: 'user', content: text! }], images, ...rest }, i) => {
+    return { ...rest, messages, images: picturesBeside(path, images, `${path}: ${i}.images`, KIND) };
   });
-}
-
-function parseJson(path: string): unknown {
-  try {
-    return JSON.parse(readFileSync(path, 'utf8'));
-  } catch (error) {
-    throw wrong(`${path}: file`, 'a JSON list of cases', (error as Error).message);
-  }
-}
-
-function wrong(where: string, expected: string, got: string): UsageError {
-  return new UsageError(`${where}: expected ${expected}, got ${got.slice(0, 200)}; see bench/cases/README.md`);
 }

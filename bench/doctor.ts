@@ -124,14 +124,14 @@ interface Activation {
   largest: number;
 }
 
-/** The largest magnitude of every stage for a picture and a question. */
-async function examineActivations(device: Device, dir: string): Promise<Activation[]> {
+/** The largest magnitude of every stage for a picture and a question, computed in f32. */
+export async function examineActivations(device: Device, dir: string): Promise<Activation[]> {
   const processor = Processor.load(dir);
   const prompt = await processor.prepare(
     [{ role: 'user', content: `<image>${QUESTION}` }],
     [rainbow({ width: 256, height: 256 })],
   );
-  const model = await loadModel(device, { model: dir });
+  const model = await loadModel(device, { model: dir, dtype: 'f32', int8Activations: false });
   const largest = new Map<string, number>();
   const taps: Taps = {
     wants: () => true,

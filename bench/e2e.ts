@@ -5,7 +5,7 @@ import { choosePrompts, type PromptSet } from './e2e/prompts.ts';
 import { type PromptResult, printProfile, printPrompt, promptTable, summarise } from './e2e/result.ts';
 import { type PromptRun, type RunOptions, runPrompt } from './e2e/run.ts';
 import { writeHtmlReport } from './html.ts';
-import { loadAndExplain, loadModel, type ModelOptions, modelName, withActivations } from './load.ts';
+import { loadAndExplain, loadModel, type ModelOptions, modelName, showActivations, withActivations } from './load.ts';
 import { openAdapter } from './open.ts';
 import { progressBar } from './progress.ts';
 import { assertWritable, environment, JsonLines, type Table } from './report.ts';
@@ -43,7 +43,7 @@ export async function e2e(given: E2eOptions): Promise<number> {
   explain(set);
   const { dtype, variant } = options;
   const env = { bench: 'e2e', model: modelName(options), dtype, variant, ...environment(first) };
-  const suite = new Suite(options, set, (result) => json.write({ ...env, ...result }));
+  const suite = new Suite(options, set, (result, activations) => json.write({ ...env, activations, ...result }));
   for (let repeat = 0; repeat < repeats; repeat++) {
     const device = repeat === 0 ? first : await openDevice({ adapter });
     await traced(device, repeat === 0 ? options.trace : undefined, () => suite.run(device));
@@ -73,6 +73,9 @@ function explain({ check }: PromptSet): void {
   );
 }
 
+/** Told a result, and how the model stores activations. */
+type Finish = (result: PromptResult, activations: string) => void;
+
 /** The prompts of a bench, run once per repeat; rows appear as the last repeat gets to them. */
 class Suite {
   readonly results: PromptResult[] = [];
@@ -81,9 +84,9 @@ class Suite {
   #runs: PromptRun[][];
   #repeat = 0;
   #table: Table | undefined;
-  #finish: (result: PromptResult) => void;
+  #finish: Finish;
 
-  constructor(options: E2eOptions, set: PromptSet, finish: (result: PromptResult) => void) {
+  constructor(options: E2eOptions, set: PromptSet, finish: Finish) {
     this.#options = options;
     this.#set = set;
     this.#runs = set.prompts.map(() => []);
@@ -105,7 +108,7 @@ class Suite {
       for (const [i, prompt] of prompts.entries()) {
         const runs = this.#runs[i]!;
         runs.push(await runPrompt(model, prompt, picture, this.#runOptions()));
-        if (last) bar.above(() => this.#report(summarise(prompt, runs)));
+        if (last) bar.above(() => this.#report(summarise(prompt, runs), showActivations(model)));
         bar.update(++done, prompts.length);
       }
     } finally {
@@ -121,9 +124,9 @@ class Suite {
     return { check: this.#set.check, profile: (json ?? html) !== undefined };
   }
 
-  #report(result: PromptResult): void {
+  #report(result: PromptResult, activations: string): void {
     this.results.push(result);
-    this.#finish(result);
+    this.#finish(result, activations);
     printPrompt(this.#table!, result);
   }
 }

@@ -30,7 +30,7 @@ import { reportCeilings } from './ceilings.ts';
 import { TINY } from './e2e/prompts.ts';
 import { HostWeights } from './full/host_weights.ts';
 import { LayerChecks } from './full/verify_layers.ts';
-import { modelName } from './load.ts';
+import { modelName, showActivations } from './load.ts';
 import { median, timed } from './measure.ts';
 import { openAdapter } from './open.ts';
 import { progressBar } from './progress.ts';
@@ -74,8 +74,10 @@ const READ_BYTES = 16 * 2 ** 20;
  */
 export async function full(options: FullOptions): Promise<number> {
   const device = await openAdapter(options.adapter);
+  const how: How = { dtype: 'f32', int8Activations: options.int8Activations ?? false };
   await tuneOnce(device, {
     ...options,
+    ...how,
     model: options.model ?? '',
     synthetic: options.model ? undefined : options.synthetic,
   });
@@ -84,18 +86,18 @@ export async function full(options: FullOptions): Promise<number> {
   const dir = options.model ?? (await synthesized(options));
   const config = loadConfig(dir);
   const patches = processImage(rainbow(PICTURE), { ...config.image, patch: config.vision.patch });
-  await printPlan(device, dir, config, patches);
+  await printPlan(device, dir, config, patches, how);
   const disk = readAll(dir);
-  const checks = new LayerChecks(config, options.int8Activations ? INT8_BOUND : BOUNDS.f32.stage);
+  const checks = new LayerChecks(config, how.int8Activations ? INT8_BOUND : BOUNDS.f32.stage);
   const { loading, logits, ...figures } = await traced(device, options.trace, async () => {
-    const loading = await load(device, dir, patches, options.int8Activations);
+    const loading = await load(device, dir, patches, how);
     return { loading, ...(await answer(loading.model, patches, checks)) };
   });
   const memory = { resident: process.resourceUsage().maxRSS * 1024, device: device.memory.peak };
   const stages = verify(dir, config, checks, logits);
   const row = { ...figures, disk, load: loading.rate, memory, stages };
   const model = modelName(options.model ? { model: options.model } : { ...options, model: dir });
-  json.write({ bench: 'full', ...environment(device), model, ...row });
+  json.write({ bench: 'full', ...environment(device), model, activations: showActivations(loading.model), ...row });
   printResult(row);
   const fits = memory.resident <= residentLimit(disk.bytes);
   return fits && stages.every(({ ok }) => ok) ? 0 : 1;
@@ -126,10 +128,13 @@ interface Rate {
   millis: number;
 }
 
-async function printPlan(device: Device, dir: string, config: ModelConfig, { grid }: Patches): Promise<void> {
+/** How activations are stored, whatever is usual on the device. */
+type How = { dtype: 'f32'; int8Activations: boolean };
+
+async function printPlan(device: Device, dir: string, config: ModelConfig, { grid }: Patches, how: How): Promise<void> {
   const checkpoint = Checkpoint.open(dir);
   try {
-    const load = { dtype: 'f32' as const, context: contextOf(grid), reuse: false };
+    const load = { ...how, context: contextOf(grid), reuse: false };
     console.log(showMemoryPlan(await planMemory(device, config, checkpoint, { load, grids: [grid] })));
   } finally {
     checkpoint.close();
@@ -165,7 +170,7 @@ function readAll(dir: string): Rate {
   return { bytes, millis: performance.now() - start };
 }
 
-async function load(device: Device, dir: string, { grid }: Patches, int8Activations = false) {
+async function load(device: Device, dir: string, { grid }: Patches, how: How) {
   const bar = progressBar('loading');
   let bytes = 0;
   const progress = (done: number, total: number) => {
@@ -174,8 +179,7 @@ async function load(device: Device, dir: string, { grid }: Patches, int8Activati
   };
   const { result: model, millis } = await timed(() =>
     Phi4Vision.load(device, dir, {
-      dtype: 'f32',
-      int8Activations,
+      ...how,
       context: contextOf(grid),
       reuse: false,
       progress,

@@ -69,7 +69,7 @@ export async function gpuDay(options: GpuDayOptions): Promise<number> {
 }
 
 /** The steps in the order of what they are worth; together they take at most 8 minutes. */
-function listSteps({ out, synthetic, adapter }: GpuDayOptions): Step[] {
+export function listSteps({ out, synthetic, adapter }: Pick<GpuDayOptions, 'out' | 'synthetic' | 'adapter'>): Step[] {
   const chosen = adapter ? ['--adapter', adapter] : [];
   const script = (file: string, ...args: string[]) => [
     ...[process.execPath, 'tools/start.mjs', '--import', './tools/software_vulkan.ts', file],
@@ -79,19 +79,8 @@ function listSteps({ out, synthetic, adapter }: GpuDayOptions): Step[] {
   const rows = (name: string) => ['--json', join(process.cwd(), out, `${name}.jsonl`)];
   const speed = (name: string, format: string) =>
     script(
-      ...([
-        'bench/main.ts',
-        'speed',
-        '--synthetic',
-        synthetic,
-        '--format',
-        format,
-        '--dtype',
-        'f16',
-        '--repeats',
-        '3',
-      ] as const),
-      ...['-p', '512,3856', '-n', '64', '-d', '0,4096', ...rows(name)],
+      ...(['bench/main.ts', 'speed', '--synthetic', synthetic, '--format', format, '--dtype', 'f16'] as const),
+      ...['--no-tune', '--repeats', '3', '-p', '512,3856', '-n', '64', '-d', '0,4096', ...rows(name)],
     );
   return [
     { name: 'tests', seconds: 90, command: script('test/run.ts', '--quick', '--device', 'kernels.test') },

@@ -1,11 +1,12 @@
 import Benchmark from 'benchmark';
 import { Processor } from '../model/index.ts';
-import { openDevice, UsageError } from '../runtime/index.ts';
+import { UsageError } from '../runtime/index.ts';
 import { DEVICE_TASKS, deviceTasks, HOST_TASKS, type HostTask, type HostTasks, hostTasks } from './host/tasks.ts';
 import { loadModel, modelName } from './load.ts';
 import { median, quantile } from './measure.ts';
+import { openAdapter } from './open.ts';
 import { progressBar } from './progress.ts';
-import { digits, environment, JsonLines, printDevice, Table } from './report.ts';
+import { digits, environment, JsonLines, Table } from './report.ts';
 import { traced } from './trace.ts';
 
 /** Options of `bench host`. */
@@ -41,8 +42,7 @@ export async function host(name: string | undefined, options: HostOptions): Prom
   if (options.trace && onDevice.length === 0)
     throw new UsageError(`--trace: expected a task that uses a device (${DEVICE_TASKS.join(', ')}), got '${name}'`);
   const json = new JsonLines(options.json);
-  const device = onDevice.length > 0 ? await openDevice({ adapter }) : undefined;
-  if (device) printDevice(device);
+  const device = onDevice.length > 0 ? await openAdapter(adapter) : undefined;
   console.log(HEADER);
   const table = new Table({ task: 9, 'ops/s': 9, 'median us': 9, 'p90 us': 9, '+- %': 5, samples: 7, what: 0 });
   const bar = progressBar('host');

@@ -1,9 +1,10 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { basename } from 'node:path';
-import { statFile } from '../model/checkpoint/json.ts';
 import { UsageError } from '../runtime/index.ts';
 import { reportPage } from './html/page.ts';
 import { type OtherRow, parseRow, type Row, SHOWN } from './html/rows.ts';
+import { readText } from './parse.ts';
+import { assertWritable } from './report.ts';
 
 /** Options of `bench report`. */
 export interface ReportOptions {
@@ -31,18 +32,8 @@ export function writeHtmlReport(file: string, rows: readonly object[]): void {
 function readRows(path: string, index: number, files: readonly string[]): (Row | OtherRow)[] {
   const name = basename(path);
   const file = files.findIndex((other) => basename(other) === name) === index ? name : `${name} (${index + 1})`;
-  const lines = readText(path).split('\n');
+  const lines = readText(path, 'a file of JSON lines', { hint: 'write one with --json' }).split('\n');
   return lines.flatMap((line, i) => (line.trim() === '' ? [] : { ...parseRow(line, `${path}:${i + 1}`), file }));
-}
-
-function readText(file: string): string {
-  try {
-    statFile(file);
-    return readFileSync(file, 'utf8');
-  } catch (error) {
-    const got = (error as Error).message;
-    throw new UsageError(`report: expected a file of JSON lines, got ${got}; write one with --json`);
-  }
 }
 
 function writePage(file: string, rows: readonly (Row | OtherRow)[]): void {
@@ -50,11 +41,7 @@ function writePage(file: string, rows: readonly (Row | OtherRow)[]): void {
     const others = [...new Set(rows.flatMap((row) => ('other' in row ? [row.other] : [])))].join(', ') || 'none';
     throw new UsageError(`report: expected rows of ${SHOWN.join(', ')}, got ${others}; write some with --json`);
   }
-  try {
-    writeFileSync(file, reportPage(rows));
-  } catch (error) {
-    const got = (error as NodeJS.ErrnoException).message;
-    throw new UsageError(`--html: expected a file that can be written, got ${got}; choose another path`);
-  }
+  assertWritable('--html', file);
+  writeFileSync(file, reportPage(rows));
   console.log(`report: ${file}`);
 }

@@ -10,13 +10,13 @@ import { gpuDay } from './gpu_day.ts';
 import { host } from './host.ts';
 import { report } from './html.ts';
 import { ops } from './ops.ts';
+import { adapter, dtype, int8, noInt8, noTune, noVerify, positive, variant } from './options.ts';
 import { PEERS, peers } from './peers.ts';
 import { quality } from './quality.ts';
 import { integerFrom, main, runCommands } from './report.ts';
 import { speed } from './speed.ts';
-import { variantOption } from './variant_option.ts';
+import { addVariant } from './variant_option.ts';
 
-const adapter = () => new Option('--adapter <name>', 'part of the name of the adapter to use (also DAYBREAK_ADAPTER)');
 const trace = () => new Option('--trace <file>', 'write a timeline for ui.perfetto.dev or chrome://tracing');
 const repeats = () =>
   new Option('--repeats <n>', 'time everything so often, each time on a device of its own')
@@ -25,21 +25,10 @@ const repeats = () =>
 const html = () => new Option('--html <file>', 'write a report with plots, one file that needs no network');
 const json = () => new Option('--json <file>', 'write every sample and the environment as JSON lines');
 
-const dtype = () =>
-  new Option('--dtype <type>', 'storage of activations (default: f16 on a GPU that has it, else f32)').choices([
-    'f32',
-    'f16',
-  ]);
 const synthetic = () =>
   new Option('--synthetic <shape>', "random weights in place of a model folder: '15b', or a folder with a config.json");
-const noVerify = () => new Option('--no-verify', 'do not compare quantised files with their checksums');
-const int8 = () => new Option('--int8-activations', 'feed quantised weights activations of 8 bits');
-const usualInt8 = () =>
-  new Option('--int8-activations', 'feed quantised weights activations of 8 bits (default: on a GPU)');
-const noInt8 = () => new Option('--no-int8-activations', 'feed them activations as they are stored');
 const format = () =>
   new Option('--format <format>', 'weights of a synthetic model').choices(['int4', 'bf16']).default('int4');
-const noTune = () => new Option('--no-tune', 'do not measure what is fastest on an adapter that is not known yet');
 const seed = () => new Option('--seed <n>', 'seed of a synthetic model').argParser(Number).default(1);
 
 function groups(text: string): number[] {
@@ -60,18 +49,28 @@ function weights(text: string): WeightsOf[] {
   });
 }
 
-function positive(text: string): number {
-  const value = Number(text);
-  if (!(value > 0 && value < Number.POSITIVE_INFINITY)) throw new InvalidArgumentError('expected a number above 0');
-  return value;
-}
-
 function sizes(text: string): number[] {
   return text.split(',').map(integerFrom(0));
 }
 
 function names(text: string): string[] {
   return text.split(',');
+}
+
+/** A bench that loads a model, which may be synthetic, as it is told. */
+function modelled(command: Command): Command {
+  return command
+    .option('--model <dir>', 'model folder', TINY)
+    .addOption(synthetic())
+    .addOption(format())
+    .addOption(seed())
+    .addOption(noVerify())
+    .addOption(adapter())
+    .addOption(dtype())
+    .addOption(int8())
+    .addOption(noInt8())
+    .addOption(variant().argParser(addVariant))
+    .addOption(noTune());
 }
 
 await main(async () => {
@@ -82,36 +81,18 @@ await main(async () => {
       exitCode = await bench(...args);
     };
   const program = new Command('bench').description('Is it right, and how fast: benches of daybreak.');
-  program
-    .command('e2e', { isDefault: true })
+  modelled(program.command('e2e', { isDefault: true }))
     .description('run prompts with pictures end to end and compare with a reference')
-    .option('--model <dir>', 'model folder', TINY)
     .option('--reference <file>', 'reference file (default: expected.safetensors in the model folder)')
     .option('--cases', 'run the prompts of bench/cases')
     .option('--prompts <a,b>', 'only these prompts')
-    .addOption(synthetic())
-    .addOption(format())
-    .addOption(seed())
-    .addOption(noVerify())
-    .addOption(adapter())
-    .addOption(dtype())
-    .addOption(usualInt8())
-    .addOption(noInt8())
-    .addOption(variantOption())
-    .addOption(noTune())
     .addOption(repeats())
     .addOption(json())
     .addOption(html())
     .addOption(trace())
     .action(run(e2e));
-  program
-    .command('speed')
+  modelled(program.command('speed'))
     .description("tokens per second of prefill and decode, in llama-bench's terms")
-    .option('--model <dir>', 'model folder', TINY)
-    .addOption(synthetic())
-    .addOption(format())
-    .addOption(seed())
-    .addOption(noVerify())
     .addOption(
       new Option('-p, --n-prompt <a,b>', 'prompt lengths (default: 512,1024,3856; on a CPU 512)').argParser(sizes),
     )
@@ -122,12 +103,6 @@ await main(async () => {
         'positions before those tokens (default: 0,4096,16384; on a CPU 0,1024)',
       ).argParser(sizes),
     )
-    .addOption(adapter())
-    .addOption(dtype())
-    .addOption(variantOption())
-    .addOption(noTune())
-    .addOption(usualInt8())
-    .addOption(noInt8())
     .addOption(new Option('--repeats <n>', 'time everything so often').argParser(integerFrom(1)).default(5))
     .addOption(json())
     .action(run(speed));
@@ -175,10 +150,10 @@ await main(async () => {
         .argParser(weights)
         .default(weights('none'), 'none'),
     )
-    .addOption(usualInt8())
+    .addOption(int8())
     .addOption(noInt8())
     .addOption(dtype())
-    .addOption(variantOption())
+    .addOption(variant().argParser(addVariant))
     .addOption(
       new Option('--max-tokens <n>', 'tokens of an answer at most, where the question does not say')
         .argParser(integerFrom(1))
@@ -196,7 +171,7 @@ await main(async () => {
     .option('--synthetic <shape>', "its shape: '15b', or a folder with a config.json", '15b')
     .addOption(format())
     .addOption(seed())
-    .addOption(int8())
+    .option('--int8-activations', 'feed quantised weights activations of 8 bits')
     .addOption(noTune())
     .addOption(adapter())
     .addOption(json())

@@ -1,9 +1,9 @@
 import { type Device, openDevice } from '../runtime/index.ts';
-import { printDevice } from './report.ts';
+import { deviceLine } from './report.ts';
 
 /** Opens the adapter of a bench, and says which it is and why. */
 export async function openAdapter(adapter: string | undefined): Promise<Device> {
   const device = await openDevice({ adapter });
-  printDevice(device);
+  console.log(deviceLine(device));
   return device;
 }

@@ -47,11 +47,6 @@ export function deviceLine({ name, driver, reason }: Pick<Device, 'name' | 'driv
   return `adapter: ${name} (${driver}): ${reason}`;
 }
 
-/** Prints that line. */
-export function printDevice(device: Device): void {
-  console.log(deviceLine(device));
-}
-
 /** Appends results to a JSON lines file, or does nothing without one. */
 export class JsonLines {
   /** What has been written, file or not. */

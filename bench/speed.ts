@@ -75,8 +75,8 @@ export async function speed(options: SpeedOptions): Promise<number> {
       if (!problem) lines.push(markdownRow(model, options, test, samples));
       const { variant } = options;
       const { dtype } = model;
-      const row = { bench: 'speed', model: modelName(options), dtype, variant, ...test, samples, problem };
-      json.write({ ...environment(device), ...row });
+      const how = { model: modelName(options), dtype, activations: showActivations(model), variant };
+      json.write({ ...environment(device), bench: 'speed', ...how, ...test, samples, problem });
     }
   } finally {
     bar.stop();

@@ -6,22 +6,16 @@ import {
   measuredOps,
   tablesOf,
 } from '../kernels/measured.ts';
-import { type OpSpec, Random } from '../kernels/spec.ts';
+import { type OpSpec, Zeros } from '../kernels/spec.ts';
 import { specs } from '../kernels/specs.ts';
-import { decisionOf, runnable, verifyCase } from '../kernels/verify.ts';
-import { loadConfig, type ModelConfig, shapeFolder } from '../model/index.ts';
-import {
-  CapabilityError,
-  type Device,
-  OutOfMemoryError,
-  UsageError,
-  type Variant,
-  WgslError,
-} from '../runtime/index.ts';
+import { decisionOf, runnable } from '../kernels/verify.ts';
+import { DEFAULT_FORMATS, loadConfig, type ModelConfig, type StoredFormats, shapeFolder } from '../model/index.ts';
+import { CapabilityError, type Device, UsageError, type Variant } from '../runtime/index.ts';
 import { type ModelOptions, withActivations } from './load.ts';
 import { timed } from './measure.ts';
 import { progressBar } from './progress.ts';
 import { digits } from './report.ts';
+import { findFault, madeOnce, unlessTooLarge } from './tune/fault.ts';
 import { checkOf, listProblems, type Problem, type Storage } from './tune/problems.ts';
 import { type Outcome, race } from './tune/race.ts';
 
@@ -44,16 +38,15 @@ export interface Tuned {
   seconds: { all: number; checks: number };
 }
 
-/** Everything that a model of the published shapes can meet. */
-const EVERYTHING = { formats: ['int4', 'bf16'], dtypes: ['f32', 'f16'], int8: true, seconds: 300 } as const;
-/** What `ask` and the benches take for the problems of their model, so that it stays under a minute. */
+/** After so long `ask` and the benches begin no further problem of their model. */
 const ONCE_SECONDS = 50;
 /** The share of a problem's time in which variants take turns: the rest is for compiling. */
 const RACING = 1 / 4;
 
 /** All formats and dtypes of the 15B model. */
 export function everything(): TuneOptions {
-  return { ...EVERYTHING, config: loadConfig(shapeFolder('15b')) };
+  const config = loadConfig(shapeFolder('15b'));
+  return { config, formats: ['int4', 'bf16'], dtypes: ['f32', 'f16'], int8: true, seconds: 300 };
 }
 
 /** The problems that a device meets with a model. UsageError for an adapter that computes nothing. */
@@ -64,27 +57,28 @@ function problemsOf(device: Device, { config, dtypes, ...storage }: Storage & { 
 }
 
 /** Checks and times variants on the problems of a model. UsageError for an adapter that computes nothing. */
-export async function tune(
-  device: Device,
-  options: TuneOptions,
-  onProblem: (tuned: TunedProblem) => void = () => {},
-): Promise<Tuned> {
+export async function tune(device: Device, options: TuneOptions, onProblem: OnProblem): Promise<Tuned> {
   return tuneProblems(device, problemsOf(device, options), options.seconds, onProblem);
 }
+
+/** Told after each problem all that is known by then, with what was known before, and how the problem came out if it was timed. */
+type OnProblem = (ops: MeasuredTable['ops'], tuned: TunedProblem | undefined) => void;
 
 /**
  * Checks variants against float64 with the pipelines with which they would compute a problem, before they may be timed on it. One that is
  * wrong is used for nothing more; every variant that can run in one of the problems is checked at least once, however long it takes.
  */
-async function tuneProblems(
+export async function tuneProblems(
   device: Device,
   waiting: readonly Problem[],
   seconds: number,
-  onProblem: (tuned: TunedProblem) => void = () => {},
+  onProblem: OnProblem,
 ): Promise<Tuned> {
   const wrong = new Map<Variant, string>();
   const checked = new Set<Variant>();
   const problems: TunedProblem[] = [];
+  const ops = [...new Set(waiting.map(({ op }) => op))].map(specOf);
+  const table = () => Object.fromEntries(ops.map((spec) => [spec.name, measuredOp(spec, problems, wrong)]));
   const bar = progressBar(`tuning for ${device.name}`);
   const start = performance.now();
   const end = start + 1000 * seconds;
@@ -94,46 +88,44 @@ async function tuneProblems(
       bar.update(done, waiting.length);
       const { op, cases } = problem;
       const spec = specOf(op);
+      const checks = madeOnce(spec);
       const able = spec.variants.filter(
         (each) => !wrong.has(each) && cases.every((c) => runnable(device, spec, c).includes(each)),
       );
       const isLate = performance.now() > end;
+      const right: Variant[] = [];
       const { millis } = await timed(async () => {
         for (const variant of able.filter((each) => !isLate || !checked.has(each))) {
-          const fault = await findFault(device, spec, problem, variant);
+          const fault = await findFault(device, checks, problem, variant);
+          if (fault === undefined) continue; // no room: unchecked, and not timed here
           checked.add(variant);
-          if (fault) wrong.set(variant, fault);
+          if (fault === '') right.push(variant);
+          else wrong.set(variant, fault);
         }
       });
       checkMillis += millis;
-      const right = able.filter((each) => !wrong.has(each));
-      if (right.length === 0 || isLate) continue;
       const share = Math.max(0, end - performance.now()) / (waiting.length - done);
-      const outcome = await race(device, spec, cases, right, share * RACING).catch(unlessTooLarge);
-      if (!outcome) continue;
-      for (const [variant, fault] of outcome.wrong) wrong.set(variant, fault);
-      problems.push({ op, ...outcome });
-      bar.above(() => onProblem(problems.at(-1)!));
+      const outcome =
+        right.length === 0 || isLate
+          ? undefined
+          : await race(device, spec, cases, right, share * RACING).catch(unlessTooLarge);
+      for (const [variant, fault] of outcome?.wrong ?? []) wrong.set(variant, fault);
+      const tuned = outcome && { op, ...outcome };
+      if (tuned) problems.push(tuned);
+      bar.above(() => onProblem(withEarlier(device, table()), tuned));
     }
   } finally {
     bar.stop();
   }
-  const ops = [...new Set(waiting.map(({ op }) => op))].map(specOf);
-  const table = Object.fromEntries(ops.map((spec) => [spec.name, measuredOp(spec, problems, wrong)]));
   const took = { all: (performance.now() - start) / 1000, checks: checkMillis / 1000 };
-  return { ops: table, problems, left: waiting.length - problems.length, seconds: took };
-}
-
-/** A problem that the device has no room for is left out. */
-function unlessTooLarge(error: unknown): undefined {
-  if (!(error instanceof OutOfMemoryError || error instanceof CapabilityError)) throw error;
+  return { ops: table(), problems, left: waiting.length - problems.length, seconds: took };
 }
 
 /** Which model is to run, and how. */
 interface TunedModel
   extends Pick<ModelOptions, 'model' | 'synthetic' | 'format' | 'dtype' | 'int8Activations' | 'tune'> {
   /** How its weights are quantised as they load, if they are. */
-  quantize?: object | string;
+  quantize?: Partial<StoredFormats>;
 }
 
 /**
@@ -144,47 +136,64 @@ export async function tuneOnce(device: Device, { tune = true, ...model }: TunedM
   const files = tablesOf(device);
   for (const { file, problem } of files) if (problem) console.error(`note: ${file}: ${problem}; ignored`);
   if (!tune || files.some(({ committed }) => committed)) return;
-  const unknown = problemsOf(device, storageOf(withActivations(device, model))).filter(
-    (problem) => !isKnown(device, problem),
-  );
+  const met = decisionsOf(device, problemsOf(device, storageOf(withActivations(device, model))));
+  const unknown = met.filter(({ problem: { op }, name }) => !isKnown(device, op, name));
   if (unknown.length === 0) return;
   console.error(
-    `note: measuring once what is fastest on ${device.name} for this model, about a minute at most; --no-tune leaves it out`,
+    `note: measuring once what is fastest on ${device.name} for this model; nothing new is timed after ${ONCE_SECONDS} s, but every variant is checked once; --no-tune leaves it out`,
   );
-  const { ops, seconds } = await tuneProblems(device, unknown, ONCE_SECONDS);
+  const problems = unknown.map(({ problem }) => problem);
+  const { ops, seconds } = await tuneProblems(device, problems, ONCE_SECONDS, (known) => keepMeasured(device, known));
   for (const line of showWrong(ops)) console.error(`note: ${line}`);
   console.error(`note: measured in ${digits(seconds.all)} s`);
-  keepMeasured(device, joined(device, ops, unknown));
+  keepMeasured(device, withEarlier(device, ops, unknown));
 }
 
 /** What of a model decides about its problems. */
-function storageOf({ model, synthetic, format = 'int4', quantize, dtype = 'f32', int8Activations }: TunedModel) {
+export function storageOf(given: TunedModel & Required<Pick<TunedModel, 'dtype'>>) {
+  const { model, synthetic, format = 'int4', quantize, dtype, int8Activations } = given;
   const config = loadConfig(synthetic ? shapeFolder(synthetic) : model);
-  const stored = quantize || config.formats ? 'int4' : 'bf16';
+  const decoder = quantize ? (quantize.decoder ?? DEFAULT_FORMATS.decoder) : config.formats?.decoder;
+  const stored = decoder ? ({ q4: 'int4', q8: 'int8' } as const)[decoder] : 'bf16';
   return { config, formats: [synthetic ? format : stored], dtypes: [dtype], int8: int8Activations };
 }
 
 /** Whether what was measured here of the kernels as they are has a problem. */
-function isKnown(device: Device, problem: Problem): boolean {
-  const name = nameOf(device, problem);
-  const measured = measuredOps(device, problem.op, specOf(problem.op).variants);
-  return !name || measured.some(({ best }) => Object.hasOwn(best, name));
+function isKnown(device: Device, op: string, name: string): boolean {
+  return measuredOps(device, op, specOf(op).variants).some(({ best }) => Object.hasOwn(best, name));
 }
 
-/** What the op calls a problem, behind its own name; undefined where the device can run no variant in it. */
-function nameOf(device: Device, problem: Problem): string | undefined {
-  const spec = specOf(problem.op);
-  const small = checkOf(problem);
-  const [any] = runnable(device, spec, small);
-  const decision = any && decisionOf(device, spec, small, any.name, spec.inputs(small, new Random(1)));
-  return decision && `${spec.name} ${decision.problem}`;
+/** What is decided about a problem: what its op calls it, and the variant that runs; none where all that can were found wrong. */
+interface Decided {
+  problem: Problem;
+  name: string;
+  variant?: Variant;
 }
 
-/** What was found with all that was asked for, be it without a result, and with the variants that were wrong in other problems. */
-function joined(device: Device, ops: MeasuredTable['ops'], asked: readonly Problem[]): MeasuredTable['ops'] {
+/** What ops decide in small cases of those problems in which the device can run a variant. */
+export function decisionsOf(device: Device, problems: readonly Problem[]): Decided[] {
+  return problems.flatMap((problem) => {
+    const spec = specOf(problem.op);
+    const small = checkOf(problem);
+    const able = runnable(device, spec, small);
+    if (able.length === 0) return [];
+    const inputs = spec.inputs(small, new Zeros());
+    const decide = (variant?: string) => decisionOf(device, spec, small, variant, inputs)!;
+    const name = `${spec.name} ${decide(able[0]!.name).problem}`;
+    try {
+      return { problem, name, variant: decide().variant };
+    } catch (error) {
+      if (!(error instanceof CapabilityError)) throw error;
+      return { problem, name };
+    }
+  });
+}
+
+/** What was found with what was known, variants that were wrong in other problems among it; all that was asked for has an entry. */
+function withEarlier(device: Device, ops: MeasuredTable['ops'], asked: readonly Decided[] = []): MeasuredTable['ops'] {
   const merged = Object.entries(ops).map(([op, found]) => {
     const [earlier] = measuredOps(device, op, specOf(op).variants);
-    const none = asked.filter((problem) => problem.op === op).map((problem) => [nameOf(device, problem), []]);
+    const none = asked.filter(({ problem }) => problem.op === op).map(({ name }) => [name, []]);
     const best = { ...Object.fromEntries(none), ...found.best };
     return [op, { ...found, best, wrong: { ...earlier?.wrong, ...found.wrong } }] as const;
   });
@@ -200,25 +209,6 @@ export function showWrong(ops: MeasuredTable['ops']): string[] {
 
 function specOf(op: string): OpSpec {
   return specs.find(({ name }) => name === op)!;
-}
-
-/** What is wrong with a variant in small cases of a problem; undefined where nothing is, or where the device has no room. */
-async function findFault(
-  device: Device,
-  spec: OpSpec,
-  problem: Problem,
-  variant: Variant,
-): Promise<string | undefined> {
-  try {
-    for (const c of problem.cases) {
-      const verdict = await verifyCase(device, spec, checkOf(problem, c), variant.name);
-      if (!verdict.ok) return `${verdict.case}: ${verdict.problem}`;
-    }
-    return undefined;
-  } catch (error) {
-    if (error instanceof WgslError) return error.message;
-    return unlessTooLarge(error);
-  }
 }
 
 function measuredOp(

@@ -42,7 +42,7 @@ export interface OpSpec<C extends Case = Case> {
   inputs(c: C, random: Random): Record<string, HostTensor>;
   /** Records the op on device tensors of the inputs' names; returns its result. */
   record(g: Graph, tensors: Record<string, Tensor>, c: C): Tensor;
-  /** The result in float64, from the same inputs as the variant of this name takes them; without one exactly as they are. */
+  /** The result in float64, from the same inputs as the variant of this name takes them, which depends on its matrix unit alone; without one exactly as they are. */
   reference(inputs: Record<string, HostTensor>, c: C, variant?: string): Float64Array;
   /** The error allowed, to the variant of this name where it rounds more than others do. */
   tolerance(c: C, variant?: string): Tolerance;
@@ -112,4 +112,19 @@ export class Random {
 /** The unit roundoff of an activation dtype, to which a result stored in it is exact. */
 export function roundoff(dtype: DType): number {
   return dtype === 'f16' ? 2 ** -11 : 2 ** -24;
+}
+
+/** Makes tensors of zeros, for where only their shapes count. */
+export class Zeros extends Random {
+  constructor() {
+    super(1);
+  }
+
+  override tensor(shape: Shape, dtype: DType = 'f32'): HostTensor {
+    return { shape, dtype, data: hostArray(dtype, elements(shape)) };
+  }
+
+  override integers(shape: Shape, _limit: number, dtype: DType = 'u32'): HostTensor {
+    return this.tensor(shape, dtype);
+  }
 }

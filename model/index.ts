@@ -49,6 +49,6 @@ export type {
 } from './session.ts';
 export type { Taps } from './taps.ts';
 export { ChatTemplate, type Message, type Mode, splitAnswer } from './text/chat.ts';
-export { checkLength, encodePrompt, expandImages, hasImageMark, IMAGE_ID } from './text/prompt.ts';
+export { checkLength, countImageMarks, encodePrompt, expandImages, IMAGE_ID } from './text/prompt.ts';
 export { Tokenizer, type TokenStream } from './text/tokenizer.ts';
 export { readTokenizerFile } from './text/tokenizer_file.ts';

@@ -9,7 +9,7 @@ import type { Pipeline, Recorded } from './pipeline.ts';
 import type { PassTimes, ProfileRow } from './recorder.ts';
 import { type Amount, atMost, type Scalar, type ValueOf } from './scalar.ts';
 import { roundUp, sameShape, showShape } from './shape.ts';
-import { checkHost, type HostTensor, rootOf, type Storage, type Tensor, tensorBytes } from './tensor.ts';
+import { checkHost, type HostTensor, rootOf, type Storage, showTensor, type Tensor, tensorBytes } from './tensor.ts';
 import { Timeline } from './timeline.ts';
 import { PARAMS_BINDING } from './wgsl.ts';
 
@@ -141,8 +141,10 @@ export class Plan {
       const host = inputs[name];
       const shape = tensor.rows ? [this.#valueOf(tensor.rows), ...tensor.shape.slice(1)] : tensor.shape;
       if (!host || !sameShape(host.shape, shape) || host.dtype !== tensor.dtype) {
-        const got = host ? `${host.dtype} ${showShape(host.shape)}` : 'nothing';
-        throw new DaybreakError(`run: input ${name}: expected ${tensor.dtype} ${showShape(shape)}, got ${got}`);
+        const got = host ? showTensor(host) : 'nothing';
+        throw new DaybreakError(
+          `run: input ${name}: expected ${showTensor({ dtype: tensor.dtype, shape })}, got ${got}`,
+        );
       }
       checkHost(host, `run: input ${name}`);
       this.#device.write(this.#storages.get(tensor)!, host.data);

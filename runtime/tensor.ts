@@ -1,7 +1,7 @@
 import { BYTES, type DType, type HostArray, hostArray } from './dtype.ts';
 import { ShapeError } from './errors.ts';
 import type { Amount, Scalar } from './scalar.ts';
-import { elements, expect, type Shape, showShape } from './shape.ts';
+import { elements, expect, type Shape, sameShape, showShape } from './shape.ts';
 
 /** A range of bytes of a device buffer. */
 export interface Storage {
@@ -68,6 +68,17 @@ export function tensorBytes(t: { shape: Shape; dtype: DType }): number {
   return elements(t.shape) * BYTES[t.dtype];
 }
 
+/** A tensor's dtype and shape as text: f32 [2, 3]. */
+export function showTensor({ dtype, shape }: { dtype: DType; shape: Shape }): string {
+  return `${dtype} ${showShape(shape)}`;
+}
+
+/** Throws ShapeError unless a tensor has this dtype and shape. */
+export function expectTensor(op: string, what: string, tensor: Tensor, dtype: DType, shape: Shape): void {
+  const fits = tensor.dtype === dtype && sameShape(tensor.shape, shape);
+  expect(fits, op, what, showTensor({ dtype, shape }), showTensor(tensor));
+}
+
 /** The tensor that owns the memory a tensor shows. */
 export function rootOf(tensor: Tensor): Tensor {
   return tensor.viewOf ?? tensor;
@@ -87,7 +98,7 @@ export function checkHost({ shape, dtype, data }: HostTensor, what: string): voi
   const count = elements(shape);
   if (data.constructor === Expected && data.length === count) return;
   throw new ShapeError(
-    `${what}: expected ${Expected.name} of ${count} elements for ${dtype} ${showShape(shape)}, got ${data.constructor.name} of ${data.length}`,
+    `${what}: expected ${Expected.name} of ${count} elements for ${showTensor({ dtype, shape })}, got ${data.constructor.name} of ${data.length}`,
   );
 }
 

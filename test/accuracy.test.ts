@@ -8,8 +8,9 @@ import * as assert from 'uvu/assert';
 import { interval, isRight } from '../bench/accuracy/judge.ts';
 import { readTasks } from '../bench/accuracy/tasks.ts';
 import { load } from '../model/api/index.ts';
+import { generate, Phi4Vision, Processor, readImage } from '../model/index.ts';
 import { UsageError } from '../runtime/index.ts';
-import { fails, runBench, TINY } from './bench.ts';
+import { fails, runBench, runDaybreak, TINY } from './bench.ts';
 import { testDevice } from './gpu.ts';
 
 const near = (got: number, wanted: number) => assert.ok(Math.abs(got - wanted) < 5e-5, `${got}, not ${wanted}`);
@@ -148,6 +149,40 @@ if (device) {
       const only = runBench('accuracy', ...how, '--only', 'look');
       assert.match(only.stdout, /^all +1\/1 /m);
       fails(runBench('accuracy', ...how, '--only', 'look,sea'), /--only: expected some of see, look, got sea/);
+      const unwritable = runBench('accuracy', ...how, '--html', join(dir, 'no', 'page.html'));
+      fails(unwritable, /--html: expected a file that can be written/);
+      assert.is(unwritable.stdout, '', 'before a question is asked');
+
+      const quantised = join(dir, 'int4');
+      assert.is(runDaybreak('quantize', '--model', TINY, '--out', quantised).status, 0);
+      for (const [option, activations] of [
+        ['--int8-activations', 'f32, int8 activations'],
+        ['--no-int8-activations', 'f32'],
+      ] as const) {
+        const asked = runBench('accuracy', ...how, '--model', quantised, '--only', 'look', option);
+        assert.match(asked.stdout, new RegExp(`^weights as stored, activations ${activations}, \\d+ MiB`, 'm'));
+      }
+    } finally {
+      rmSync(dir, { recursive: true });
+    }
+  });
+
+  test('a question is put as it stands: nothing is added around a mark, and an escaped one is text', async () => {
+    const dir = mkdtempSync(join(tmpdir(), 'daybreak-accuracy-'));
+    try {
+      copyFileSync(join(TINY, 'images/img1.png'), join(dir, 'seen.png'));
+      const messages = [{ role: 'user' as const, content: 'Is this<image>? Or \\<image>?' }];
+      const task = { name: 'a', task: 'a', mode: 'nothink', messages, images: ['seen.png'], answer: '' };
+      writeFileSync(join(dir, 'tasks.jsonl'), JSON.stringify(task));
+      const processor = Processor.load(TINY);
+      const prompt = await processor.prepare(messages, [await readImage(join(dir, 'seen.png'))], { mode: 'nothink' });
+      const model = await Phi4Vision.load(device, TINY);
+      const { tokenIds: ids } = await generate(model, processor, prompt, { maxTokens: 8 });
+      model.dispose();
+      writeFileSync(join(dir, 'answers.jsonl'), JSON.stringify({ name: 'a', ids, text: '', lead: 1, right: true }));
+      const how = ['--tasks', join(dir, 'tasks.jsonl'), '--max-tokens', '8', '--no-tune'];
+      const { stdout, stderr } = runBench('accuracy', '--model', TINY, ...how);
+      assert.match(stdout, /^all +\S+ +\S+ +\[.*\] +100 +1\/1 +0$/m, stderr);
     } finally {
       rmSync(dir, { recursive: true });
       device.dispose();

@@ -106,7 +106,8 @@ test('malformed cases are refused, by name', async () => {
     assert.equal(read([good]), [{ name: 'a', messages: [message], images: [], mode: 'hybrid' }]);
     assert.equal(read([{ name: 'a', messages: [message] }]), read([good]));
     const bad: [unknown, RegExp][] = [
-      ['[', /file: expected a JSON list of cases/],
+      ['[', /cases\.json: expected a JSON list of cases/],
+      ['{"\u009b\u0007', /expected a JSON list of cases, got [^\p{Cc}]*$/u],
       [[], /file: expected one at least, got 0/],
       [{}, /file: expected Array, got Object/],
       [[good, null], /: 1: expected Object, got null/],

@@ -125,7 +125,7 @@ if (device) {
     try {
       const source = (name: string) => join(root, 'bench/ceilings', `${name}.wgsl`);
       replaceIn(source('read'), 'i < params.steps', 'i < params.steps / 2u');
-      replaceIn(source('vec4'), 'a * by + by', 'a * by +');
+      replaceIn(source('vec4'), 'alias Unit = vec4<elem>', 'alias Unit = vec4<elem');
       replaceIn(source('dot_int8'), ', by) + i32(by)', ', by)');
       const json = join(root, 'rows.jsonl');
       const command = ['--import', 'tsx', '--import', join(root, 'tools/software_vulkan.ts')];

@@ -6,11 +6,13 @@ import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { mock } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Checkpoint, loadConfig, planMemory } from '../model/index.ts';
 import { OutOfMemoryError, openDevice } from '../runtime/index.ts';
+import { AnswerView } from '../tools/command/answer_view.ts';
 import { onInterrupt } from '../tools/command/interrupt.ts';
 import { type AnswerCommand, loadPlanned } from '../tools/command/loading.ts';
 import { printable, wantsColour } from '../tools/command/terminal.ts';
@@ -170,9 +172,28 @@ if (device) {
     for (const _ of ['a driver that kept nothing', 'one that did']) {
       const { stderr } = daybreak([...hello, 'Hello'], { env: { XDG_CACHE_HOME: cache } });
       const millis = Number(/TTFT ([\d.]+) ms/.exec(stderr)![1]);
-      if (millis < 3500 || millis > 4500) assert.is(/^note: no token yet: /m.test(stderr), millis > 4000, stderr);
+      if (millis < 3500 || millis > 4500) assert.is(/^note: no token yet; /m.test(stderr), millis > 4000, stderr);
     }
     rmSync(cache, { recursive: true });
+  });
+
+  test('with --json nobody is told why there is no token yet', () => {
+    const { write } = process.stderr;
+    let said = '';
+    process.stderr.write = (text: string | Uint8Array) => {
+      said += text;
+      return true;
+    };
+    mock.timers.enable({ apis: ['setTimeout'] });
+    try {
+      const views = [new AnswerView(true), new AnswerView()];
+      mock.timers.tick(4100);
+      for (const view of views) view.end();
+    } finally {
+      mock.timers.reset();
+      process.stderr.write = write;
+    }
+    assert.is(said.match(/^note: no token yet; /gm)?.length, 1, said);
   });
 
   test('the memory table is shown where memory is tight', async () => {

@@ -72,7 +72,8 @@ if (device) {
           JSON.stringify(times),
         );
       }
-      for (const { tokens, adapter, commit, kernels, profile, memory, runs } of rows) {
+      for (const { tokens, adapter, commit, kernels, profile, memory, runs, dtype, activations } of rows) {
+        assert.ok(activations.startsWith(dtype), activations);
         assert.ok(tokens.matched + tokens.ties === tokens.total && adapter && commit);
         assert.is(runs.greedy.stepErrors.length, runs.greedy.steps);
         assert.ok(memory.length > tokens.total && memory.every(({ resident }: { resident: number }) => resident > 0));

@@ -4,7 +4,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { matmul } from '../kernels/index.ts';
 import { type LoadOptions, openSynthetic, Phi4Vision } from '../model/index.ts';
-import { type DryRunDevice, type Feature, Graph, openDevice } from '../runtime/index.ts';
+import { type DryRunDevice, type Feature, Graph, openDevice, ShapeError } from '../runtime/index.ts';
 import { TINY } from './bench.ts';
 import { bindingDevice } from './fixtures/binding_device.ts';
 
@@ -72,6 +72,23 @@ test('activations are f16 and integers on a GPU, f32 on a CPU, and as they are a
   assert.equal([plain.dtype, plain.int8Activations], ['f16', false], 'there are no quantised weights');
 });
 
+test('quantised rows of other sizes than their columns have are refused in words', () => {
+  const g = new Graph(none);
+  const x = { quants: g.input('quants', [2, 16], 'u32'), scales: g.input('scales', [2, 2], 'f32'), cols: 40 };
+  const blocks = [{ tensor: g.input('w', [24, 8], 'u32'), scales: g.input('w scales', [24, 2], 'f16'), row: 0 }];
+  const w = { name: 'w', rows: 24, cols: 40, dtype: 'q4', group: 32, blocks } as const;
+  assert.equal(matmul(g, x, w).shape, [2, 24]);
+  const refused = (rows: Partial<typeof x>, message: RegExp) =>
+    assert.throws(
+      () => matmul(g, { ...x, ...rows }, w),
+      (e: Error) => e instanceof ShapeError && message.test(e.message),
+    );
+  refused({ cols: 72 }, /^matmul: quants of x: expected u32 \[2, 24\], got u32 \[2, 16\]/);
+  refused({ quants: g.input('i32', [2, 16], 'i32') }, /^matmul: quants of x: expected u32 \[2, 16\], got i32/);
+  const short = g.input('one row', [1, 2], 'f32');
+  refused({ scales: short }, /^matmul: scales of x: expected f32 \[2, 2\], got f32 \[1, 2\]/);
+});
+
 test('rows that cannot be normed and results that cannot be quantised are refused in words', () => {
   const g = new Graph(none);
   const x = g.input('x', [2, 64], 'f32');
@@ -87,7 +104,9 @@ test('rows that cannot be normed and results that cannot be quantised are refuse
     () => matmul(g, { ...normed, x: halves }, w),
     /^matmul: x: expected f32, as it is to be normed, got f16/,
   );
-  assert.throws(() => matmul(g, { ...normed, norm: short }, w), /^matmul: norm: expected \[64\], got \[8\]/);
+  assert.throws(() => matmul(g, { ...normed, norm: short }, w), /^matmul: norm: expected f32 \[64\], got f32 \[8\]/);
+  const bf16 = g.input('bf16', [64], 'bf16');
+  assert.throws(() => matmul(g, { ...normed, norm: bf16 }, w), /^matmul: norm: expected f32 \[64\], got bf16 \[64\]/);
   assert.throws(() => matmul(g, { ...normed, int8: true }, w), /^matmul: w: expected q4 or q8, as x is quantised/);
   const odd = { activation: 'silu_gate', int8: true } as const;
   assert.throws(() => matmul(g, normed, w, odd), /^matmul: columns of y: expected a multiple of 8, .*, got 12/);

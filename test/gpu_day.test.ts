@@ -5,8 +5,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { listSteps } from '../bench/gpu_day.ts';
 import { fails, runBench } from './bench.ts';
 import { testDevice } from './gpu.ts';
+
+test('no step but the one that tunes measures variants in its own time', () => {
+  const models = listSteps({ out: 'out', synthetic: '15b' }).filter(({ name }) => /^(e2e|speed)/.test(name));
+  assert.is(models.length, 3);
+  for (const { name, command } of models) assert.ok(command.includes('--no-tune'), name);
+});
 
 const device = await testDevice();
 if (device) {

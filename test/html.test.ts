@@ -221,6 +221,7 @@ test('host, peers, environments and ceilings have their tables', () => {
 
 test('speed, full and quality have their tables; a full one that is wrong shows no time', () => {
   assert.equal(speedTable([speedRow()]).rows, [['tiny', 'f16', 'pp512', 100, 90, 120, 3]]);
+  assert.is(speedTable([speedRow({ activations: 'f16, int8 activations' })]).rows[0]![1], 'f16, int8 activations');
   const problem = 'WRONG: logits that are not finite';
   assert.equal(speedTable([speedRow({ samples: [], problem })]).rows[0]!.slice(3), [problem, '', '', 0]);
   assert.equal(qualityTable([qualityRow()]).rows, [['tiny', 'q4 g64', 'f32', 2, 0.05, 0.2, 62.5, 8]]);
@@ -302,18 +303,18 @@ test('a damaged line is named by file and line, whatever it holds', () => {
     };
     fails(line(e2eRow()).slice(0, 1000), /expected a line of JSON, got .*; run the bench again, or take the line out$/);
     fails('5', /row: expected Object, got 5/);
-    fails('{"bench":5}', /row\.bench: expected string, got 5/);
+    fails('{"bench":5}', /:3: bench: expected string, got 5/);
     fails('['.repeat(100_000), /expected/);
     fails(`${'{"a":'.repeat(100_000)}1${'}'.repeat(100_000)}`, /expected/);
     fails('{"bench":"\u009b31m\\u0007', /expected a line of JSON, got [^\p{Cc}]*$/u);
     for (const key of ['prompt', 'repeats', 'kernels', 'runs', 'commit'])
-      fails(line({ ...e2eRow(), [key]: undefined }), new RegExp(`e2e\\.${key}: expected .*, got undefined`));
+      fails(line({ ...e2eRow(), [key]: undefined }), new RegExp(`e2e: ${key}: expected .*, got undefined`));
     fails(
       line({ ...e2eRow(), kernels: [{ ...e2eRow().kernels[0], micros: '1' }] }),
       /kernels\.0\.micros: expected .*number.*, got "1"/,
     );
-    fails(line({ ...opsRow(), repeats: [1] }), /ops\.repeats\.0: expected Array, got 1/);
-    fails(line({ ...peersRow(), peers: { x: { micros: 1 } } }), /peers\.peers\.x\.micros: expected Array, got 1/);
+    fails(line({ ...opsRow(), repeats: [1] }), /ops: repeats\.0: expected Array, got 1/);
+    fails(line({ ...peersRow(), peers: { x: { micros: 1 } } }), /peers: peers\.x\.micros: expected Array, got 1/);
   });
 });
 
@@ -330,9 +331,12 @@ test('rows of other benches are named as not shown; NaN, which JSON writes as nu
     writeHtmlReport(out, [...others, e2eRow({ ok: undefined, maxErrorStd: Number.NaN })]);
     assert.match(readFileSync(out, 'utf8'), 'Not shown: rows of trial, &lt;/script&gt;');
     assert.throws(() => writeHtmlReport(out, [{ bench: 'trial' }]), /expected rows of ceilings, e2e, .*, got trial;/);
-    assert.throws(() => writeHtmlReport(out, [{ bench: 'host' }]), /^row 1: host\.commit: expected .*, got undefined/);
+    assert.throws(() => writeHtmlReport(out, [{ bench: 'host' }]), /^row 1: host: commit: expected .*, got undefined/);
     assert.throws(() => writeHtmlReport(dir, [e2eRow()]), /^--html: expected a file that can be written, got/);
-    assert.throws(() => report([dir], { html: out }), /^report: expected a file of JSON lines, got/);
+    assert.throws(
+      () => report([dir], { html: out }),
+      /: expected a file of JSON lines, got .*; write one with --json$/,
+    );
   });
 });
 

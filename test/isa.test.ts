@@ -54,7 +54,18 @@ Instructions: 19
 `;
 
 const NONE: Counts = {
-  ...{ matrix: 0, dot: 0, fma: 0, vector: 0, scalar: 0, memory: 0, workgroup: 0, scalarLoads: 0, barriers: 0, wideLoads: 0 },
+  ...{
+    matrix: 0,
+    dot: 0,
+    fma: 0,
+    vector: 0,
+    scalar: 0,
+    memory: 0,
+    workgroup: 0,
+    scalarLoads: 0,
+    barriers: 0,
+    wideLoads: 0,
+  },
 };
 
 test('reads registers, spills, occupancy, and what stands in each loop', () => {

@@ -10,6 +10,7 @@ import { quick, testDevice } from './gpu.ts';
 
 const device = await testDevice();
 const only = process.env.DAYBREAK_OP;
+const needing = process.env.DAYBREAK_NEEDS;
 const [part, parts] = (process.env.DAYBREAK_PART ?? '1/1').split('/').map(Number) as [number, number];
 let count = 0;
 
@@ -29,6 +30,7 @@ if (device) {
     for (const c of spec.cases) {
       for (const { name, kernel } of runnable(device, spec, c)) {
         if (quick && !c.quick && !kernel.matrix) continue;
+        if (needing && !kernel.needs?.some((need) => need === needing)) continue;
         if (count++ % parts !== part - 1) continue;
         test(`${name} ${showCase(c)}`, async () => {
           const verdict = await verifyCase(device, spec, c, name);

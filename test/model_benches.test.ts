@@ -5,11 +5,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { examineActivations } from '../bench/doctor.ts';
 import { HostWeights } from '../bench/full/host_weights.ts';
 import { LayerChecks } from '../bench/full/verify_layers.ts';
 import { compareRows } from '../bench/quality.ts';
 import { rainbow } from '../bench/rainbow.ts';
 import { Checkpoint, decode, expandImages, loadConfig, Phi4Vision, processImage } from '../model/index.ts';
+import { openDevice } from '../runtime/index.ts';
 import { runBench, TINY } from './bench.ts';
 import { testDevice } from './gpu.ts';
 
@@ -53,7 +55,7 @@ if (device) {
     assert.ok(0 < bytes && bytes < fine / 20 && fine < coarse, [bytes, fine, coarse].join());
   });
 
-  test('doctor: counts tensors, tells flags and activations, and exits 1 where a tensor is missing', () => {
+  test('doctor: counts tensors, tells flags and activations, and exits 1 where a tensor is missing', async () => {
     const json = join(dir, 'doctor.jsonl');
     const { status, stdout, stderr } = runBench('doctor', '--model', TINY, '--json', json);
     assert.is(status, 0, stdout + stderr);
@@ -63,6 +65,14 @@ if (device) {
     assert.is(model, 'tiny');
     assert.ok(activations.length > 8 && activations.every(({ largest }: { largest: number }) => largest > 0));
     assert.is(config.differences.hidden_size.here, '128');
+    const other = await openDevice();
+    Object.defineProperty(other, 'onCpu', { value: false }); // where f16 is usual
+    const there = await examineActivations(other, TINY);
+    other.dispose();
+    for (const [i, { stage, largest }] of there.entries()) {
+      const f32 = activations[i].largest;
+      assert.ok(Math.abs(largest - f32) < 1e-4 * f32, `${stage}: ${largest}, in f32 ${f32}`);
+    }
     const lacking = join(dir, 'lacking');
     cpSync(TINY, lacking, { recursive: true });
     const path = join(lacking, 'config.json');
@@ -76,7 +86,7 @@ if (device) {
     const json = join(dir, 'full.jsonl');
     const { status, stdout, stderr } = runBench('full', '--model', TINY, '--json', json);
     assert.is(status, 0, stdout + stderr);
-    assert.is(rowsOf(json).at(-1).model, 'tiny');
+    assert.equal([rowsOf(json).at(-1).model, rowsOf(json).at(-1).activations], ['tiny', 'f32']);
     assert.match(stdout, /^layers\.2 +[\d.e-]+$/m);
     const config = loadConfig(TINY);
     const checks = new LayerChecks(config, 1e-4);

@@ -4,7 +4,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { specs } from '../kernels/specs.ts';
 import { mutations } from '../tools/mutations/list.ts';
-import { mutate } from '../tools/mutations.ts';
+import { markdown, mutate } from '../tools/mutations.ts';
 
 const url = (path: string) => new URL(`../${path}`, import.meta.url);
 
@@ -24,6 +24,18 @@ for (const mutation of mutations) {
 
 test('names are distinct', () => {
   assert.is(new Set(mutations.map(({ name }) => name)).size, mutations.length);
+});
+
+test('the table counts what was tried, and names what was not', () => {
+  const text = markdown([]);
+  const rows = text.split('\n').filter((line) => /^\| .* \| (red|green|stale) \|/.test(line));
+  const red = rows.filter((row) => row.includes(' | red | '));
+  assert.match(text, `${red.length} of ${rows.length} tried turn a test red.`);
+  const [, count = '0', named = ''] = /^(\d+) not tried since they changed: (.*)\.$/m.exec(text) ?? [];
+  assert.is(rows.length + Number(count), mutations.length);
+  for (const { name } of mutations) {
+    assert.ok(named.split('; ').includes(name) || rows.some((row) => row.startsWith(`| ${name} |`)), name);
+  }
 });
 
 test.run();

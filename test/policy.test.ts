@@ -22,6 +22,7 @@ import {
   openDevice,
   UsageError,
 } from '../runtime/index.ts';
+import { limitedDevice } from './fixtures/binding_device.ts';
 
 const none = await openDevice({ adapter: 'null' });
 const SUBGROUPS: Feature[] = ['shader-f16', 'subgroups'];
@@ -103,6 +104,20 @@ test('attention in f16 goes to matrix units where a GPU has them, in f32 never',
     assert.is(taken(adapter(false, all), 'attention', halves), 'attention_matrix');
     assert.is(taken(adapter(false, all, [] as never), 'attention', halves), 'attention_tile', 'a GPU that has none');
     assert.is(taken(adapter(true, all), 'attention', halves), 'attention');
+  }
+});
+
+test('attention goes to matrix units whose tiles fit the device, and elsewhere to tiles', () => {
+  const all: Feature[] = [...SUBGROUPS, 'subgroup-size-control', 'chromium-experimental-subgroup-matrix'];
+  const fields = { tokens: 64, causal: true, as: 'f16', kv: 'f16' };
+  for (const [side, bytes, expected] of [
+    [16, 32768, 'attention_matrix'],
+    [16, 16384, 'attention_tile'], // the smallest size has fewer keys than matrices of its subgroups
+    [8, 16384, 'attention_matrix'],
+  ] as const) {
+    const unit = { component: 'f16', result: 'f32', M: side, N: side, K: side, lanes: 32 };
+    const device = limitedDevice(adapter(false, all, [unit] as never), { maxComputeWorkgroupStorageSize: bytes });
+    assert.is(taken(device, 'attention', fields), expected, `${side}, ${bytes} bytes`);
   }
 });
 

@@ -8,9 +8,9 @@ import * as assert from 'uvu/assert';
 import {
   ChatTemplate,
   checkLength,
+  countImageMarks,
   encodePrompt,
   expandImages,
-  hasImageMark,
   IMAGE_ID,
   loadConfig,
   type ModelConfig,
@@ -59,7 +59,7 @@ test('a backslash makes a mark the text <image>', () => {
   assert.equal(encode('a \\<image> b', 0), tokenizer.encode('a <image> b'));
   assert.equal(encode('\\\\<image>', 0), tokenizer.encode('\\<image>'));
   assert.equal(encode('<image>\\<image><image>', 2), [IMAGE_ID, ...tokenizer.encode('<image>'), IMAGE_ID]);
-  assert.equal(['<image>', 'a', '\\<image>', '\\<image> <image>'].map(hasImageMark), [true, false, false, true]);
+  assert.equal(['<image>', 'a', '\\<image>', '\\<image> <image>'].map(countImageMarks), [1, 0, 0, 1]);
   refuses(() => encode('\\<image><image>', 0), 'and write \\<image> for the text <image>');
 });
 

@@ -188,6 +188,25 @@ if (device) {
     }
   });
 
+  test('where no logit has a weight the first token is drawn, and how many were not finite is said', async () => {
+    const words = (shape: number[], ...data: number[]) =>
+      device.upload({ shape, dtype: 'u32', data: Uint32Array.from(data) }, 'words');
+    for (const topK of [0, 5]) {
+      const settings = settingsTensor({ temperature: 1, topK, topP: 1 });
+      new Float32Array(settings.data.buffer).fill(-1, 3, 4); // as if every comparison with NaN held, here that with the largest distance
+      const graph = new Graph(device);
+      const choice = sample(graph, device.upload(new Random(SEED).tensor([1, 300]), 'logits'), {
+        largest: words([2, 3], 7, 2, 9, 299, 1, 8),
+        settings: device.upload(settings, 'settings'),
+        random: words([4], 0, 0, 0, 0),
+      });
+      graph.output('choice', choice);
+      const plan = await Plan.create(graph);
+      assert.equal([...(await device.download(plan.run().choice!)).data], [0, 3], `top ${topK}`);
+      plan.dispose();
+    }
+  });
+
   test('more logits than the sums of weights have bits for are refused', () => {
     const logits = { name: 'logits', shape: [1, 2 ** 17 + 1], dtype: 'f32' as const };
     const words = (n: number) => ({ name: 'words', shape: [n], dtype: 'u32' as const });

@@ -42,17 +42,14 @@ if (device) {
   });
 
   test('random weights take the place of a folder, in any format; what does not fit is said and the rest runs', () => {
+    const dir = mkdtempSync(join(tmpdir(), 'daybreak-speed-'));
+    const json = join(dir, 'rows.jsonl');
+    const model = ['--synthetic', TINY, '--format', 'int4', '--int8-activations'];
     const sizes = ['-p', '8', '-n', '2', '-d', '0,40000000', '--repeats', '1'];
-    const { status, stdout, stderr } = runBench(
-      'speed',
-      '--synthetic',
-      TINY,
-      '--format',
-      'int4',
-      '--int8-activations',
-      ...sizes,
-    );
+    const { status, stdout, stderr } = runBench('speed', ...model, ...sizes, '--json', json);
     assert.is(status, 0, stdout + stderr);
+    assert.is(JSON.parse(readFileSync(json, 'utf8').split('\n')[0]!).activations, 'f32, int8 activations');
+    rmSync(dir, { recursive: true });
     assert.match(stdout, /^pp8 +[\d.]+/m);
     assert.match(stdout, /^tg2 +[\d.]+/m);
     assert.match(stdout, /^tg2 @ d40000000 +does not fit: .*expected/m);

@@ -1,12 +1,15 @@
 // tier: any
 // The tuner: what is right and fastest is found on the device, and what is wrong there is named and never used.
-import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { race } from '../bench/tune/race.ts';
+import { tuneProblems } from '../bench/tune.ts';
 import { specs } from '../kernels/specs.ts';
+import { OutOfMemoryError, Plan } from '../runtime/index.ts';
 import { type Ended, fails, runDaybreak, TINY } from './bench.ts';
 import { copySources, replaceIn } from './copy.ts';
 import { testDevice } from './gpu.ts';
@@ -30,6 +33,50 @@ if (device) {
     assert.ok(micros.get(usual)!.length >= 3 && micros.get(usual)!.every((sample) => sample > 0));
     assert.is(wrong.size, 0);
     assert.is(device.memory.current, before);
+  });
+
+  test('a variant that the device has no room to check is neither right nor wrong', async () => {
+    const create = Plan.create;
+    Plan.create = (graph, options) => {
+      if (options?.guardBytes && graph.forced.layer_norm === 'layer_norm/layer_norm_subgroup')
+        throw new OutOfMemoryError('test: no room');
+      return create.call(Plan, graph, options);
+    };
+    try {
+      const problem = { op: 'layer_norm', cases: [{ rows: 3, cols: 64, mean: 0, as: 'f32' }] };
+      const { ops, problems } = await tuneProblems(device, [problem], 60, () => {});
+      const [best] = Object.values(ops.layer_norm!.best);
+      assert.is(problems.length, 1);
+      assert.ok(best!.length > 0 && !best!.includes('layer_norm_subgroup'), best!.join());
+      assert.equal(ops.layer_norm!.wrong, {});
+    } finally {
+      Plan.create = create;
+    }
+  });
+
+  test('what is known when it is killed is kept', async () => {
+    const cache = mkdtempSync(join(tmpdir(), 'daybreak-tune-'));
+    const script = new URL('../tools/command/main.ts', import.meta.url).pathname;
+    const preload = new URL('../tools/software_vulkan.ts', import.meta.url).pathname;
+    const args = ['--import', 'tsx', '--import', preload, script, 'tune', '--model', TINY, '--formats', 'bf16'];
+    const env = { ...process.env, XDG_CACHE_HOME: cache };
+    const child = spawn(process.execPath, [...args, '--dtypes', 'f32'], { env, stdio: ['ignore', 'pipe', 'ignore'] });
+    try {
+      let shown = '';
+      await new Promise<void>((resolve) => {
+        child.on('exit', () => resolve());
+        child.stdout.on('data', (text) => {
+          shown += text;
+          if (/^qkv 1 .*\n/m.test(shown)) child.kill('SIGKILL');
+        });
+      });
+      const [file] = readdirSync(join(cache, 'daybreak')).filter((name) => name.startsWith('variants-'));
+      const { qkv } = JSON.parse(readFileSync(join(cache, 'daybreak', file!), 'utf8')).ops;
+      assert.ok(Object.keys(qkv.best).includes('qkv 1 f32 bf16'), JSON.stringify(qkv.best));
+    } finally {
+      child.kill('SIGKILL');
+      rmSync(cache, { recursive: true });
+    }
   });
 
   const root = copySources();
@@ -115,7 +162,7 @@ if (device) {
       existsSync(join(cacheIn(fresh), 'daybreak')) &&
       readdirSync(join(cacheIn(fresh), 'daybreak')).some((name) => name.startsWith('variants-'));
     const note =
-      /^note: measuring once what is fastest on .* for this model, about a minute at most; --no-tune leaves/m;
+      /^note: measuring once what is fastest on .* for this model; nothing new is timed after \d+ s, .*; --no-tune leaves/m;
     assert.not.match(ask('--no-tune').stderr, note);
     assert.not.ok(kept());
     const first = ask('--json');

@@ -1,10 +1,17 @@
 // tier: null
 // The tuner's problems are those that the model's own graphs ask about.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { madeOnce } from '../bench/tune/fault.ts';
 import { checkOf, listProblems } from '../bench/tune/problems.ts';
+import { decisionsOf, storageOf } from '../bench/tune.ts';
+import { digestOf, keepMeasured } from '../kernels/measured.ts';
 import { Random } from '../kernels/spec.ts';
 import { specs } from '../kernels/specs.ts';
+import { VARIANTS } from '../kernels/variants.ts';
 import { decisionOf, recordCase, runnable } from '../kernels/verify.ts';
 import {
   loadConfig,
@@ -15,6 +22,8 @@ import {
   shapeFolder,
 } from '../model/index.ts';
 import { DryRunDevice, openDevice } from '../runtime/index.ts';
+import { examineVariants } from '../tools/command/variants.ts';
+import { TINY } from './bench.ts';
 import { graphsPlanned } from './fixtures/recorded_graphs.ts';
 
 const FORMATS: SyntheticFormat[] = ['int4', 'bf16'];
@@ -50,6 +59,7 @@ function named(formats: SyntheticFormat[], dtypes: ('f32' | 'f16')[], int8: bool
         ),
     }));
     assert.equal(checked, timed, 'what is checked has the pipelines of what is timed');
+    assert.is(decisionsOf(none, [problem])[0]!.name, `${problem.op} ${timed!.problem}`);
     return `${problem.op} ${timed!.problem}`;
   });
 }
@@ -85,6 +95,55 @@ test('on a GPU the same problems have the whole matrices', () => {
   } of cpu!)
     if (op === 'matmul')
       assert.ok(2 * Number(c!.rows) * Number(c!.inner) * Number(c!.outs) <= 5e7 && Number(c!.inner) % 8 === 0);
+});
+
+test('a model whose decoder is of 8 bits meets problems of 8 bits', () => {
+  const stored = (quantize?: object) => storageOf({ model: TINY, dtype: 'f32', ...(quantize && { quantize }) }).formats;
+  assert.equal([stored(), stored({}), stored({ decoder: 'q8' })], [['bf16'], ['int4'], ['int8']]);
+  const problems = listProblems(CONFIG, false, { formats: ['int8'], dtypes: ['f32'], int8: true });
+  const products = problems.filter(({ op }) => op === 'matmul' || op === 'qkv').flatMap(({ cases }) => cases);
+  assert.equal([...new Set(products.map(({ weights }) => weights))].sort(), ['half', 'q8']);
+});
+
+test('what checks make once is what each variant is to be compared with', () => {
+  for (const op of ['matmul', 'qkv', 'layer_norm']) {
+    const spec = specs.find(({ name }) => name === op)!;
+    let made = 0;
+    const inputs: typeof spec.inputs = (...args) => {
+      made++;
+      return spec.inputs(...args);
+    };
+    const once = madeOnce({ ...spec, inputs });
+    for (const c of spec.cases.filter(({ quick, show }) => quick && (!show || show === 'y' || show === 'k'))) {
+      const before = made;
+      for (const { name } of runnable(none, spec, c)) {
+        const inputs = once.inputs({ ...c }, new Random(1));
+        assert.equal(once.reference(inputs, { ...c }, name), spec.reference(inputs, c, name), name);
+      }
+      assert.is(made, before + 1);
+    }
+  }
+});
+
+test('a problem whose variants were all found wrong is shown as one without a right one', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'daybreak-tune-'));
+  const before = process.env.XDG_CACHE_HOME;
+  process.env.XDG_CACHE_HOME = folder;
+  try {
+    const variants = VARIANTS.layer_norm!;
+    const faults = variants.map(({ name }) => [name.slice('layer_norm/'.length), '[0]: expected 1, got 2']);
+    const found = { kernels: digestOf(variants), best: {}, wrong: Object.fromEntries(faults) };
+    keepMeasured(none, { layer_norm: found });
+    const { chosen, wrong } = examineVariants(none);
+    assert.is(wrong.length, variants.length);
+    const norms = chosen.filter(({ problem }) => problem.startsWith('layer_norm '));
+    assert.ok(norms.length > 0 && norms.every(({ by, variant }) => by === 'none right' && variant === '-'));
+    assert.ok(chosen.some(({ by }) => by === 'default'));
+  } finally {
+    if (before === undefined) delete process.env.XDG_CACHE_HOME;
+    else process.env.XDG_CACHE_HOME = before;
+    rmSync(folder, { recursive: true });
+  }
 });
 
 test.run();

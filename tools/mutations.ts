@@ -112,14 +112,16 @@ function tableRows(results: readonly Result[]): Map<string, string> {
 }
 
 /** The table of all mutations, of which some may have been tried before. */
-function markdown(results: readonly Result[]): string {
+export function markdown(results: readonly Result[]): string {
   const known = tableRows(results);
   const rows = mutations.flatMap(({ name }) => known.get(name) ?? []);
+  const untried = mutations.flatMap(({ name }) => (known.has(name) ? [] : name));
   const red = rows.filter((row) => row.includes(' | red | ')).length;
   return [
     '# Faults that the tests see',
     'Written by `npx tsx tools/mutations.ts`, which puts each fault of `list.ts` into a copy of the sources and runs the tests named there',
-    `until one fails. ${red} of ${mutations.length} faults turn a test red.`,
+    `until one fails. ${red} of ${rows.length} tried turn a test red.`,
+    ...(untried.length > 0 ? ['', `${untried.length} not tried since they changed: ${untried.join('; ')}.`] : []),
     '',
     '| fault | file | outcome | seen by | how |',
     '|---|---|---|---|---|',

@@ -11,14 +11,6 @@ fn factor(one: u32) -> Factor {
   return Factor(i, o, o, o, o, i, o, o, o, o, i, o, o, o, o, i);
 }
 
-fn start(seed: u32) -> Unit {
-  return Unit(vec4u(seed, seed + 1u, seed + 2u, seed + 3u));
-}
-
 fn step(a: Unit, by: Factor) -> Unit {
   return by * a + by[0].x;
-}
-
-fn count(a: Unit) -> u32 {
-  return u32(a.x) + u32(a.y) + u32(a.z) + u32(a.w);
 }

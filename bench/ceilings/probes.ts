@@ -84,17 +84,17 @@ const kernel = (name: string, lib: URL[] = [], needs: Feature[] = []): Kernel =>
   lib,
   needs,
 });
-const chain = (name: string, size: number, operations: number): Chain => ({
-  kernel: kernel(name, [file('chains')]),
+const chain = (name: string, size: number, operations: number, ...lib: string[]): Chain => ({
+  kernel: kernel(name, [...lib, 'chains'].map(file)),
   size,
   operations,
 });
-const COPY = kernel('copy');
-const READ = kernel('read');
-const SCALAR = chain('scalar', 1, 2);
-const VEC2 = chain('vec2', 2, 4);
-const VEC4 = chain('vec4', 4, 8);
-const MAT4 = chain('mat4', 4, 32);
+const COPY = kernel('copy', [file('stream')]);
+const READ = kernel('read', [file('stream')]);
+const SCALAR = chain('scalar', 1, 2, 'madd');
+const VEC2 = chain('vec2', 2, 4, 'madd');
+const VEC4 = chain('vec4', 4, 8, 'madd', 'four');
+const MAT4 = chain('mat4', 4, 32, 'four');
 const DOT_INT8 = chain('dot_int8', 1, 8);
 const MATRIX: Kernel = {
   ...kernel(

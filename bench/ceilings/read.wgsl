@@ -1,17 +1,8 @@
 // y[lane] = sum of the words that the lane reads, modulo 2^32; every word once
 // x [words] vec4 of u32 read; y [lanes] u32 written
 // Grid: one workgroup per WG lanes, so that lanes * LOADS * steps = words. Workgroup memory: none.
-// Source: own. LOADS loads are under way at once. BLOCKED: each workgroup reads one stretch, else all go through memory side by side.
-const WG: u32 = 128u;
-const LOADS: u32 = 4u;
-const BLOCKED: bool = false;
-struct Params {
-  lanes: u32,
-  steps: u32,
-}
-@group(0) @binding(0) var<storage, read> x: array<vec4u>;
+// Source: own. WG, LOADS, BLOCKED and x are in stream.wgsl.
 @group(0) @binding(1) var<storage, read_write> y: array<u32>;
-@group(0) @binding(31) var<uniform> params: Params;
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {

@@ -29,7 +29,7 @@ export async function findLayer(
   try {
     const weights = new HostWeights(checkpoint, model.config);
     const { layers } = model.config.decoder;
-    const bound = BOUNDS[model.dtype as 'f32' | 'f16'].stage;
+    const bound = BOUNDS[model.dtype].stage;
     const last = stages.get('embed')!.length - 1;
     const rows = { prefill: Math.max(last - 1, 0), decode: last };
     for (let layer = 0; layer < layers; layer++) {

@@ -41,7 +41,7 @@ export function capacityOf({ ids }: PromptInputs, { runs }: ExpectedPrompt): num
 }
 
 /** Steps of a continuation. */
-export function stepsOf({ tokens }: ExpectedRun): number {
+function stepsOf({ tokens }: ExpectedRun): number {
   return tokens.length || FREE_STEPS;
 }
 

@@ -1,6 +1,6 @@
 import * as v from 'valibot';
-import { UsageError } from '../../runtime/index.ts';
-import { QUANTITIES, type Quantity } from '../ceilings/probes.ts';
+import { QUANTITIES } from '../ceilings/probes.ts';
+import { type Kind, parseAs } from '../parse.ts';
 import { folderName } from '../report.ts';
 
 /** JSON has no NaN and writes null, which is read back as NaN. */
@@ -11,7 +11,12 @@ const number = v.pipe(
 const numbers = v.array(number);
 const text = v.string();
 const flag = v.boolean();
+/** Missing in rows of before it was told. */
+const activations = v.optional(text);
 const folder = v.pipe(v.string(), v.transform(folderName));
+/** So many numbers, by these names. */
+const each = <K extends string>(...keys: readonly K[]) =>
+  Object.fromEntries(keys.map((key) => [key, number])) as Record<K, typeof number>;
 const sizes = v.record(v.string(), v.union([v.string(), v.number(), v.boolean()]));
 
 /** What every row says of where it was measured. */
@@ -25,38 +30,21 @@ const ENVIRONMENT = {
   cpu: text,
   date: text,
 };
-const RATES = Object.fromEntries(QUANTITIES.map((quantity) => [quantity, number])) as Record<Quantity, typeof number>;
 const VERDICT = {
-  steps: number,
-  matched: number,
-  ties: number,
+  ...each('steps', 'matched', 'ties', 'relative'),
   wrong: numbers,
-  relative: number,
   stepErrors: numbers,
   stepBounds: numbers,
   ok: flag,
 };
 const TIMES = {
-  imageMillis: number,
-  visionMillis: number,
-  sessionMillis: number,
-  prefillMillis: number,
-  ttftMillis: number,
+  ...each('imageMillis', 'visionMillis', 'sessionMillis', 'prefillMillis', 'ttftMillis'),
   stepMillis: numbers,
 };
 const SIDE = { micros: numbers, waitMicros: numbers, error: v.optional(text) };
-const DISPATCH = { phase: text, scope: text, kernel: text, micros: number, flops: number, bytes: number };
-const RATE = v.object({ bytes: number, millis: number });
-const TALLY = {
-  all: number,
-  right: number,
-  low: number,
-  high: number,
-  compared: number,
-  referenceRight: number,
-  same: number,
-  ties: number,
-};
+const DISPATCH = { phase: text, scope: text, kernel: text, ...each('micros', 'flops', 'bytes') };
+const RATE = v.object(each('bytes', 'millis'));
+const TALLY = each('all', 'right', 'low', 'high', 'compared', 'referenceRight', 'same', 'ties');
 const PICTURE = v.pipe(v.string(), v.regex(/^data:image\/\w+;base64,[\w+/=]+$/, 'a data: URL of a picture'));
 const stages = v.array(v.object({ stage: text, relative: number, ok: flag }));
 
@@ -65,47 +53,46 @@ const row = <B extends string, E extends v.ObjectEntries>(bench: B, entries: E) 
 
 /** What the rows of each bench must hold; what else they hold is left out. */
 const ROWS = {
-  ceilings: row('ceilings', { ceilings: v.object({ clock: text, ...RATES }) }),
+  ceilings: row('ceilings', { ceilings: v.object({ clock: text, ...each(...QUANTITIES) }) }),
   e2e: row('e2e', {
     model: folder,
     dtype: text,
+    activations,
     prompt: text,
-    positions: number,
+    ...each('positions', 'maxErrorStd', 'meanErrorStd', 'peakBytes'),
     ok: v.optional(flag),
-    tokens: v.object({ matched: number, ties: number, total: number }),
-    maxErrorStd: number,
-    meanErrorStd: number,
+    tokens: v.object(each('matched', 'ties', 'total')),
     stages,
     runs: v.record(v.string(), v.object(VERDICT)),
     divergedAt: v.optional(text),
     repeats: v.array(v.object(TIMES)),
-    memory: v.array(v.object({ millis: number, device: number, resident: number })),
-    peakBytes: number,
+    memory: v.array(v.object(each('millis', 'device', 'resident'))),
     kernels: v.array(v.object(DISPATCH)),
-    profile: v.record(v.string(), v.object({ gpuMicros: number, wallMicros: number })),
+    profile: v.record(v.string(), v.object(each('gpuMicros', 'wallMicros'))),
   }),
-  speed: row('speed', { model: folder, dtype: text, name: text, samples: numbers, problem: v.optional(text) }),
+  speed: row('speed', {
+    model: folder,
+    dtype: text,
+    activations,
+    name: text,
+    samples: numbers,
+    problem: v.optional(text),
+  }),
   full: row('full', {
     model: folder,
-    positions: number,
-    visionMillis: number,
-    prefillMillis: number,
-    ttftMillis: number,
+    activations,
+    ...each('positions', 'visionMillis', 'prefillMillis', 'ttftMillis'),
     stepMillis: numbers,
     disk: RATE,
     load: RATE,
-    memory: v.object({ resident: number, device: number }),
+    memory: v.object(each('resident', 'device')),
     stages,
   }),
   quality: row('quality', {
     model: folder,
     label: text,
     activations: text,
-    bytes: number,
-    steps: number,
-    meanKl: number,
-    maxKl: number,
-    top1: number,
+    ...each('bytes', 'steps', 'meanKl', 'maxKl', 'top1'),
   }),
   accuracy: row('accuracy', {
     model: folder,
@@ -122,9 +109,7 @@ const ROWS = {
     kernel: text,
     shape: sizes,
     repeats: v.array(numbers),
-    flops: number,
-    bytes: number,
-    dispatches: number,
+    ...each('flops', 'bytes', 'dispatches'),
   }),
   host: row('host', { task: text, repeats: v.array(numbers) }),
   peers: row('peers', {
@@ -162,30 +147,11 @@ export function rowsOf<B extends Row['bench']>(rows: readonly Row[], bench: B): 
   return rows.filter((row): row is Extract<Row, { bench: B }> => row.bench === bench);
 }
 
+const KIND: Kind = { text: 'a line of JSON', root: 'row', hint: 'run the bench again, or take the line out' };
+
 /** The row that a line of JSON holds. UsageError `<place>: ...` for a line that is no such row. */
 export function parseRow(line: string, place: string): Row | OtherRow {
-  const { bench } = check(v.object({ bench: text }), parseLine(line, place), 'row', place);
+  const { bench } = parseAs(v.object({ bench: text }), line, place, KIND);
   if (!Object.hasOwn(ROWS, bench)) return { other: bench };
-  return check(ROWS[bench as Row['bench']], parseLine(line, place), bench, place);
-}
-
-function parseLine(line: string, place: string): unknown {
-  try {
-    return JSON.parse(line);
-  } catch (error) {
-    throw wrong(place, `expected a line of JSON, got ${(error as Error).message}`);
-  }
-}
-
-function check<S extends v.GenericSchema>(schema: S, value: unknown, name: string, place: string): v.InferOutput<S> {
-  const { success, output, issues } = v.safeParse(schema, value, { abortEarly: true });
-  if (success) return output;
-  const { expected, received } = issues[0];
-  const path = [name, v.getDotPath(issues[0])].filter(Boolean).join('.');
-  throw wrong(place, `${path.slice(0, 80)}: expected ${expected}, got ${received.slice(0, 80)}`);
-}
-
-function wrong(place: string, problem: string): UsageError {
-  const hint = 'run the bench again, or take the line out';
-  return new UsageError(`${place}: ${problem}; ${hint}`.replace(/\p{Cc}/gu, '?'));
+  return parseAs(ROWS[bench as Row['bench']], line, `${place}: ${bench}`, KIND);
 }

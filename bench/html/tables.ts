@@ -71,9 +71,9 @@ export function ceilingsTable(origins: readonly Origin[]): DataTable {
 /** Tokens per second as llama-bench counts them, or why there are none. */
 export function speedTable(rows: readonly SpeedRow[]): DataTable {
   return {
-    columns: ['model', 'dtype', 'test', 'tokens/s', 'slowest', 'fastest', 'repeats'],
-    rows: rows.map(({ model, dtype, name, samples, problem }) => [
-      ...[model, dtype, name],
+    columns: ['model', 'activations', 'test', 'tokens/s', 'slowest', 'fastest', 'repeats'],
+    rows: rows.map(({ model, dtype, activations = dtype, name, samples, problem }) => [
+      ...[model, activations, name],
       ...(problem ? [problem, '', ''] : [median(samples), Math.min(...samples), Math.max(...samples)]),
       samples.length,
     ]),

@@ -9,9 +9,12 @@ export interface Problem {
   cases: readonly Case[];
 }
 
+/** What the matrices of a decoder are stored as. */
+type Format = SyntheticFormat | 'int8';
+
 /** What a model's weights and activations are stored as. */
 export interface Storage {
-  formats: readonly SyntheticFormat[];
+  formats: readonly Format[];
   dtypes: readonly ('f32' | 'f16')[];
   /** Whether quantised weights meet activations of 8 bits too. */
   int8?: boolean;
@@ -29,6 +32,7 @@ const CPU_FLOPS = 5e7;
 export function listProblems(config: ModelConfig, onCpu: boolean, { formats, dtypes, int8 }: Storage): Problem[] {
   const kind = onCpu ? 'cpu' : 'gpu';
   const [step, chunk, ...short] = ROWS[kind];
+  const quantised = formats.filter((format) => format !== 'bf16');
   const each = (rows: number) =>
     dtypes.flatMap((dtype) => [
       ...formats.flatMap((format) => linear(config, rows, dtype, format)),
@@ -36,24 +40,26 @@ export function listProblems(config: ModelConfig, onCpu: boolean, { formats, dty
     ]);
   const problems = [
     ...each(step!),
-    ...dtypes.flatMap((dtype) => (formats.includes('int4') ? head(config, dtype) : [])),
+    ...dtypes.flatMap((dtype) => (quantised.length > 0 ? head(config, dtype) : [])),
     ...each(chunk!),
     ...vision(config, PATCHES[kind], formats, dtypes),
     ...[step!, chunk!].flatMap((rows) => dtypes.map((as) => norm(config, rows, as))),
     ...short.flatMap((rows) => [...each(rows), ...dtypes.map((as) => norm(config, rows, as))]),
-    ...(int8 && formats.includes('int4') ? integers(config, ROWS[kind]) : []),
+    ...(int8 ? quantised.flatMap((format) => integers(config, ROWS[kind], format)) : []),
   ];
   const distinct = joined(problems);
   return onCpu ? distinct.map(({ op, cases }) => ({ op, cases: [halved(heaviest(cases))] })) : distinct;
 }
 
-/** The same case, of the same pipelines, at a size that is quickly evaluated in float64 and that no tile divides. */
+/**
+ * A case of the same pipelines, at a size that float64 gets through in moments: one head group, few outputs, and many rows or keys as no
+ * tile divides them. Only a product of a few rows keeps its inner length, which its pipelines depend on.
+ */
 export function checkOf({ op, cases: [first] }: Problem, c: Case = first!): Case {
   const odd = (rows: unknown) => (Number(rows) <= 8 ? Number(rows) : Math.min(Number(rows), 64) + 1);
   const { heads, kvHeads, causal } = c;
   const few = { heads: Number(heads) / Number(kvHeads), kvHeads: 1 };
   const rows = odd(c.rows ?? c.tokens);
-  // The constants of products of a few rows depend on how long those are.
   const inner = Math.min(Number(c.inner), rows <= 8 ? Number.POSITIVE_INFINITY : 1032);
   if (op === 'matmul') return { ...c, rows, inner, outs: c.show === 'quants' ? 128 : 66 };
   if (op === 'qkv') return { ...c, rows, inner, keys: rows };
@@ -82,6 +88,7 @@ function joined(problems: readonly Problem[]): Problem[] {
   });
 }
 
+const WEIGHTS = { int4: 'q4', int8: 'q8', bf16: 'bf16' } as const;
 const PRODUCT = {
   ...{ group: 64, activation: 'none', bias: false, residual: false, as: 'f32', split: 0 },
   ...{ norm: false, show: 'y' },
@@ -98,9 +105,9 @@ function halved(c: Case): Case {
 }
 
 /** The products of a decoder layer, those by themselves that norm x or quantise y where rows are few. */
-function linear({ decoder }: ModelConfig, rows: number, from: string, format: SyntheticFormat): Problem[] {
+function linear({ decoder }: ModelConfig, rows: number, from: string, format: Format): Problem[] {
   const { hidden, heads, kvHeads, headDim, ffn } = decoder;
-  const shared = { ...PRODUCT, rows, from, weights: format === 'int4' ? DEFAULT_FORMATS.decoder : 'bf16' };
+  const shared = { ...PRODUCT, rows, from, weights: WEIGHTS[format] };
   const as = from === 'i8' ? 'f32' : from;
   const { weights, group } = shared;
   const places = { keys: rows, sequences: 1, mixed: false, missing: false };
@@ -122,8 +129,8 @@ function head({ decoder: { hidden, vocab } }: ModelConfig, from: string): Proble
 }
 
 /** The products of quantised weights with activations of 8 bits. */
-function integers(config: ModelConfig, rows: readonly number[]): Problem[] {
-  return [...rows.flatMap((count) => linear(config, count, 'i8', 'int4')), ...head(config, 'i8')];
+function integers(config: ModelConfig, rows: readonly number[], format: Format): Problem[] {
+  return [...rows.flatMap((count) => linear(config, count, 'i8', format)), ...head(config, 'i8')];
 }
 
 function attention({ decoder }: ModelConfig, tokens: number, keys: number, kv: string): Problem {
@@ -140,10 +147,10 @@ function norm({ decoder: { hidden } }: ModelConfig, rows: number, as: string): P
 function vision(
   { vision: { hidden, ffn, heads, headDim, patch, channels } }: ModelConfig,
   rows: number,
-  formats: readonly SyntheticFormat[],
+  formats: readonly Format[],
   dtypes: readonly string[],
 ): Problem[] {
-  const weights = formats.map((format) => (format === 'int4' ? 'half' : 'bf16'));
+  const weights = formats.map((format) => (format === 'bf16' ? 'bf16' : 'half'));
   const embed = (weights: string): Case => ({
     ...PRODUCT,
     rows,

@@ -1,14 +1,10 @@
 import {
   canRun,
   ceilDiv,
-  type DType,
-  expect,
+  expectTensor,
   type Graph,
   type Kernel,
   type Matrix,
-  type Shape,
-  sameShape,
-  showShape,
   type Tensor,
   tensorBytes,
   variant,
@@ -55,7 +51,7 @@ export interface AdvanceState {
  * forced[0] and the choice elsewhere, places[0, 0] = places[0, 0] + 1, random = that of step s + 1, in place; returns the row of
  * the token of a table of embeddings, f32 [1, cols]. From s = capacity on nothing is kept or forced. `from` is a choice u32 [2] of
  * sample(), or what logits() gives, of whose finite elements the largest is chosen, the lowest of equals, and those that are not
- * finite are strays. Where the table has one block, and the device binds 10 buffers, all is one dispatch. Throws ShapeError.
+ * finite are strays. Where the table has one block, and the device binds 9 buffers (10 for a quantised one), all is one dispatch. Throws ShapeError.
  */
 export function advance(g: Graph, from: Tensor | Logits, o: AdvanceState, table: Matrix): Tensor {
   const { chosen, largest } =
@@ -63,34 +59,28 @@ export function advance(g: Graph, from: Tensor | Logits, o: AdvanceState, table:
   const count = largest ? (chosen.shape[1] ?? 0) : 2;
   const capacity = o.history.shape[0] ?? 0;
   if (largest) {
-    expectShape('logits', chosen, 'f32', [1, count]);
-    expectShape('largest', largest, 'u32', [ceilDiv(count, 4)]);
-  } else expectShape('chosen', chosen, 'u32', [2]);
-  for (const [what, tensor] of Object.entries(o)) {
-    const shapes = { forced: [1 + capacity], history: [capacity, 2], places: [1, 2], random: [4] };
-    expectShape(what, tensor, 'u32', shapes[what as keyof typeof shapes] ?? [1]);
-  }
+    expectTensor('advance', 'logits', chosen, 'f32', [1, count]);
+    expectTensor('advance', 'largest', largest, 'u32', [ceilDiv(count, 4)]);
+  } else expectTensor('advance', 'chosen', chosen, 'u32', [2]);
+  const shapes = { forced: [1 + capacity], history: [capacity, 2], token: [1], random: [4], places: [1, 2] };
+  for (const [what, shape] of Object.entries(shapes))
+    expectTensor('advance', what, o[what as keyof AdvanceState], 'u32', shape);
   checkTable('advance', table);
   const { forced, history, token, random, places } = o;
   const best = kernelOf(table.dtype, table.blocks.length);
   const kernel = canRun(g.device, best) ? best : APART;
   const block = table.blocks[0]!;
-  const { constants, read } =
-    kernel === APART ? { constants: { COLS: table.cols }, read: {} } : tableOperands(table, block);
+  const apart = kernel === APART;
+  const { constants, read } = apart ? { constants: { COLS: table.cols }, read: {} } : tableOperands(table, block);
   const y = g.temp('embed', [1, table.cols], 'f32');
   g.dispatch({
     kernel,
-    constants: { ...constants, CHOSEN: largest === null, EMBED: kernel !== APART },
+    constants: { ...constants, CHOSEN: largest === null },
     read: { chosen, largest, forced, ...read },
     write: { history, token, random, places, y },
-    params: { count, capacity, rows: block.tensor.shape[0]! },
+    params: { count, capacity, rows: apart ? 0 : block.tensor.shape[0]! },
     workgroups: [1],
     cost: { flops: count / 4, bytes: tensorBytes(largest ?? chosen) + 4 * table.cols },
   });
-  return kernel !== APART ? y : embed(g, token, [{ matrix: table, firstId: 0 }]);
-}
-
-function expectShape(what: string, { dtype, shape }: Tensor, wanted: DType, expected: Shape): void {
-  const fits = dtype === wanted && sameShape(shape, expected);
-  expect(fits, 'advance', what, `${wanted} ${showShape(expected)}`, `${dtype} ${showShape(shape)}`);
+  return apart ? embed(g, token, [{ matrix: table, firstId: 0 }]) : y;
 }

@@ -1,12 +1,11 @@
 // s = random[3]: history[s] = choice, strays; token = next = s < forced[0] ? forced[1 + s] : choice; places.x = places.x + 1; random
-// = (floor(2^64 u) of step s + 1, low and high word, seed, s + 1); y = row next of the table, where EMBED says so
+// = (floor(2^64 u) of step s + 1, low and high word, seed, s + 1); y = row next of the table, where that is one of its `rows`
 // chosen: [2] u32 read, choice and strays, where CHOSEN; else logits [count] f32 read as bits, whose largest finite one is the choice,
 // the lowest of equals, and strays how many are not finite; then largest [ceil(count / 4)] u32 read, see lib/finish_largest.wgsl
 // forced [1 + capacity] u32 read, their count first; history [capacity, 2] u32 updated up to its capacity; token [1], random [4], places
 // [2] u32 updated; the table, see lib/table.wgsl and lib/table_quantized.wgsl, read; y [COLS] f32 written
 // Grid: one workgroup. Workgroup memory: WG * 16 bytes. Source: own.
 const CHOSEN: bool = false;
-const EMBED: bool = true;
 const COLS: u32 = 64u;
 const WG: u32 = 256u;
 const STRAY = 0xffffffffu;
@@ -48,7 +47,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     random[1] = u.y;
     random[3] = step + 1u;
   }
-  for (var chunk = lane; EMBED && chunk < COLS / 8u && row < params.rows; chunk += WG) {
+  for (var chunk = lane; chunk < COLS / 8u && row < params.rows; chunk += WG) {
     let v = widen_chunk(row, chunk);
     y[2u * chunk] = v[0];
     y[2u * chunk + 1u] = v[1];

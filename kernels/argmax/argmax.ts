@@ -4,7 +4,7 @@ import {
   type Graph,
   type Kernel,
   roundUp,
-  showShape,
+  showTensor,
   type Tensor,
   variant,
 } from '../../runtime/index.ts';
@@ -27,13 +27,7 @@ export const variants = [variant(PLAIN)];
 export function argmax(g: Graph, x: Tensor, most = roundUp(x.shape.at(-1) ?? 0, 4)): Tensor {
   const count = x.shape.at(-1) ?? 0;
   const oneRow = x.shape.length === 1 || (x.shape.length === 2 && x.shape[0] === 1);
-  expect(
-    oneRow && count > 0 && x.dtype === 'f32',
-    'argmax',
-    'x',
-    'f32 [n] or [1, n]',
-    `${x.dtype} ${showShape(x.shape)}`,
-  );
+  expect(oneRow && count > 0 && x.dtype === 'f32', 'argmax', 'x', 'f32 [n] or [1, n]', showTensor(x));
   expect(most > 0 && most % 4 === 0, 'argmax', 'most', 'a positive multiple of 4', most);
   const parts = ceilDiv(count, most);
   const y = g.temp('argmax', [parts, 3], 'u32');

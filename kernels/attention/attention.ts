@@ -3,16 +3,19 @@ import {
   BYTES,
   type Constants,
   ceilDiv,
+  type DeviceInfo,
   type Dispatch,
   type DType,
   elements,
   expect,
   type Graph,
   type Kernel,
+  type MatrixUnit,
   matrixUnit,
   roundUp,
   rowsOf,
   showShape,
+  showTensor,
   type Tensor,
   unitConstants,
   type ValueOf,
@@ -81,7 +84,7 @@ const MERGE_INT8: Kernel = {
 const WG = 64;
 /** Rows of a workgroup of SHARED, as its file has it. */
 const SHARED_ROWS = 16;
-/** Subgroups of MATRIX, how many of them share as many rows as a matrix has, and keys that they take at a time; the best first. */
+/** Subgroups of MATRIX, how many of them share as many rows as a matrix has, and keys that they take at a time; the best first, and last what is smallest. */
 const MATRIX_SIZES = [
   { SUBGROUPS: 8, SPLIT: 1, KEYS: 32 },
   { SUBGROUPS: 8, SPLIT: 2, KEYS: 32 },
@@ -133,7 +136,7 @@ export function attention(g: Graph, o: AttentionOptions): Tensor | Int8Rows {
     expectView(what, view, kvHeads, 'len' in o.kv ? keys : PAGE, headDim);
     if ('places' in o.kv) expectPages(what, view, o.kv.pageStride);
   }
-  const { kernel, constants } = choose(g, 'attention', problemOf(o), variants, (each) => applies(each, o));
+  const { kernel, constants } = choose(g, 'attention', problemOf(o), variants, (each) => applies(g.device, each, o));
   const decodes = kernel === DECODE_SHUFFLE || kernel === DECODE_SUBGROUP;
   if (decodes && o.int8 && headDim % BLOCK_COLS === 0) {
     const y = int8Rows(g, tokens, heads * headDim, placesOf(o));
@@ -181,27 +184,37 @@ function tileStrips({ device }: Graph, o: AttentionOptions): Strips {
   const COLS = ceilDiv(quads, own);
   const STRIPS = Math.min(Math.floor(WG / COLS), 16);
   const bytes = (keys: number) => 16 * (keys * (COLS * STRIPS + 1 + STRIPS) + COLS * STRIPS);
-  const KEYS = bytes(16) <= device.limits.maxComputeWorkgroupStorageSize ? 16 : 8;
-  return { rows: 4 * STRIPS, constants: { ...constantsOf(o), COLS, STRIPS, KEYS }, params: {} };
+  const KEYS = !device.onCpu && bytes(16) <= device.limits.maxComputeWorkgroupStorageSize ? 16 : 8;
+  const UNROLL = device.onCpu ? 1 : 4; // a CPU's compiler takes twice the time for unrolled loops
+  return { rows: 4 * STRIPS, constants: { ...constantsOf(o), COLS, STRIPS, KEYS, UNROLL }, params: {} };
 }
 
-/** Strips of the device's matrix unit: the largest of MATRIX_SIZES whose tiles fit. */
+/** Strips of the device's matrix unit. */
 function matrixStrips({ device }: Graph, o: AttentionOptions): Strips {
   const unit = matrixUnit(device, MATRIX.matrix!)!;
   const { GROUP, QUADS, CAUSAL, SCALE } = constantsOf(o);
-  const room = Math.min(MATRIX_BYTES, device.limits.maxComputeWorkgroupStorageSize);
-  const fits = ({ SUBGROUPS, SPLIT, KEYS }: (typeof MATRIX_SIZES)[number]) => {
-    const dims = roundUp(o.headDim, Math.max(SPLIT * unit.N, unit.K));
-    const rows = (SUBGROUPS / SPLIT) * unit.M;
-    return KEYS * (2 * dims + 16) + dims * (2 * KEYS + 16) + rows * (4 * KEYS + 16) + 16 <= room;
-  };
-  const wide = o.headDim > WHOLE_DIM;
-  const sizes = MATRIX_SIZES.find((each) => each.SPLIT === (wide ? 2 : 1) && fits(each)) ?? MATRIX_SIZES.at(-1)!;
+  const sizes = matrixSizes(device, unit, o)!;
   return {
     rows: (sizes.SUBGROUPS / sizes.SPLIT) * unit.M,
     constants: { GROUP, QUADS, CAUSAL, SCALE, ...unitConstants(unit), ...sizes },
     params: {},
   };
+}
+
+/** The best of MATRIX_SIZES for a matrix unit, which the last may stand in for: its tiles fit, and it shares keys out as the file has it. */
+function matrixSizes({ limits }: DeviceInfo, unit: MatrixUnit, { headDim }: AttentionOptions) {
+  const room = Math.min(MATRIX_BYTES, limits.maxComputeWorkgroupStorageSize);
+  const split = headDim > WHOLE_DIM ? 2 : 1;
+  return MATRIX_SIZES.filter((each, i) => each.SPLIT === split || i === MATRIX_SIZES.length - 1).find(
+    ({ SUBGROUPS, SPLIT, KEYS }) => {
+      const dims = roundUp(headDim, Math.max(SPLIT * unit.N, unit.K));
+      const rows = (SUBGROUPS / SPLIT) * unit.M;
+      const bytes = KEYS * (2 * dims + 16) + dims * (2 * KEYS + 16) + rows * (4 * KEYS + 16) + 16;
+      const lanes = Math.min((SPLIT * unit.lanes) / unit.M, KEYS / 8); // of a row
+      const part = KEYS / 4 / lanes;
+      return bytes <= room && KEYS % (SPLIT * unit.N) === 0 && lanes >= 1 && part % 2 === 0 && 8 * part >= unit.K;
+    },
+  );
 }
 
 /** The kernel that merges what the decode kernels have of blocks of keys, and where to. */
@@ -255,11 +268,14 @@ function problemOf({ q, k, kv, headDim, heads, kvHeads }: AttentionOptions): str
 }
 
 /** Whether a variant can compute a problem. */
-function applies({ kernel }: Variant, o: AttentionOptions): boolean {
+function applies(device: DeviceInfo, { kernel }: Variant, o: AttentionOptions): boolean {
   if (kernel === DECODE_SUBGROUP || kernel === DECODE_SHUFFLE)
     return placesOf(o).shape[0]! <= DECODE_ROWS && decodeFits(o);
-  if (kernel === MATRIX)
-    return o.headDim <= MATRIX_DIM && [o.q, o.k, o.v].every(({ tensor }) => tensor.dtype === 'f16');
+  if (kernel === MATRIX) {
+    const unit = matrixUnit(device, MATRIX.matrix!);
+    const halves = [o.q, o.k, o.v].every(({ tensor }) => tensor.dtype === 'f16');
+    return halves && o.headDim <= MATRIX_DIM && (!unit || matrixSizes(device, unit, o) !== undefined);
+  }
   return kernel !== TILE || o.headDim <= TILE_DIM;
 }
 
@@ -359,7 +375,7 @@ function expectPages(what: string, { tensor }: HeadView, pageStride: number): vo
   expect(whole, 'attention', `${what} and pageStride`, 'a pool [pages, ...] and the elements of a page', pageStride);
 }
 
-function expectSpans({ dtype, shape }: Tensor): void {
-  const fits = dtype === 'u32' && shape.length === 2 && shape[1] === 2;
-  expect(fits, 'attention', 'spans', 'u32 [tokens, 2]', `${dtype} ${showShape(shape)}`);
+function expectSpans(spans: Tensor): void {
+  const fits = spans.dtype === 'u32' && spans.shape.length === 2 && spans.shape[1] === 2;
+  expect(fits, 'attention', 'spans', 'u32 [tokens, 2]', showTensor(spans));
 }

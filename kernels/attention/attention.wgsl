@@ -8,7 +8,7 @@
 // keys; rows of other runs are masked.
 // Grid: x strips of ROWS rows, y heads. Workgroup memory: 4 * ROWS * (WG + KEYS) bytes (4.5 KiB).
 // For adapters that run on the CPU and pay for every lane of a load: WG lanes share ROWS rows. A lane has 4 KEY_QUADS keys of each
-// block, then every WG-th pair of the result; what all of them need of q and p each of four neighbouring lanes loads a part of,
+// block, then every WG-th pair of the result; what all of them need of q, p and how many keys a row sees each of four neighbouring lanes loads a part of,
 // and subgroups shuffle it. Four lanes are the smallest subgroup there is; in larger ones each four load the same.
 // Loop bounds that could be constants are parameters, since compilers unroll constant ones: up to four times the compile time.
 // Source: Dao et al. 2022, arXiv 2205.14135; Milakov and Gimelshein 2018, arXiv 1805.02867 (online softmax).
@@ -90,6 +90,13 @@ fn main(
   }
   for (var start = first; start < end;) {
     let run = run_from(start, end);
+    var seen = array<u32, SHARED>();
+    for (var i = 0u; i < SHARED; i++) {
+      let row = first + i * 4u + lane % 4u;
+      if (row >= start && row < run.stop) {
+        seen[i] = min(keys_seen(places[row]), run.len);
+      }
+    }
     for (var base = 0u; base < run.len; base += KEYS) {
       let count = min(KEYS, run.len - base);
       let origin = origin_of(run, base);
@@ -115,13 +122,9 @@ fn main(
       }
       var highest = top;
       for (var r = 0u; r < ROWS; r++) {
-        var seen = 0u;
-        if (first + r >= start && first + r < run.stop) {
-          seen = keys_seen(places[first + r]);
-        }
+        let limit = vec4u(subgroupShuffle(seen[r / 4u], r % 4u));
         for (var m = 0u; m < KEY_QUADS; m++) {
-          let is_seen = base + (m * WG + lane) * 4u + steps < vec4u(min(seen, run.len));
-          let s = select(vec4f(HIDDEN), score[r][m] * SCALE, is_seen);
+          let s = select(vec4f(HIDDEN), score[r][m] * SCALE, base + (m * WG + lane) * 4u + steps < limit);
           score[r][m] = s;
           highest[r] = max(highest[r], max(max(s.x, s.y), max(s.z, s.w)));
         }
@@ -169,12 +172,12 @@ fn main(
     start = run.stop;
   }
   for (var r = 0u; r < ROWS; r++) {
-    tops[r * WG + lane] = weight[r];
+    tops[r * WG + subgroup] = subgroupAdd(weight[r]);
   }
   workgroupBarrier();
   for (var r = 0u; r < ROWS; r++) {
     var total = 0.0;
-    for (var s = 0u; s < WG; s++) {
+    for (var s = 0u; s < subgroups; s++) {
       total += tops[r * WG + s];
     }
     for (var i = 0u; i < PAIRS; i++) {

@@ -24,6 +24,7 @@ const SCALE: f32 = 0.12751743f;
 const COLS: u32 = 8u;
 const STRIPS: u32 = 8u;
 const KEYS: u32 = 16u;
+const UNROLL: u32 = 4u;
 const WG: u32 = COLS * STRIPS;
 const ROWS: u32 = STRIPS * 4u;
 const OWN_QUADS: u32 = (QUADS + COLS - 1u) / COLS;
@@ -108,8 +109,8 @@ fn main(
       let origin = origin_of(run, base);
       let is_seen = base < strip_len;
       if (is_seen) {
-        for (var j = 0u; j < count; j += 4u) {
-          for (var s = 0u; s < 4u; s++) {
+        for (var j = 0u; j < count; j += UNROLL) {
+          for (var s = 0u; s < UNROLL; s++) {
             let at = k_head + origin.x + min(j + s, count - 1u) * params.k_row;
             var share = vec4f();
             for (var i = 0u; i < OWN_QUADS; i++) {
@@ -158,8 +159,8 @@ fn main(
       }
       workgroupBarrier();
       if (is_seen) {
-        for (var j = 0u; j < count; j += 4u) {
-          for (var s = 0u; s < 4u; s++) {
+        for (var j = 0u; j < count; j += UNROLL) {
+          for (var s = 0u; s < UNROLL; s++) {
             let p = probs[(j + s) * STRIPS + strip];
             let at = v_head + origin.y + min(j + s, count - 1u) * params.v_row;
             for (var i = 0u; i < OWN_QUADS; i++) {

@@ -8,7 +8,7 @@ import {
   linearGrid,
   type Matrix,
   rowsOf,
-  showShape,
+  showTensor,
   type Tensor,
   tensorBytes,
   variant,
@@ -41,8 +41,7 @@ export interface EmbedTable {
 export function embed(g: Graph, ids: Tensor, tables: readonly EmbedTable[], as: DType = 'f32'): Tensor {
   const [tokens = 0] = ids.shape;
   const cols = tables[0]?.matrix.cols ?? 0;
-  const got = `${ids.dtype} ${showShape(ids.shape)}`;
-  expect(ids.shape.length === 1 && ids.dtype === 'u32', 'embed', 'ids', 'u32 [tokens]', got);
+  expect(ids.shape.length === 1 && ids.dtype === 'u32', 'embed', 'ids', 'u32 [tokens]', showTensor(ids));
   expect(tables.length > 0, 'embed', 'tables', 'at least one', 0);
   for (const { matrix } of tables) {
     checkTable('embed', matrix);

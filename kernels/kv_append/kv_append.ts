@@ -2,12 +2,12 @@ import {
   BYTES,
   ceilDiv,
   expect,
+  expectTensor,
   type Graph,
   type Kernel,
   linearGrid,
   rowsOf,
-  sameShape,
-  showShape,
+  showTensor,
   type Tensor,
   type ValueOf,
   variant,
@@ -84,15 +84,9 @@ export function checkPools(op: string, pools: { k: Tensor; v: Tensor }): void {
     op,
     'k pool',
     `f32 or f16 [pages > 0, kvHeads > 0, ${PAGE}, a positive multiple of 4]`,
-    show(pools.k),
+    showTensor(pools.k),
   );
-  expect(
-    sameShape(pools.v.shape, pools.k.shape) && pools.v.dtype === pools.k.dtype,
-    op,
-    'v pool',
-    show(pools.k),
-    show(pools.v),
-  );
+  expectTensor(op, 'v pool', pools.v, pools.k.dtype, pools.k.shape);
 }
 
 function expectColumns(what: string, x: Tensor, column: number, tokens: number, width: number): void {
@@ -102,7 +96,7 @@ function expectColumns(what: string, x: Tensor, column: number, tokens: number, 
     'kv_append',
     what,
     `f32 or f16 [${tokens}, a multiple of 4]`,
-    show(x),
+    showTensor(x),
   );
   expect(
     column % 4 === 0 && column >= 0 && column + width <= cols,
@@ -115,8 +109,4 @@ function expectColumns(what: string, x: Tensor, column: number, tokens: number, 
 
 function isFloat({ dtype }: Tensor): boolean {
   return dtype === 'f32' || dtype === 'f16';
-}
-
-function show({ dtype, shape }: Tensor): string {
-  return `${dtype} ${showShape(shape)}`;
 }

@@ -46,7 +46,7 @@ fn main(
     return;
   }
   let column = index % (KV_HEADS * CHUNKS);
-  let row = (page_of(place.y, place.x) * KV_HEADS + column / CHUNKS) * PAGE + place.x % PAGE;
+  let row = (page_of(place.y, place.x, params.pages) * KV_HEADS + column / CHUNKS) * PAGE + place.x % PAGE;
   let slot = row * CHUNKS + column % CHUNKS;
   k_pool[slot] = vec4<elem>(vec4f(k[token * (K_COLS / 4u) + K_COLUMN / 4u + column]));
   v_pool[slot] = vec4<elem>(vec4f(v[token * (V_COLS / 4u) + V_COLUMN / 4u + column]));

@@ -9,6 +9,7 @@ import {
   rowsOf,
   sameShape,
   showShape,
+  showTensor,
   type Tensor,
   variant,
 } from '../../runtime/index.ts';
@@ -42,7 +43,7 @@ export function layerNorm(g: Graph, x: Tensor, w: Tensor, b: Tensor, eps: number
     'layer_norm',
     'x',
     'f32 [rows, a multiple of 4]',
-    `${x.dtype} ${showShape(x.shape)}`,
+    showTensor(x),
   );
   expect(sameShape(w.shape, [cols]), 'layer_norm', 'w', showShape([cols]), showShape(w.shape));
   expect(sameShape(b.shape, [cols]), 'layer_norm', 'b', showShape([cols]), showShape(b.shape));

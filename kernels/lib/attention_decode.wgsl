@@ -24,7 +24,7 @@ fn visible(row: u32) -> u32 {
 /// Where the block from key `first` on begins in k and v for a row, relative to its head.
 fn block_at(row: u32, first: u32) -> vec2u {
   if (CAUSAL) {
-    return vec2u(page_of(places[row].y, first) * params.page) + first % PAGE * vec2u(params.k_row, params.v_row);
+    return vec2u(page_of(places[row].y, first, params.pages) * params.page) + first % PAGE * vec2u(params.k_row, params.v_row);
   }
   return (places[row].x + first) * vec2u(params.k_row, params.v_row);
 }

@@ -26,7 +26,7 @@ fn keys_seen(place: vec2u) -> u32 {
 fn origin_of(run: Run, base: u32) -> vec2u {
   let rows = vec2u(params.k_row, params.v_row);
   if (CAUSAL) {
-    return page_of(run.place.y, base) * params.page + base % PAGE * rows;
+    return page_of(run.place.y, base, params.pages) * params.page + base % PAGE * rows;
   }
   return (run.place.x + base) * rows;
 }

@@ -24,7 +24,7 @@ fn finish(row: u32, col: u32, sums: vec4f) {
     v[i] += bias[params.first + min(col + i, params.outs - 1u)];
   }
   if (ACTIVATION == SILU_GATE) {
-    let gated = v.yw * sigmoid(vec4f(v.xz, 0.0, 0.0)).xy * v.xz;
+    let gated = silu_gate(v);
     for (var i = 0u; i < 2u && col + 2u * i < params.outs; i++) {
       put(row, (params.first + col) / 2u + i, gated[i]);
     }

@@ -10,8 +10,7 @@ var<workgroup> gated: array<vec2f, ROWS * 16u>;
 
 /// Keeps the two outputs of columns col to col + 3; behind the last one zero.
 fn finish(row: u32, col: u32, sums: vec4f) {
-  let value = sums.yw * sigmoid(vec4f(sums.xz, 0.0, 0.0)).xy * sums.xz;
-  gated[row * 16u + col / 4u % 16u] = select(vec2f(), value, col < params.outs);
+  gated[row * 16u + col / 4u % 16u] = select(vec2f(), silu_gate(sums), col < params.outs);
 }
 
 /// Quad q of the outputs of a row.
@@ -33,7 +32,7 @@ fn complete(role: u32, col: u32) {
   }
   let block = (params.first + col) / 64u;
   let blocks = (params.width + 31u) / 32u;
-  y[((2u * row + q / 4u) * blocks + block) * 4u + q % 4u] = quantize(gated_quad(row, q), top);
+  y[quant_word(row, block, q, blocks)] = quantize(gated_quad(row, q), top);
   if (q == 0u) {
     y_scales[row * blocks + block] = block_scale(top);
   }

@@ -1,6 +1,6 @@
 // What follows the sums of op qkv: columns 2 i and 2 i + 1 of a head of q or k are rotated by angle i of the row's position; then q is
 // stored, and k and v go to their pages; rows past the end of their table are dropped. Appended to a kernel of matmul, which
-// declares params; the rows of w are cut into blocks at multiples of 4.
+// declares params; the rows of w are cut into blocks at multiples of 4. See lib/rotary.wgsl and lib/pages.wgsl.
 // table [capacity, HEAD_DIM] f32 read, cos then sin; places [rows] (position, sequence) u32 read; tables [sequences, width] u32
 // read; q [rows, HEADS * HEAD_DIM] out_elem written; k_pool, v_pool [pages of the pool, KV_HEADS, PAGE, HEAD_DIM] pool_elem written
 alias out_elem = f32;
@@ -23,6 +23,9 @@ fn finish(row: u32, col: u32, sums: vec4f) {
   }
   let place = places[row];
   let head = (params.first + col) / HEAD_DIM;
+  if (head >= HEADS && place.x >= params.width * PAGE) {
+    return;
+  }
   let i = (params.first + col) % HEAD_DIM;
   var v = sums;
   if (head < HEADS + KV_HEADS) {
@@ -32,10 +35,7 @@ fn finish(row: u32, col: u32, sums: vec4f) {
     q[(row * HEADS + head) * (HEAD_DIM / 4u) + i / 4u] = vec4<out_elem>(v);
     return;
   }
-  if (place.x >= params.width * PAGE) {
-    return;
-  }
-  let page = tables[place.y * params.width + place.x / PAGE];
+  let page = page_of(place.y, place.x, params.width);
   let slot = ((page * KV_HEADS + (head - HEADS) % KV_HEADS) * PAGE + place.x % PAGE) * (HEAD_DIM / 4u) + i / 4u;
   if (head < HEADS + KV_HEADS) {
     k_pool[slot] = vec4<pool_elem>(v);

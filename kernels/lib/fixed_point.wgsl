@@ -45,8 +45,3 @@ fn high_product(a: vec2u, b: vec2u) -> vec2u {
   let second = plus(product(a.y, b.x), vec2u(first.x, 0u));
   return plus(product(a.y, b.y), plus(vec2u(first.y, 0u), vec2u(second.y, 0u)));
 }
-
-/// a b, where that is below 2^64.
-fn times(a: vec2u, b: u32) -> vec2u {
-  return plus(product(a.x, b), vec2u(0u, a.y * b));
-}

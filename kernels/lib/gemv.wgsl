@@ -48,8 +48,8 @@ fn main(
   @builtin(num_subgroups) subgroups: u32,
   @builtin(subgroup_invocation_id) place: u32,
 ) {
-  prepare_rows(place, subgroup, subgroups);
   let role = subgroup * (WG / subgroups) + place; // subgroup_size may be more than what runs
+  prepare_rows(role, place, subgroup);
   let lane = role % LANES;
   let first = (group.x + group.y * groups.x) * (4u * WG / LANES);
   let col = first + role / LANES * 4u;

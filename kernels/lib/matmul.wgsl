@@ -32,6 +32,11 @@ fn sigmoid(v: vec4f) -> vec4f {
   return 1.0 / (1.0 + exp(clamp(-v, vec4f(-80.0), vec4f(80.0))));
 }
 
+/// up silu(gate) of two pairs (gate, up).
+fn silu_gate(v: vec4f) -> vec2f {
+  return v.yw * sigmoid(vec4f(v.xz, 0.0, 0.0)).xy * v.xz;
+}
+
 /// (1 + erf(v / sqrt 2)) / 2 by Abramowitz and Stegun 7.1.26, whose error is below 7.5e-8; relative in the left tail.
 fn normal_cdf(v: vec4f) -> vec4f {
   let z = min(abs(v) * 0.7071067811865476, vec4f(9.0));

@@ -20,7 +20,7 @@ fn finish(row: u32, head: u32, quad: u32, has_one: bool, value: vec4f) {
   let block = head * (QUADS / 8u) + quad / 8u;
   let blocks = params.heads * (QUADS / 8u);
   let q = quad % 8u;
-  y[((2u * row + q / 4u) * blocks + block) * 4u + q % 4u] = quantize(value, top);
+  y[quant_word(row, block, q, blocks)] = quantize(value, top);
   if (q == 0u) {
     y_scales[row * blocks + block] = block_scale(top);
   }

@@ -1,4 +1,4 @@
-import { expect, type Shape, sameShape, showShape, type Tensor } from '../../runtime/index.ts';
+import { expect, expectTensor, type Shape, showTensor, type Tensor } from '../../runtime/index.ts';
 
 /** Positions in a page: what one workgroup of the split decode attention reads. */
 export const PAGE = 128;
@@ -18,9 +18,7 @@ export function poolShape(pages: number, kvHeads: number, headDim: number): Shap
 
 /** Throws ShapeError unless there is a place for each of `rows` rows, and tables. */
 export function checkRows(op: string, { places, tables }: SequenceRows, rows: number): void {
-  const got = ({ dtype, shape }: Tensor) => `${dtype} ${showShape(shape)}`;
-  const fits = places.dtype === 'u32' && sameShape(places.shape, [rows, 2]);
-  expect(fits, op, 'places', `u32 [${rows}, 2]`, got(places));
+  expectTensor(op, 'places', places, 'u32', [rows, 2]);
   const listed = tables.dtype === 'u32' && tables.shape.length === 2 && tables.shape.every((size) => size > 0);
-  expect(listed, op, 'tables', 'u32 [sequences, pages], at least one of each', got(tables));
+  expect(listed, op, 'tables', 'u32 [sequences, pages], at least one of each', showTensor(tables));
 }

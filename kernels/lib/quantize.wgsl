@@ -15,6 +15,11 @@ fn quantize(v: vec4f, top: u32) -> u32 {
   return quants.x | (quants.y << 8u) | (quants.z << 16u) | (quants.w << 24u);
 }
 
+/// Where quad q of a block of a row stands among the words of rows of so many blocks: see quantize_rows.wgsl.
+fn quant_word(row: u32, block: u32, q: u32, blocks: u32) -> u32 {
+  return ((2u * row + q / 4u) * blocks + block) * 4u + q % 4u;
+}
+
 /// The scale of a block.
 fn block_scale(top: u32) -> f32 {
   return bitcast<f32>(select(bitcast<u32>(bitcast<f32>(top) / 127.0), 0x7fc00000u, top >= 0x7f800000u));

@@ -9,6 +9,7 @@ import {
   type Shape,
   sameShape,
   showShape,
+  showTensor,
   type Tensor,
   type WeightFormat,
 } from '../../runtime/index.ts';
@@ -92,7 +93,7 @@ export function checkQuantized({ name, cols, dtype, group = 0, blocks }: Matrix)
   if (!isQuantized(dtype)) return;
   for (const { tensor, scales } of blocks) {
     const shapes = quantizedShapes(tensor.shape[0]!, cols, { format: dtype, group });
-    const got = `${tensor.dtype} ${showShape(tensor.shape)} and ${scales?.dtype} ${showShape(scales?.shape ?? [])}`;
+    const got = `${showTensor(tensor)} and ${scales ? showTensor(scales) : 'none'}`;
     const fits = tensor.dtype === 'u32' && scales?.dtype === 'f16';
     expect(
       fits && sameShape(tensor.shape, shapes.quants) && sameShape(scales.shape, shapes.scales),

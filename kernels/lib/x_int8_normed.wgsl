@@ -17,8 +17,7 @@ var<workgroup> x_scales: array<f32, ROWS * BLOCKS>;
 var<workgroup> squares: array<f32, ROWS * SUBGROUPS>;
 
 /// Norms and quantises the rows; called by all lanes.
-fn prepare_rows(place: u32, subgroup: u32, subgroups: u32) {
-  let role = subgroup * (WG / subgroups) + place;
+fn prepare_rows(role: u32, place: u32, subgroup: u32) {
   for (var r = 0u; r < ROWS; r++) {
     var sum = 0.0;
     for (var first = 0u; first < BLOCKS * SPAN; first += WG) {
@@ -52,7 +51,7 @@ fn quantize_part(row: u32, block: u32, part: u32) -> f32 {
   for (var i = 0u; i < PARTS; i++) {
     let quad = i * SPAN + part;
     if (WHOLE || block < BLOCKS) {
-      x_quants[((2u * row + quad / 4u) * BLOCKS + block) * 4u + quad % 4u] = quantize(v[i], top);
+      x_quants[quant_word(row, block, quad, BLOCKS)] = quantize(v[i], top);
     }
   }
   if (part == 0u && (WHOLE || block < BLOCKS)) {

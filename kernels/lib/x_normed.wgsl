@@ -5,7 +5,7 @@
 
 var<private> squares: array<f32, ROWS>;
 
-fn prepare_rows(place: u32, subgroup: u32, subgroups: u32) {}
+fn prepare_rows(role: u32, place: u32, subgroup: u32) {}
 
 /// Quad `at` of a row of x.
 fn row_quad(row: u32, at: u32) -> vec4f {

@@ -2,10 +2,10 @@ import {
   type Amount,
   atMost,
   expect,
+  expectTensor,
   type Graph,
   type Kernel,
-  sameShape,
-  showShape,
+  showTensor,
   type Tensor,
   variant,
 } from '../../runtime/index.ts';
@@ -23,9 +23,8 @@ export const variants = [variant(PLAIN)];
 export function logProbs(g: Graph, x: Tensor, choice: Tensor, top: Amount): { ids: Tensor; values: Tensor } {
   const count = x.shape.at(-1) ?? 0;
   const oneRow = x.shape.length === 1 || (x.shape.length === 2 && x.shape[0] === 1);
-  const got = ({ dtype, shape }: Tensor) => `${dtype} ${showShape(shape)}`;
-  expect(oneRow && count > 0 && x.dtype === 'f32', 'log_probs', 'x', 'f32 [n] or [1, n]', got(x));
-  expect(choice.dtype === 'u32' && sameShape(choice.shape, [2]), 'log_probs', 'choice', 'u32 [2]', got(choice));
+  expect(oneRow && count > 0 && x.dtype === 'f32', 'log_probs', 'x', 'f32 [n] or [1, n]', showTensor(x));
+  expectTensor('log_probs', 'choice', choice, 'u32', [2]);
   expect(atMost(top) <= count, 'log_probs', 'top', `at most ${count}`, atMost(top));
   const ids = g.temp('ids', [1 + atMost(top)], 'u32');
   const values = g.temp('values', [1 + atMost(top)], 'f32');

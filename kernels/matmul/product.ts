@@ -4,6 +4,7 @@ import {
   ceilDiv,
   type DType,
   expect,
+  expectTensor,
   type Feature,
   type Graph,
   type Grid,
@@ -12,8 +13,8 @@ import {
   type Matrix,
   matrixUnit,
   rowsOf,
-  sameShape,
   showShape,
+  showTensor,
   type Tensor,
   tensorBytes,
   unitConstants,
@@ -189,6 +190,7 @@ export interface Operand {
 
 /** x and w of a product, checked; throws ShapeError. */
 export function operandOf(op: string, x: Rows, w: Matrix): Operand {
+  if ('quants' in x) checkInt8(op, x);
   const operand = 'quants' in x ? int8Operand(x) : 'norm' in x ? normedOperand(op, x) : floatOperand(op, x);
   const { rows, inner, dtype } = operand;
   expect(rows > 0, op, 'rows of x', 'at least one', rows);
@@ -200,6 +202,12 @@ export function operandOf(op: string, x: Rows, w: Matrix): Operand {
   return operand;
 }
 
+function checkInt8(op: string, { quants, scales, cols }: Int8Rows): void {
+  const [rows, blocks] = [quants.shape[0] ?? 0, ceilDiv(cols, BLOCK_COLS)];
+  expectTensor(op, 'quants of x', quants, 'u32', [rows, 8 * blocks]);
+  expectTensor(op, 'scales of x', scales, 'f32', [rows, blocks]);
+}
+
 function int8Operand({ quants, scales, cols }: Int8Rows): Operand {
   const tensors = { x: quants, x_scales: scales };
   return { rows: quants.shape[0]!, like: quants, inner: cols, dtype: 'i8', tensors };
@@ -208,7 +216,7 @@ function int8Operand({ quants, scales, cols }: Int8Rows): Operand {
 function floatOperand(op: string, x: Tensor): Operand {
   const [rows = 0, inner = 0] = x.shape;
   const fits = x.shape.length === 2 && (x.dtype === 'f32' || x.dtype === 'f16');
-  expect(fits, op, 'x', 'f32 or f16 [rows, inner]', `${x.dtype} ${showShape(x.shape)}`);
+  expect(fits, op, 'x', 'f32 or f16 [rows, inner]', showTensor(x));
   return { rows, like: x, inner, dtype: x.dtype, tensors: { x } };
 }
 
@@ -216,7 +224,7 @@ function normedOperand(op: string, normed: Normed): Operand {
   const { x, norm, as, int8 } = normed;
   const { inner, ...operand } = floatOperand(op, x);
   expect(x.dtype === 'f32', op, 'x', 'f32, as it is to be normed', x.dtype);
-  expect(sameShape(norm.shape, [inner]), op, 'norm', showShape([inner]), showShape(norm.shape));
+  expectTensor(op, 'norm', norm, 'f32', [inner]);
   return { ...operand, inner, dtype: int8 ? 'i8' : as, tensors: { x, norm }, normed };
 }
 

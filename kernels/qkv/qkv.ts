@@ -7,7 +7,7 @@ import { choose } from '../policy.ts';
 import { checkRopeTable, rope, variants as ropeVariants } from '../rope/rope.ts';
 
 /** The product, and all that follows it in its own dispatch. */
-const FUSED = productVariants('qkv', 'rotary finish_qkv');
+const FUSED = productVariants('qkv', 'rotary pages finish_qkv');
 /** matmul, rope and kv_append: where a device binds too few buffers, or finds this faster. */
 const APART: Variant = { ...ropeVariants[0]!, name: 'qkv/apart' };
 
@@ -28,8 +28,8 @@ export interface QkvOptions extends SequenceRows {
 /**
  * The heads of q, k and v = x w^T, for x and w as matmul() takes them: the rows of w are those of `heads` heads of q, then of
  * kvHeads of k and of v, of headDim each, a multiple of 8. q and k are rotated as rope() does; k and v go to their places in
- * `pools`, as kvAppend() has them, which drops rows past the end of their table; returns q [tokens, heads * headDim].
- * Throws ShapeError.
+ * `pools`, as kvAppend() has them, which drops rows past the end of their table; returns q [tokens, heads * headDim]. As with
+ * rope(), no position may pass the capacity of the table of angles. Throws ShapeError.
  */
 export function qkv(g: Graph, x: Rows, w: Matrix, options: QkvOptions, pools: { k: Tensor; v: Tensor }): Tensor {
   const { table, places, tables, heads, kvHeads, headDim, as = 'f32' } = options;

@@ -5,7 +5,7 @@ import {
   type Kernel,
   linearGrid,
   rowsOf,
-  showShape,
+  showTensor,
   type Tensor,
   tensorBytes,
   variant,
@@ -31,7 +31,7 @@ export function quantizeRows(g: Graph, x: Tensor): Int8Rows {
   const [rows = 0, cols = 0] = x.shape;
   const isFloat = x.dtype === 'f32' || x.dtype === 'f16';
   const fits = x.shape.length === 2 && rows > 0 && cols > 0 && cols % 8 === 0 && isFloat;
-  expect(fits, 'quantize_rows', 'x', 'f32 or f16 [rows, a multiple of 8]', `${x.dtype} ${showShape(x.shape)}`);
+  expect(fits, 'quantize_rows', 'x', 'f32 or f16 [rows, a multiple of 8]', showTensor(x));
   const blocks = ceilDiv(cols, BLOCK_COLS);
   const { quants, scales } = int8Rows(g, rows, cols, x);
   g.dispatch({

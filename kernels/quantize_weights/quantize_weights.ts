@@ -6,7 +6,7 @@ import {
   type Graph,
   type Kernel,
   linearGrid,
-  showShape,
+  showTensor,
   type Tensor,
   tensorBytes,
   variant,
@@ -29,8 +29,7 @@ export const variants = [variant(PLAIN)];
 export function quantizeWeights(g: Graph, w: Tensor, how: Quantization): { quants: Tensor; scales: Tensor } {
   const [rows = 0, inner = 0] = w.shape;
   const fits = w.shape.length === 2 && rows > 0 && inner > 0 && inner % 8 === 0 && FORMAT_CODES[w.dtype] !== undefined;
-  const got = `${w.dtype} ${showShape(w.shape)}`;
-  expect(fits, 'quantize_weights', w.name, 'f32, f16 or bf16 [rows, a multiple of 8]', got);
+  expect(fits, 'quantize_weights', w.name, 'f32, f16 or bf16 [rows, a multiple of 8]', showTensor(w));
   const shapes = quantizedShapes(rows, inner, how);
   const quants = g.temp('quants', shapes.quants, 'u32');
   const scales = g.temp('scales', shapes.scales, 'f16');

@@ -1,11 +1,10 @@
 import {
-  type DType,
   expect,
+  expectTensor,
   type Graph,
   type Kernel,
   linearGrid,
   rowsOf,
-  showShape,
   type Tensor,
   variant,
 } from '../../runtime/index.ts';
@@ -28,9 +27,9 @@ export function resizePosition(g: Graph, table: Tensor, weights: Tensor, cells: 
   const [tokens = 0] = cells.shape;
   const cols = table.shape[1] ?? 0;
   const rows = rowsOf(cells);
-  expectShape('weights', weights, 'f32', [lines, grid]);
-  expectShape('cells', cells, 'u32', [tokens, 2]);
-  expectShape('table', table, 'f32', [grid * grid, cols]);
+  expectTensor('resize_position', 'weights', weights, 'f32', [lines, grid]);
+  expectTensor('resize_position', 'cells', cells, 'u32', [tokens, 2]);
+  expectTensor('resize_position', 'table', table, 'f32', [grid * grid, cols]);
   expect(cols % 4 === 0, 'resize_position', 'cols of table', 'a multiple of 4', cols);
   const y = g.temp('resize_position', [tokens, cols], 'f32', cells);
   g.dispatch({
@@ -44,14 +43,4 @@ export function resizePosition(g: Graph, table: Tensor, weights: Tensor, cells: 
     cost: (value) => ({ flops: 8 * value(rows) * cols, bytes: 4 * (value(rows) + grid * grid) * cols }),
   });
   return y;
-}
-
-function expectShape(what: string, { dtype, shape }: Tensor, wanted: DType, expected: readonly number[]): void {
-  expect(
-    dtype === wanted && showShape(shape) === showShape(expected),
-    'resize_position',
-    what,
-    `${wanted} ${showShape(expected)}`,
-    `${dtype} ${showShape(shape)}`,
-  );
 }

@@ -10,6 +10,7 @@ import {
   rowsOf,
   sameShape,
   showShape,
+  showTensor,
   type Tensor,
   type Variant,
   variant,
@@ -45,7 +46,7 @@ export function rmsNorm(g: Graph, x: Tensor, w: Tensor, eps: number, o: { as?: D
   const { as = 'f32', row } = o;
   const [most = 0, cols = 0] = x.shape;
   const is2d = x.shape.length === 2 && x.dtype === 'f32';
-  expect(is2d && most > 0, 'rms_norm', 'x', 'f32 [at least 1, cols]', `${x.dtype} ${showShape(x.shape)}`);
+  expect(is2d && most > 0, 'rms_norm', 'x', 'f32 [at least 1, cols]', showTensor(x));
   if (row !== undefined) expect(atMost(row) < most, 'rms_norm', 'row', `less than ${most}`, atMost(row));
   const rows = row === undefined ? rowsOf(x) : 1;
   expect(sameShape(w.shape, [cols]), 'rms_norm', 'w', showShape([cols]), showShape(w.shape));

@@ -3,13 +3,13 @@ import {
   ceilDiv,
   type DType,
   expect,
+  expectTensor,
   type Graph,
   type HostTensor,
   type Kernel,
   linearGrid,
   rowsOf,
-  sameShape,
-  showShape,
+  showTensor,
   type Tensor,
   type ValueOf,
   variant,
@@ -48,10 +48,15 @@ export function rope(
   { heads, headDim, column = 0, as = 'f32' }: RopeOptions,
 ): Tensor {
   const [tokens = 0, cols = 0] = x.shape;
-  const got = `${x.dtype} ${showShape(x.shape)}`;
   expect(heads > 0, 'rope', 'heads', 'at least 1', heads);
   expect(headDim > 0 && headDim % 8 === 0, 'rope', 'headDim', 'a multiple of 8', headDim);
-  expect(x.shape.length === 2 && ['f32', 'f16'].includes(x.dtype), 'rope', 'x', 'f32 or f16 [tokens, cols]', got);
+  expect(
+    x.shape.length === 2 && ['f32', 'f16'].includes(x.dtype),
+    'rope',
+    'x',
+    'f32 or f16 [tokens, cols]',
+    showTensor(x),
+  );
   const most = cols - heads * headDim;
   expect(cols % 4 === 0, 'rope', 'cols of x', 'a multiple of 4', cols);
   expect(
@@ -62,13 +67,7 @@ export function rope(
     column,
   );
   checkRopeTable('rope', table, headDim);
-  expect(
-    places.dtype === 'u32' && sameShape(places.shape, [tokens, 2]),
-    'rope',
-    'places',
-    `u32 [${tokens}, 2]`,
-    `${places.dtype} ${showShape(places.shape)}`,
-  );
+  expectTensor('rope', 'places', places, 'u32', [tokens, 2]);
   const y = g.temp('rope', [tokens, heads * headDim], as, x);
   const rows = rowsOf(x);
   const count = (value: ValueOf) => value(rows) * heads * headDim;
@@ -88,9 +87,10 @@ export function rope(
 }
 
 /** Throws ShapeError unless this can be a table of ropeTable. */
-export function checkRopeTable(op: string, { dtype, shape }: Tensor, headDim: number): void {
+export function checkRopeTable(op: string, table: Tensor, headDim: number): void {
+  const { dtype, shape } = table;
   const fits = dtype === 'f32' && shape.length === 2 && shape[1] === headDim && shape[0]! > 0;
-  expect(fits, op, 'table', `f32 [at least 1, ${headDim}]`, `${dtype} ${showShape(shape)}`, 'make it with ropeTable');
+  expect(fits, op, 'table', `f32 [at least 1, ${headDim}]`, showTensor(table), 'make it with ropeTable');
 }
 
 /**

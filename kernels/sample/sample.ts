@@ -1,10 +1,10 @@
 import {
   ceilDiv,
   expect,
+  expectTensor,
   type Graph,
   type Kernel,
-  sameShape,
-  showShape,
+  showTensor,
   type Tensor,
   variant,
 } from '../../runtime/index.ts';
@@ -17,9 +17,10 @@ const file = (name: string, ...lib: string[]): Kernel => ({
 });
 const WEIGHTS = file('sample_weights', 'fixed_point', 'tally', 'order', 'largest');
 const DRAW = file('sample_draw', 'fixed_point', 'tally', 'order');
-const BINS = 256;
-/** Elements of a workgroup of WEIGHTS, as its file has it. */
-const EACH = 2048;
+/** Lanes of a workgroup, each with a bin. */
+const WG = 256;
+/** Elements of a lane of WEIGHTS. */
+const EACH = 8;
 const MAX_COUNT = 2 ** 17; // as many weights of 2^46 sum to 2^63
 
 /** The variants of this op: one, of which only the last kernel goes by the op's name. */
@@ -44,15 +45,16 @@ export interface SampleOptions {
 export function sample(g: Graph, logits: Tensor, { largest, settings, random }: SampleOptions): Tensor {
   const count = expectRow(logits);
   const parts = largest.shape[0] ?? 0;
-  expectWords('largest', largest, [parts, 3]);
-  expectWords('settings', settings, [SETTINGS]);
-  expectWords('random', random, [4]);
-  const groups = ceilDiv(count, EACH);
+  expectTensor('sample', 'largest', largest, 'u32', [parts, 3]);
+  expectTensor('sample', 'settings', settings, 'u32', [SETTINGS]);
+  expectTensor('sample', 'random', random, 'u32', [4]);
+  const groups = ceilDiv(count, WG * EACH);
   const weights = g.temp('weights', [count, 2], 'u32');
-  const bins = g.temp('bins', [groups, BINS, 4], 'u32');
+  const bins = g.temp('bins', [groups, WG, 4], 'u32');
   const y = g.temp('sample', [2], 'u32');
   g.dispatch({
     kernel: WEIGHTS,
+    constants: { WG, EACH },
     read: { logits, largest, settings },
     write: { weights, bins },
     params: { count, parts },
@@ -61,6 +63,7 @@ export function sample(g: Graph, logits: Tensor, { largest, settings, random }: 
   });
   g.dispatch({
     kernel: DRAW,
+    constants: { WG },
     read: { logits, weights, bins, settings, random, largest },
     write: { y },
     params: { count, groups, parts },
@@ -70,15 +73,11 @@ export function sample(g: Graph, logits: Tensor, { largest, settings, random }: 
   return y;
 }
 
-function expectRow({ dtype, shape }: Tensor): number {
+function expectRow(logits: Tensor): number {
+  const { dtype, shape } = logits;
   const count = shape.at(-1) ?? 0;
   const oneRow = shape.length === 1 || (shape.length === 2 && shape[0] === 1);
   const fits = oneRow && count > 0 && count <= MAX_COUNT && dtype === 'f32';
-  expect(fits, 'sample', 'logits', `f32 [n] or [1, n], n <= ${MAX_COUNT}`, `${dtype} ${showShape(shape)}`);
+  expect(fits, 'sample', 'logits', `f32 [n] or [1, n], n <= ${MAX_COUNT}`, showTensor(logits));
   return count;
-}
-
-function expectWords(what: string, { dtype, shape }: Tensor, expected: readonly number[]): void {
-  const ok = dtype === 'u32' && sameShape(shape, expected);
-  expect(ok, 'sample', what, `u32 ${showShape(expected)}`, `${dtype} ${showShape(shape)}`);
 }

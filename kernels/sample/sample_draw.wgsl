@@ -56,6 +56,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
   if (lane == 0u) {
     atomicStore(&listed, 0u);
     atomicStore(&strays, 0u);
+    threshold = 0xffffffffu; // where no element has a weight
   }
   var total = find_threshold(lane);
   for (var p = lane; p < params.parts; p += WG) {
@@ -66,7 +67,10 @@ fn main(@builtin(local_invocation_index) lane: u32) {
   if (lane == 0u) {
     let candidates = atomicLoad(&listed);
     taking_part = select(candidates, params.count, candidates > LISTED);
+    y[0] = 0u; // where no element takes part
+    y[1] = atomicLoad(&strays);
   }
+  storageBarrier();
   let elements = workgroupUniformLoad(&taking_part);
   if (settings[4] > 0u) {
     total = search(lane, elements, 0u, Goal(false, vec2u(min(settings[4], elements), 0u)), vec2u()).weight;
@@ -79,7 +83,6 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     let i = element_of(e, elements);
     if (takes_part(place_of(i), kept.prefix, last)) {
       y[0] = i;
-      y[1] = atomicLoad(&strays);
     }
   }
 }

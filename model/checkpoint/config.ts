@@ -2,7 +2,7 @@ import type { Shape } from '../../runtime/shape.ts';
 import { Fields } from './fields.ts';
 
 /** The formats that each class of matrices may have in a checkpoint that `npm run quantize` wrote. */
-export const CLASS_FORMATS = {
+const CLASS_FORMATS = {
   /** Attention and MLP of the decoder layers; the rows of gate_up_proj alternate: gate_0, up_0, gate_1, ... */
   decoder: ['q4', 'q8'],
   head: ['q4', 'q8', 'bf16'],

@@ -5,7 +5,7 @@ const LONG = 4;
 /** Tags that are looked at. */
 export const COMPRESSION = 259;
 export const PHOTOMETRIC = 262;
-export const ORIENTATION = 274;
+const ORIENTATION = 274;
 
 /**
  * The whole numbers in the first directory of a TIFF file, or of an EXIF block, which is laid out as one: the first value

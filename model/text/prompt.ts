@@ -8,9 +8,9 @@ export const IMAGE_ID = -200;
 const IMAGE_MARK = /(?<!\\)<image>/;
 const ESCAPED_MARK = /\\<image>/g;
 
-/** Whether a text says where a picture belongs. */
-export function hasImageMark(text: string): boolean {
-  return IMAGE_MARK.test(text);
+/** How many places for pictures a text has. */
+export function countImageMarks(text: string): number {
+  return text.split(IMAGE_MARK).length - 1;
 }
 
 /**

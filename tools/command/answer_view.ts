@@ -3,20 +3,21 @@ import { digits } from '../../bench/report.ts';
 import type { GenerateOptions } from '../../model/index.ts';
 import { say, write } from './terminal.ts';
 
-/** Until a note explains why there is no token yet. */
+/** Until a note says why there may be no token yet. */
 const PATIENCE_MILLIS = 4000;
 
 /** An answer on its way to the user: the answer itself on standard output; on standard error its reasoning, and how far it is before. */
 export class AnswerView {
   #quiet: boolean;
   #bars = new Map<string, ProgressBar>();
-  #timer = setTimeout(() => this.#explainWait(), PATIENCE_MILLIS);
+  #timer: NodeJS.Timeout | undefined;
   #reasons = false;
   #last = '';
 
   /** A quiet one shows only how far the answer is before it begins. */
   constructor(quiet = false) {
     this.#quiet = quiet;
+    if (!quiet) this.#timer = setTimeout(() => this.#explainWait(), PATIENCE_MILLIS);
   }
 
   /** Shows how far pictures and prompt are. */
@@ -52,10 +53,13 @@ export class AnswerView {
   }
 
   #explainWait(): void {
-    this.#stopBars();
-    say(
-      'note: no token yet: a driver compiles each kernel at its first use, here or after an update, and keeps what it made; later answers begin sooner',
-    );
+    const explain = () =>
+      say(
+        'note: no token yet; a long prompt takes its time, and a driver compiles each kernel at its first use, here or after an update: after that answers begin sooner',
+      );
+    const bar = [...this.#bars.values()].at(-1);
+    if (bar) bar.above(explain);
+    else explain();
   }
 
   #stopBars(): void {

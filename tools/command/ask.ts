@@ -1,6 +1,6 @@
 import { text as readAll } from 'node:stream/consumers';
 import { NOTHING } from '../../model/api/model.ts';
-import { answerSteps, generateParts, hasImageMark, Processor, readImage } from '../../model/index.ts';
+import { answerSteps, countImageMarks, generateParts, Processor, readImage } from '../../model/index.ts';
 import { openDevice, orAborted } from '../../runtime/index.ts';
 import { AnswerView, statistics } from './answer_view.ts';
 import { INTERRUPTED } from './interrupt.ts';
@@ -53,7 +53,7 @@ async function prepare(question: string, processor: Processor, options: AskComma
   const images = await Promise.all(paths.map((path) => readImage(path, { upright, signal })));
   const sideways = new Set(paths.filter((_, i) => images[i]!.orientation !== 1));
   if (sideways.size) say(`note: ${[...sideways].join(', ')}: stored sideways; --upright turns it`);
-  const content = hasImageMark(question) ? question : '<image>\n'.repeat(images.length) + question;
+  const content = countImageMarks(question) > 0 ? question : '<image>\n'.repeat(images.length) + question;
   return processor.prepare([{ role: 'user', content }], images, { mode: modeOf(mode), context, signal });
 }
 

@@ -1,4 +1,5 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { adapter, dtype, int8, noInt8, noTune, noVerify, positive, variant } from '../../bench/options.ts';
 import { integerFrom, oneLine, versionOf } from '../../bench/report.ts';
 import { DEFAULT_FORMATS } from '../../model/checkpoint/config.ts';
 import { interruptible } from './interrupt.ts';
@@ -100,7 +101,7 @@ function addAsk(program: Command, told: Told): void {
     .option(
       '--image <file>',
       'a PNG or JPEG picture, with sharp also WebP, GIF, TIFF or AVIF; may be repeated',
-      (file, all: string[] = []) => [...all, file],
+      collect,
     )
     .option('--release-vision', 'free the weights that encode pictures before memory goes to the KV cache')
     .option('--json', 'print one JSON object at the end instead of text as it comes');
@@ -140,26 +141,14 @@ function answerOptions(command: Command): Command {
     .option('--top-p <p>', 'draw from the likeliest that reach p (default: as generation_config.json says)', Number)
     .option('--seed <n>', 'the same seed gives the same answer', Number, 0)
     .addOption(adapter())
-    .addOption(
-      new Option(
-        '--dtype <type>',
-        'storage of activations and KV cache (default: f16 on a GPU that has it, else f32)',
-      ).choices(['f32', 'f16']),
-    )
-    .option(
-      '--int8-activations',
-      'feed int4 and int8 weights activations of 8 bits, for integer dot products (default: on a GPU)',
-    )
-    .option('--no-int8-activations', 'feed them activations as they are stored')
-    .option(
-      '--variant <op=name>',
-      'use this variant of an op wherever it applies; may be repeated, the preferred first',
-      (text, all: string[] = []) => [...all, text],
-    )
-    .option('--no-tune', 'do not measure what is fastest on an adapter that is not known yet')
+    .addOption(dtype())
+    .addOption(int8())
+    .addOption(noInt8())
+    .addOption(variant().argParser(collect))
+    .addOption(noTune())
     .addOption(new Option('--quantize <format>', 'quantise the weights while they load').choices(['int4']))
     .addOption(new Option('--group <n>', 'columns that share a scale (default: 64)').choices(['32', '64', '128']))
-    .option('--no-verify', 'do not compare a quantised model with its checksums');
+    .addOption(noVerify());
 }
 
 function addInfo(program: Command, told: Told): void {
@@ -228,7 +217,7 @@ function addTune(program: Command, told: Told): void {
     .option(
       '--seconds <n>',
       'begin no further problem after so long (default: 300); every variant is checked once at least',
-      seconds,
+      positive,
     )
     .addOption(adapter())
     .option('--write <file>', 'write the table there, as kernels/measured/ has them, in place of keeping it')
@@ -238,18 +227,10 @@ function addTune(program: Command, told: Told): void {
     });
 }
 
-function adapter(): Option {
-  return new Option('--adapter <name>', 'part of the name of the adapter to use (also DAYBREAK_ADAPTER)');
-}
+const collect = (text: string, all: string[] = []) => [...all, text];
 
 const some = (choices: readonly string[]) => (text: string) => {
   const given = text.split(',');
   if (given.every((part) => choices.includes(part))) return given;
   throw new InvalidArgumentError(`expected some of ${choices.join(', ')}`);
 };
-
-function seconds(text: string): number {
-  const value = Number(text);
-  if (!(value > 0 && value < Number.POSITIVE_INFINITY)) throw new InvalidArgumentError('expected a number above 0');
-  return value;
-}

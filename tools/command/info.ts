@@ -34,10 +34,10 @@ export async function info({ adapter, json }: InfoCommand): Promise<number> {
   try {
     const adapters = await listAdapters();
     const variants = examineVariants(device);
-    const found = { ...versions, adapters, ...examineDevice(device), variants };
-    if (json) show(JSON.stringify(found, undefined, 2));
+    const examined = examineDevice(device);
+    if (json) show(JSON.stringify({ ...versions, adapters, ...examined, variants }, undefined, 2));
     else {
-      printDevice(device, adapters);
+      printDevice(device, examined, adapters);
       printVariants(variants);
     }
     return variants.wrong.length > 0 ? 1 : 0;
@@ -77,11 +77,14 @@ export function unitLines({ matrices, unusable }: Pick<DeviceInfo, 'matrices' | 
 }
 
 /** Prints what a device is, and what follows from it. */
-function printDevice(device: Device, adapters: readonly AdapterEntry[]): void {
-  const { name, features, lacking, limits, robustness, available } = { ...device, ...examineDevice(device) };
+function printDevice(
+  device: Device,
+  { adapter, features, lacking, limits, robustness, available, activations }: ReturnType<typeof examineDevice>,
+  adapters: readonly AdapterEntry[],
+): void {
   show(deviceLine(device));
   show(`Adapters: ${adapters.map((entry) => `${entry.name} (${entry.backend})`).join(', ')}`);
-  show(`Features of ${name}: ${features.join(', ') || 'none'}; lacking: ${lacking.join(', ') || 'none'}`);
+  show(`Features of ${adapter}: ${features.join(', ') || 'none'}; lacking: ${lacking.join(', ') || 'none'}`);
   for (const line of unitLines(device)) show(line);
   show(
     `Limits: ${Object.entries(limits)
@@ -92,7 +95,7 @@ function printDevice(device: Device, adapters: readonly AdapterEntry[]): void {
     `Memory: ${available === undefined ? 'WebGPU does not say what the GPU has' : `${mebibytes(available)} MiB free, which this adapter shares`}`,
   );
   show(`Guards in kernels (robustness): ${robustness ? 'on' : 'off'}`);
-  const { dtype, int8Activations } = usualActivations(device);
+  const { dtype, int8Activations } = activations;
   const int8 = int8Activations ? ', int8 where weights are quantised' : '';
   show(`Activations: ${dtype}${int8}, unless --dtype or --int8-activations say otherwise`);
   show(`Cache folder: ${cacheFolder()}\n`);

@@ -81,7 +81,7 @@ function forced(texts: readonly string[] = []): LoadOptions['variants'] {
 /** Says which adapter runs and, where nothing is known of it, measures it once. */
 export async function introduce(device: Device, options: AnswerCommand): Promise<void> {
   if (!options.json) say(deviceLine(device));
-  await tuneOnce(device, options);
+  await tuneOnce(device, { ...options, quantize: options.quantize && {} });
 }
 
 /** Loads the model once it is sure that the work fits; shows what memory it takes where that is tight. Throws OutOfMemoryError. */

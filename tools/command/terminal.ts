@@ -11,7 +11,6 @@ export function printable(text: string): string {
 const STYLES = {
   faint: ['\x1b[2m', '\x1b[22m'],
   red: ['\x1b[31m', '\x1b[39m'],
-  bold: ['\x1b[1m', '\x1b[22m'],
 } as const;
 
 /** Writes a text: a terminal gets it printable, anything else as it is; in a style where colours are wanted. */

@@ -18,7 +18,7 @@ export interface TuneCommand {
   json?: string;
 }
 
-/** Tunes, prints the problems as they come, and keeps the result. Returns the exit code: 1 where a variant is wrong. */
+/** Tunes, prints the problems as they come, and keeps what is known after each. Returns the exit code: 1 where a variant is wrong. */
 export async function tune({ adapter, write, model, json, ...given }: TuneCommand): Promise<number> {
   const rows = new JsonLines(json);
   if (write) assertWritable('--write', write);
@@ -27,7 +27,14 @@ export async function tune({ adapter, write, model, json, ...given }: TuneComman
   say(deviceLine(device));
   const table = new Table({ problem: 34, 'median us': 10, 'as usual': 10, fastest: 0 });
   const env = environment(device);
-  const { ops, problems, left, seconds } = await measure(device, options, (tuned) => {
+  const keep = (found: MeasuredTable['ops']) => {
+    if (!write) return keepMeasured(device, found);
+    writeFileSync(write, tableModule({ ...familyOf(device), ops: found }));
+    return write;
+  };
+  const { ops, problems, left, seconds } = await measure(device, options, (known, tuned) => {
+    keep(known);
+    if (!tuned) return;
     table.row(cells(tuned));
     rows.write({ ...env, bench: 'tune', ...row(tuned) });
   });
@@ -44,8 +51,7 @@ export async function tune({ adapter, write, model, json, ...given }: TuneComman
     left,
     seconds,
   });
-  if (write) writeFileSync(write, tableModule({ ...familyOf(device), ops }));
-  const file = write ?? keepMeasured(device, ops);
+  const file = keep(ops);
   console.log(file ? `Kept in ${file}` : 'Not kept: the cache folder cannot be written');
   return wrong.length === 0 ? 0 : 1;
 }

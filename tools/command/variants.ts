@@ -1,10 +1,8 @@
 import { Table } from '../../bench/report.ts';
 import { listProblems } from '../../bench/tune/problems.ts';
+import { decisionsOf } from '../../bench/tune.ts';
 import { measuredOps, tablesOf } from '../../kernels/measured.ts';
-import { Random } from '../../kernels/spec.ts';
-import { specs } from '../../kernels/specs.ts';
 import { VARIANTS } from '../../kernels/variants.ts';
-import { decisionOf, lacksF16 } from '../../kernels/verify.ts';
 import { loadConfig, shapeFolder } from '../../model/index.ts';
 import type { Device } from '../../runtime/index.ts';
 
@@ -18,7 +16,7 @@ export function examineVariants(device: Device) {
     const [latest] = measuredOps(device, op, variants);
     return Object.entries(latest?.wrong ?? {}).map(([name, fault]) => ({ variant: `${op}/${name}`, fault }));
   });
-  return { files, chosen: [...decisions(device)], wrong };
+  return { files, chosen: decisions(device), wrong };
 }
 
 /** Prints what examineVariants found. */
@@ -38,23 +36,20 @@ function isStale(device: Device, op: string): boolean {
   return !variants || measuredOps(device, op, variants).length === 0;
 }
 
-/** What ops decide, in small cases of all problems. */
-function* decisions(device: Device) {
+/** What ops decide in all problems, and why. */
+function decisions(device: Device) {
   const config = loadConfig(shapeFolder('15b'));
   const problems = listProblems(config, true, { formats: ['int4', 'bf16'], dtypes: ['f32', 'f16'], int8: true });
-  for (const { op, cases } of problems) {
-    const spec = specs.find(({ name }) => name === op)!;
-    const c = cases[0]!;
-    if (lacksF16(device, spec, c)) continue;
-    const { problem, variant } = decisionOf(device, spec, c, undefined, spec.inputs(c, new Random(1)))!;
-    yield { problem: `${op} ${problem}`, by: source(device, op, problem), variant: variant.name };
-  }
+  return decisionsOf(device, problems).map(({ problem: { op }, name, variant }) => {
+    const by = variant ? source(device, op, name) : 'none right';
+    return { problem: name, by, variant: variant?.name ?? '-' };
+  });
 }
 
 /** Where the choice for a problem comes from. */
-function source(device: Device, op: string, problem: string): string {
+function source(device: Device, op: string, name: string): string {
   const measured = measuredOps(device, op, VARIANTS[op]!);
-  const known = measured.find(({ best }) => best[`${op} ${problem}`]?.length);
+  const known = measured.find(({ best }) => best[name]?.length);
   if (!known) return 'default';
   const file = tablesOf(device).find(({ table }) => table?.ops[op] === known);
   return file?.committed ? 'project' : 'measured here';

@@ -1,34 +1,11 @@
 // Compiles the dispatches of jobs (JSON on standard input) on the adapter named by its argument, one after the other, and
 // writes a line before each to standard error, where the driver prints what it made of them. See compile.ts.
 import { readFileSync, writeSync } from 'node:fs';
-import { Random } from '../../kernels/spec.ts';
+import { Zeros } from '../../kernels/spec.ts';
 import { specs } from '../../kernels/specs.ts';
 import { chosenVariant, recordCase, runnable } from '../../kernels/verify.ts';
-import {
-  type Device,
-  type DType,
-  elements,
-  type HostTensor,
-  hostArray,
-  type Kernel,
-  kernel,
-  loadKernel,
-  openDevice,
-  type Shape,
-  WgslError,
-} from '../../runtime/index.ts';
+import { type Device, type Kernel, kernel, loadKernel, openDevice, WgslError } from '../../runtime/index.ts';
 import { type IsaJob, MARK, type Marked } from './compile.ts';
-
-/** Makes tensors of zeros: only their shapes are needed. */
-class Zeros extends Random {
-  override tensor(shape: Shape, dtype: DType = 'f32'): HostTensor {
-    return { shape, dtype, data: hostArray(dtype, elements(shape)) };
-  }
-
-  override integers(shape: Shape, _limit: number, dtype: DType = 'u32'): HostTensor {
-    return this.tensor(shape, dtype);
-  }
-}
 
 function mark(marked: Marked): void {
   writeSync(2, `${MARK}${JSON.stringify(marked)}\n`);
@@ -61,7 +38,7 @@ function without(own: Kernel, never: readonly string[]): Kernel {
 async function compile(device: Device, job: IsaJob, at: number): Promise<void> {
   const { op, case: c, variant, never = [] } = job;
   const spec = specs.find(({ name }) => name === op)!;
-  const inputs = spec.inputs(c, new Zeros(1));
+  const inputs = spec.inputs(c, new Zeros());
   const chosen = variant === 'chosen' ? chosenVariant(device, spec, c, inputs)?.name : variant;
   for (const { name, kernel: own } of runnable(device, spec, c).filter(
     (each) => chosen === 'all' || chosen === each.name,

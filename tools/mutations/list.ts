@@ -31,7 +31,7 @@ const KERNELS: Mutation[] = [
     'kernels/lib/finish_qkv.wgsl',
     ['qkv: a row past the capacity', 'place.x >= params.width * PAGE', 'place.x > params.width * PAGE', 'kernels/qkv'],
     ['qkv: columns of the first block', 'let i = (params.first + col) %', 'let i = col %', 'kernels/qkv'],
-    ['qkv: the page of the first sequence', 'place.y * params.width +', '0u +', 'kernels/qkv'],
+    ['qkv: the page of the first sequence', 'page_of(place.y,', 'page_of(0u,', 'kernels/qkv'],
     [
       'qkv: k is not rotated',
       '  if (head < HEADS + KV_HEADS) {\n    v =',
@@ -216,18 +216,18 @@ const KERNELS: Mutation[] = [
   ),
   of(
     'kernels/lib/finish.wgsl',
-    [
-      'linear: gate and up swapped',
-      'v.yw * sigmoid(vec4f(v.xz, 0.0, 0.0)).xy * v.xz',
-      'v.xz * sigmoid(vec4f(v.yw, 0.0, 0.0)).xy * v.yw',
-      'kernels/matmul',
-    ],
     ['linear: digits of gelu_tanh swapped', '0.044715', '0.044751', 'kernels/matmul'],
     ['linear: the residual taken off', 'value + residual[at]', 'value - residual[at]', 'kernels/matmul'],
     ['linear: the bias of the first block', 'bias[params.first + min(', 'bias[min(', 'kernels/matmul'],
   ),
   of(
     'kernels/lib/matmul.wgsl',
+    [
+      'linear: gate and up swapped',
+      'v.yw * sigmoid(vec4f(v.xz, 0.0, 0.0)).xy * v.xz',
+      'v.xz * sigmoid(vec4f(v.yw, 0.0, 0.0)).xy * v.yw',
+      'kernels/matmul',
+    ],
     ['linear: digits of erf swapped', '1.421413741', '1.412413741', 'kernels/matmul'],
     [
       'linear: scales of quantised weights, always the even one',
@@ -687,7 +687,12 @@ const MENDED: Mutation[] = [
   ]),
   of(
     'kernels/lib/finish_int8.wgsl',
-    ['finish_int8: outputs that are not there', 'value, col < params.outs)', 'value, true)', 'kernels/matmul'],
+    [
+      'finish_int8: outputs that are not there',
+      'silu_gate(sums), col < params.outs)',
+      'silu_gate(sums), true)',
+      'kernels/matmul',
+    ],
     ['finish_int8: each block of w begins at 0', '(params.first + col) / 64u', 'col / 64u', 'kernels/matmul'],
   ),
   of('model/phi4_vision.ts', [

@@ -3,7 +3,7 @@ import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { knownCeilings } from '../../bench/ceilings/cache.ts';
 import { showCeilings } from '../../bench/ceilings.ts';
-import { printDevice } from '../../bench/report.ts';
+import { openAdapter } from '../../bench/open.ts';
 import { benchShapes, explainShapes } from '../../bench/shapes.ts';
 import { type Clock, type Repeats, type Timing, timeCase } from '../../bench/time_case.ts';
 import { type Case, type OpSpec, showCase } from '../../kernels/spec.ts';
@@ -16,14 +16,7 @@ import {
   verifyCase,
   verifyQuick,
 } from '../../kernels/verify.ts';
-import {
-  CapabilityError,
-  type Device,
-  type HostTensor,
-  openDevice,
-  type Variant,
-  WgslError,
-} from '../../runtime/index.ts';
+import { CapabilityError, type Device, type HostTensor, type Variant, WgslError } from '../../runtime/index.ts';
 import { OpReport, printSource } from './report.ts';
 import { constantsOf, makeInputs, type OpOptions, type Subject, shortName, showSubject, type Task } from './task.ts';
 
@@ -46,12 +39,11 @@ interface Run {
 /** Checks and times what the command line asks for. Returns the exit code: 0 all right, 1 something wrong. */
 export async function runOp(task: Task, options: OpOptions): Promise<number> {
   const { spec, explicit } = task;
-  const device = await openDevice({ adapter: options.adapter });
+  const device = await openAdapter(options.adapter);
   const clock: Clock = device.features.has('timestamp-query') ? 'gpu' : 'wall';
   if (options.profile && clock === 'wall') {
     throw new CapabilityError(`--profile: expected feature timestamp-query, got '${device.name}' without it`);
   }
-  printDevice(device);
   const run: Run = { device, task, options, clock, checked: new Map(), printed: new Set() };
   const ceilings = await knownCeilings(device);
   console.log(showCeilings(ceilings));

@@ -75,11 +75,14 @@ class SparkTest(unittest.TestCase):
         for name, weight in one.objective.state_dict().items():
             self.assertTrue(torch.equal(weight, two.objective.state_dict()[name]), name)
 
-    def training(self, folder, until):
-        training = Training(0, Namespace(**OPTIONS, out=str(folder)))
+    def training(self, folder, until, **options):
+        training = Training(0, Namespace(**{**OPTIONS, **options}, out=str(folder)))
         training.run(until)
         training.save()
         return training
+
+    def test_a_run_of_the_vision_tower_alone_ends(self):
+        self.assertEqual(self.training(self.folder, 8, steps=8).step, 8)
 
     def test_sizes_are_the_official_ones(self):
         self.assertEqual(

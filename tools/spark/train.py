@@ -121,8 +121,10 @@ class Training:
 
     def auxiliary_weight(self):
         """1 while only the vision tower learns, then down to a tenth."""
+        if not self.answers():
+            return 1.0
         after = (self.step - self.options.vision_steps) / (self.options.steps - self.options.vision_steps)
-        return 1.0 if after < 0 else max(0.1, 1 - 1.2 * after)
+        return max(0.1, 1 - 1.2 * after)
 
     def train_step(self, rows):
         """Forward and backward in bf16 copies of the weights, part by part; gradients averaged and clipped; one update."""
