@@ -62,8 +62,8 @@ for (const as of ['f32', 'f16'])
       const heads = 2;
       const shape = { ...spec.bench.find((c) => c.causal === causal)!, heads, kvHeads: heads, as, kv: as };
       const of = (n: number): Case => ({ ...shape, tokens: n, keys: n });
-      // What is left is the loop over keys, `base += KEYS` up to `len` in each kernel.
-      growsInProportion(spec, [of(256), of(3600)], 'tokens', heads, 'len', 'keys');
+      // What is left is the loop over keys, `base += KEYS` up to `len` in each kernel; a table of pages has as many as the keys take.
+      growsInProportion(spec, [of(256), of(3600)], 'tokens', heads, 'len', 'pages');
     });
   }
 

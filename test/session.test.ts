@@ -20,6 +20,9 @@ if (device) tests(device, await Phi4Vision.load(device, TINY));
 
 test.run();
 
+/** A token, its position, and its sequence. */
+type Row = readonly [token: number, position: number, sequence: number];
+
 function tests(device: Device, model: Phi4Vision): void {
   const { vocab } = model.config.decoder;
   const fresh = Phi4Vision.load(device, TINY, { reuse: false, context: 4096 });
@@ -169,24 +172,16 @@ function tests(device: Device, model: Phi4Vision): void {
     const { decoder, pool } = own.engine;
     const { headDim, ropeTheta } = own.config.decoder;
     const table = device.upload(ropeTable(PAGE, headDim, ropeTheta), 'rope_table');
-    /** Runs rows, each a token, its position and its sequence; the logits of one of them. */
-    const run = async (rows: readonly [token: number, position: number, sequence: number][], row: number) => {
+    /** Runs rows; the logits of one of them. */
+    const run = async (rows: readonly Row[], row: number) => {
       const g = new Graph(device, { variants });
       const words = (name: string, shape: number[], data: number[]) => ({
         tensor: g.input(name, shape, 'u32'),
         host: { shape, dtype: 'u32' as const, data: Uint32Array.from(data) },
       });
       const count = rows.length;
-      const ids = words(
-        'ids',
-        [count],
-        rows.map(([token]) => token),
-      );
-      const places = words(
-        'places',
-        [count, 2],
-        rows.flatMap(([, ...place]) => place),
-      );
+      const [tokens, where] = [rows.map(([token]) => token), rows.flatMap(([, ...place]) => place)];
+      const [ids, places] = [words('ids', [count], tokens), words('places', [count, 2], where)];
       const tables = words('tables', [2, 1], [0, 1]);
       const state = { pool, ropeTable: table, places: places.tensor, tables: tables.tensor };
       const stream = decoder.layers(g, decoder.embed(g, ids.tensor), state);
@@ -197,40 +192,16 @@ function tests(device: Device, model: Phi4Vision): void {
       plan.dispose();
       return new Uint32Array(data.buffer);
     };
-    const past = [
-      [5, 6, 7, 8],
-      [301, 302],
-    ].flatMap((tokens, i) => tokens.map((token, at) => [token, at, i] as const));
-    await run(
-      past.map(([...row]) => row),
-      0,
-    );
-    const alone = await run([[9, 4, 0]], 0);
-    assert.equal(
-      await run(
-        [
-          [303, 2, 1],
-          [9, 4, 0],
-          [304, 3, 1],
-        ],
-        1,
-      ),
-      alone,
-      'among rows of another',
-    );
-    assert.equal(
-      await run(
-        [
-          [9, 4, 0],
-          [10, 5, 0],
-          [11, 6, 0],
-          [305, 4, 1],
-        ],
-        0,
-      ),
-      alone,
-      'before rows of its own too',
-    );
+    const past = [5, 6, 7, 8, 301, 302].map((token, i): Row => (i < 4 ? [token, i, 0] : [token, i - 4, 1]));
+    await run(past, 0);
+    const row: Row = [9, 4, 0];
+    const alone = await run([row], 0);
+    const [another, third]: Row[] = [
+      [303, 2, 1],
+      [304, 3, 1],
+    ];
+    assert.equal(await run([another!, row, third!], 1), alone, 'among rows of another');
+    assert.equal(await run([row, [10, 5, 0], [11, 6, 0], third!], 0), alone, 'before rows of its own too');
     assert.not.equal(await run([[9, 4, 1]], 0), alone, 'another past gives others');
     device.free(table.storage);
     own.dispose();
