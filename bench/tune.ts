@@ -128,16 +128,11 @@ interface TunedModel
   quantize?: Partial<StoredFormats>;
 }
 
-/**
- * Tunes for the problems of a model that were never measured on an adapter without a table of this project, and keeps the result; says
- * so, and which files it could not use, on stderr.
- */
+/** Tunes for the problems of a model that were never measured, and keeps the result; says so, and which files it could not use, on stderr. */
 export async function tuneOnce(device: Device, { tune = true, ...model }: TunedModel): Promise<void> {
   const files = tablesOf(device);
   for (const { file, problem } of files) if (problem) console.error(`note: ${file}: ${problem}; ignored`);
-  if (!tune || files.some(({ committed }) => committed)) return;
-  const met = decisionsOf(device, problemsOf(device, storageOf(withActivations(device, model))));
-  const unknown = met.filter(({ problem: { op }, name }) => !isKnown(device, op, name));
+  const unknown = tune ? unmeasured(device, model) : [];
   if (unknown.length === 0) return;
   console.error(
     `note: measuring once what is fastest on ${device.name} for this model; nothing new is timed after ${ONCE_SECONDS} s, but every variant is checked once; --no-tune leaves it out`,
@@ -147,6 +142,15 @@ export async function tuneOnce(device: Device, { tune = true, ...model }: TunedM
   for (const line of showWrong(ops)) console.error(`note: ${line}`);
   console.error(`note: measured in ${digits(seconds.all)} s`);
   keepMeasured(device, withEarlier(device, ops, unknown));
+}
+
+/** The problems of a model that were never measured on a device; those of an op that a table of this project has as it is now all were. */
+export function unmeasured(device: Device, model: Omit<TunedModel, 'tune'>): Decided[] {
+  const committed = tablesOf(device).find((file) => file.committed)?.table?.ops;
+  const isCommitted = (op: string) => committed?.[op]?.kernels === digestOf(specOf(op).variants);
+  const problems = problemsOf(device, storageOf(withActivations(device, model)));
+  const open = problems.filter(({ op }) => !isCommitted(op));
+  return decisionsOf(device, open).filter(({ problem: { op }, name }) => !isKnown(device, op, name));
 }
 
 /** What of a model decides about its problems. */

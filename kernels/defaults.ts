@@ -20,7 +20,10 @@ function withQkv(table: Ranking): Ranking {
   return { ...table, ...Object.fromEntries(ranked), qkv: [...own(table.matmul!), 'apart'] };
 }
 
-/** Products that norm x or quantise y themselves: what on a GPU spares a dispatch is work done many times over, which a CPU has no lanes to spare for. */
+/**
+ * Products that norm x or quantise y themselves: what on a GPU spares a dispatch is work done many times over, which a CPU has no lanes
+ * to spare for. That they come first on GPUs rests on instructions that were counted, not timed.
+ */
 const FUSED = [
   ...['gemv_dot_subgroup_normed_int8', 'gemv_dot_subgroup_int8'],
   ...['gemv_dot_subgroup_normed', 'gemv_half_normed', 'gemv_subgroup_normed'],

@@ -57,7 +57,11 @@ export function measuredOps(adapter: Adapter, op: string, variants: readonly Var
   return measured.filter(({ kernels }) => kernels === digestOf(variants));
 }
 
-/** A digest of the names of variants and of what their kernels compute, comments and spaces apart. */
+/**
+ * A digest of the names of variants and of what their kernels compute, comments and spaces apart. What runs beside a variant in
+ * dispatches of its own is not in it: rms_norm and quantize_rows around a product, attention_merge, and of qkv/apart, which has
+ * rope's kernel, matmul and kv_append.
+ */
 export function digestOf(variants: readonly Variant[]): string {
   const known = digests.get(variants);
   if (known) return known;

@@ -77,8 +77,14 @@ export function problemOf([latest]: readonly MeasuredOp[], op: string, { name }:
 
 function cannotRun(op: string, variants: readonly Variant[], device: DeviceInfo): CapabilityError {
   const needed = variants.map(({ name, kernel }) => `${needsOf(kernel).join(', ')} for ${name}`);
+  const { name, features, leastLanes, limits } = device;
+  const has = [
+    ...features,
+    `subgroups from ${leastLanes} lanes`,
+    `${limits.maxStorageBuffersPerShaderStage} storage buffers`,
+  ];
   return new CapabilityError(
-    `${op}: expected features ${needed.join(' or ')}, got not all of them on '${device.name}'`,
+    `${op}: expected a device with ${needed.join(' or ')}, got '${name}' with ${has.join(', ')}`,
   );
 }
 

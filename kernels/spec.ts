@@ -109,6 +109,11 @@ export class Random {
   }
 }
 
+/** Whether the variant of this name multiplies on matrix units. */
+export function onMatrixUnits(variants: readonly Variant[], variant: string | undefined): boolean {
+  return variants.some(({ name, kernel }) => kernel.matrix && name === variant);
+}
+
 /** The unit roundoff of an activation dtype, to which a result stored in it is exact. */
 export function roundoff(dtype: DType): number {
   return dtype === 'f16' ? 2 ** -11 : 2 ** -24;

@@ -6,8 +6,9 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { unmeasured } from '../bench/tune.ts';
 import { DEFAULTS } from '../kernels/defaults.ts';
-import { digestOf, familyOf, fileOf, keepMeasured, tablesOf } from '../kernels/measured.ts';
+import { digestOf, familyOf, fileOf, keepMeasured, type MeasuredOp, tablesOf } from '../kernels/measured.ts';
 import { choose } from '../kernels/policy.ts';
 import { type Case, type OpSpec, Random } from '../kernels/spec.ts';
 import { specs } from '../kernels/specs.ts';
@@ -253,6 +254,22 @@ test('damaged and foreign files are told by one word, and count for nothing', ()
   const texts = holed.map((part) => JSON.stringify({ ...JSON.parse(good), ...part }));
   for (const text of ['', '{', '[]', 'null', good.slice(0, -2), ' '.repeat(2 ** 21), ...texts])
     assert.is(written(text), 'damaged', text);
+});
+
+test('what a committed table has of other kernels is measured once, the rest is not', () => {
+  const names = { name: 'llvmpipe (LLVM 15.0.6, 256 bits)', driver: 'llvmpipe: Mesa 25.0.7' };
+  const device = Object.assign(adapter(true, SUBGROUPS, [] as never), names);
+  const { ops } = tablesOf(device)[0]!.table! as { ops: Record<string, MeasuredOp> };
+  const before = { ...ops };
+  for (const [op, variants] of Object.entries(VARIANTS)) ops[op] = { kernels: digestOf(variants), best: {}, wrong: {} };
+  const measured = () => [
+    ...new Set(unmeasured(device, { model: '', synthetic: 'tiny' }).map(({ problem }) => problem.op)),
+  ];
+  assert.equal(measured(), []);
+  ops.rms_norm = { ...ops.rms_norm!, kernels: '0123456789abcdef' };
+  delete ops.attention;
+  assert.equal(measured().sort(), ['attention', 'rms_norm']);
+  Object.assign(ops, before);
 });
 
 test('a committed table is that of an adapter and driver, whatever the build', () => {

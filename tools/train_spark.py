@@ -31,7 +31,7 @@ def parse_arguments():
     command.add_argument(
         "--out", required=True, metavar="DIR", help="model folder; state.pt and curve.jsonl stand there, too"
     )
-    command.add_argument("--steps", type=int, default=9600, help="updates in all (default: 9600)")
+    command.add_argument("--steps", type=int, default=8000, help="updates in all (default: 8000)")
     command.add_argument(
         "--vision-steps", type=int, default=5000, help="of them for the vision tower alone (default: 5000)"
     )

@@ -11,18 +11,14 @@ import {
   type WeightFormat,
 } from '../../runtime/index.ts';
 import { embed } from '../embed/embed.ts';
+import { kernelFile } from '../lib/kernel_file.ts';
 import { checkTable, kernelFor, tableKernels, tableOperands } from '../lib/table.ts';
 import type { Logits } from '../matmul/logits.ts';
 
-const LIBS = ['fixed_point', 'philox', 'order', 'largest'];
-const SOURCE = new URL('./advance.wgsl', import.meta.url);
-const KERNELS = tableKernels('advance/advance', SOURCE, ...LIBS);
+const LIBS = 'fixed_point philox order largest';
+const KERNELS = tableKernels('advance/advance', LIBS);
 /** Without a table: 8 storage buffers, which every device binds. */
-const APART: Kernel = {
-  name: 'advance/advance_apart',
-  source: SOURCE,
-  lib: [...LIBS, 'no_table'].map((file) => new URL(`../lib/${file}.wgsl`, import.meta.url)),
-};
+const APART = kernelFile('advance/advance', `${LIBS} no_table`, { name: 'advance/advance_apart' });
 
 /** The kernels of this op: each for its formats of tables, and one that leaves the embedding to embed(). */
 export const variants = [variant(KERNELS.plain), variant(KERNELS.quantized), variant(APART)];
@@ -51,7 +47,8 @@ export interface AdvanceState {
  * forced[0] and the choice elsewhere, places[0, 0] = places[0, 0] + 1, random = that of step s + 1, in place; returns the row of
  * the token of a table of embeddings, f32 [1, cols]. From s = capacity on nothing is kept or forced. `from` is a choice u32 [2] of
  * sample(), or what logits() gives, of whose finite elements the largest is chosen, the lowest of equals, and those that are not
- * finite are strays. Where the table has one block, and the device binds 9 buffers (10 for a quantised one), all is one dispatch. Throws ShapeError.
+ * finite are strays. Where the table has one block, and the device binds 9 buffers (10 for a quantised table), all is one dispatch.
+ * Throws ShapeError.
  */
 export function advance(g: Graph, from: Tensor | Logits, o: AdvanceState, table: Matrix): Tensor {
   const { chosen, largest } =

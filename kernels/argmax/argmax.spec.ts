@@ -1,3 +1,4 @@
+import { orderOf } from '../lib/order_case.ts';
 import type { OpSpec, Random } from '../spec.ts';
 import { argmax, variants } from './argmax.ts';
 
@@ -63,7 +64,6 @@ export const spec: OpSpec<ArgmaxCase> = {
 function known(xs: number[], start: number): [index: number, strays: number, order: number] {
   const finite = xs.filter(Number.isFinite);
   const largest = finite.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
-  const bits = new Uint32Array(Float32Array.of(largest + 0).buffer)[0]!;
-  const order = largest < 0 ? 2 ** 32 - 1 - bits : 2 ** 31 + bits;
-  return finite.length ? [start + xs.indexOf(largest), xs.length - finite.length, order] : [start, xs.length, 0];
+  if (finite.length === 0) return [start, xs.length, 0];
+  return [start + xs.indexOf(largest), xs.length - finite.length, orderOf(largest)];
 }

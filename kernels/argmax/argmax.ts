@@ -1,20 +1,7 @@
-import {
-  ceilDiv,
-  expect,
-  type Graph,
-  type Kernel,
-  roundUp,
-  showTensor,
-  type Tensor,
-  variant,
-} from '../../runtime/index.ts';
+import { ceilDiv, expect, type Graph, roundUp, showTensor, type Tensor, variant } from '../../runtime/index.ts';
+import { kernelFile } from '../lib/kernel_file.ts';
 
-const file = (name: string): URL => new URL(name, import.meta.url);
-const PLAIN: Kernel = {
-  name: 'argmax/argmax',
-  source: file('./argmax.wgsl'),
-  lib: [file('../lib/order.wgsl'), file('../lib/largest.wgsl')],
-};
+const PLAIN = kernelFile('argmax/argmax', 'order largest');
 
 /** The variants of this op. */
 export const variants = [variant(PLAIN)];

@@ -2,7 +2,7 @@ import { type HostTensor, narrow, type Tensor, widen } from '../../runtime/index
 import { PAGE } from '../lib/pages.ts';
 import { layRows, type PagedSequence, poolRow, rowTensors } from '../lib/sequences.ts';
 import { quantizedRows, randomRow } from '../quantize_rows/quantize_rows.spec.ts';
-import { type OpSpec, type Random, roundoff } from '../spec.ts';
+import { type OpSpec, onMatrixUnits, type Random, roundoff } from '../spec.ts';
 import { attention, DECODE_ROWS, type HeadView, MATRIX_DIM, variants } from './attention.ts';
 
 type AttentionCase = {
@@ -163,20 +163,16 @@ export const spec: OpSpec<AttentionCase> = {
     }
     return c.show ? quantizedRows(y, heads * headDim, c.show) : y;
   },
+  /**
+   * Matrix units take the softmax's weights p rounded to f16: y is then off by up to 2^-11 sum p |v - y|, where v is normal and few
+   * keys weigh most less than twice 2^-11.
+   */
   tolerance({ as, show }, variant) {
-    const weights = onMatrixUnits(variant) ? 2 * roundoff('f16') : 0;
+    const weights = onMatrixUnits(variants, variant) ? 2 * roundoff('f16') : 0;
     if (show) return { atol: 0, rtol: show === 'scales' ? weights + roundoff(as) + 1e-5 : 0 };
     return { atol: 2e-5 + weights, rtol: roundoff(as) + 1e-5 };
   },
 };
-
-/**
- * Whether a variant rounds the softmax's weights p to f16: y is then off by up to 2^-11 sum p |v - y|, where v is normal and few
- * keys weigh most less than twice 2^-11.
- */
-function onMatrixUnits(variant: string | undefined): boolean {
-  return variants.some(({ name, kernel }) => kernel.matrix && name === variant);
-}
 
 /** [rows, (heads + 2 kvHeads) headDim]: q, k and v side by side, NaN below the tokens and below the keys. */
 function fused(c: AttentionCase, random: Random): HostTensor {

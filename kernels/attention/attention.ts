@@ -22,6 +22,7 @@ import {
   type Variant,
   variant,
 } from '../../runtime/index.ts';
+import { kernelFile } from '../lib/kernel_file.ts';
 import { checkRows, PAGE, type SequenceRows } from '../lib/pages.ts';
 import { BLOCK_COLS, type Int8Rows } from '../lib/quantized.ts';
 import { choose, rowsClass } from '../policy.ts';
@@ -56,31 +57,22 @@ export interface AttentionOptions {
   int8?: boolean;
 }
 
-const file = (name: string, ...lib: string[]): Kernel => ({
-  name: `attention/${name}`,
-  source: new URL(`./${name}.wgsl`, import.meta.url),
-  lib: lib.map((shared) => new URL(`../lib/${shared}.wgsl`, import.meta.url)),
-});
-const TILE = file('attention_tile', 'pages', 'attention_runs');
-const SHARED: Kernel = { ...file('attention', 'pages', 'attention_runs'), needs: ['subgroups'], mostLanes: 16 };
-const MATRIX: Kernel = {
-  ...file('attention_matrix', 'pages', 'attention_runs'),
+const TILE = kernelFile('attention/attention_tile', 'pages attention_runs');
+const SHARED = kernelFile('attention/attention', 'pages attention_runs', { needs: ['subgroups'], mostLanes: 16 });
+const MATRIX = kernelFile('attention/attention_matrix', 'pages attention_runs', {
   needs: ['shader-f16', 'subgroups', 'subgroup-size-control', 'chromium-experimental-subgroup-matrix'],
   matrix: { component: 'f16', result: 'f32' },
-};
-const DECODE_SUBGROUP: Kernel = {
-  ...file('attention_decode_subgroup', 'pages', 'attention_decode'),
+});
+const DECODE_SUBGROUP = kernelFile('attention/attention_decode_subgroup', 'pages attention_decode', {
   needs: ['subgroups'],
-};
-const DECODE_SHUFFLE: Kernel = {
-  ...file('attention_decode_shuffle', 'pages', 'attention_decode'),
+});
+const DECODE_SHUFFLE = kernelFile('attention/attention_decode_shuffle', 'pages attention_decode', {
   needs: ['subgroups'],
-};
-const MERGE = file('attention_merge', 'merge_rows');
-const MERGE_INT8: Kernel = {
-  ...file('attention_merge', 'quantize', 'merge_int8'),
+});
+const MERGE = kernelFile('attention/attention_merge', 'merge_rows');
+const MERGE_INT8 = kernelFile('attention/attention_merge', 'quantize merge_int8', {
   name: 'attention/attention_merge_int8',
-};
+});
 const WG = 64;
 /** Rows of a workgroup of SHARED, as its file has it. */
 const SHARED_ROWS = 16;

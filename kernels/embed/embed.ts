@@ -16,7 +16,7 @@ import {
 } from '../../runtime/index.ts';
 import { checkTable, kernelFor, tableKernels, tableOperands } from '../lib/table.ts';
 
-const KERNELS = tableKernels('embed/embed', new URL('./embed.wgsl', import.meta.url));
+const KERNELS = tableKernels('embed/embed');
 const WG = 64;
 
 /** The kernels of this op: each for its formats of tables. */

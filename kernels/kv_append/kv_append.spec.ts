@@ -1,19 +1,10 @@
 import { widen } from '../../runtime/index.ts';
 import { PAGE } from '../lib/pages.ts';
-import { layRows, poolRow, rowTensors } from '../lib/sequences.ts';
+import { layRows, poolRow, rowTensors, type WrittenCase } from '../lib/sequences.ts';
 import { type OpSpec, roundoff } from '../spec.ts';
 import { kvAppend, variants } from './kv_append.ts';
 
-type KvAppendCase = {
-  tokens: number;
-  kvHeads: number;
-  headDim: number;
-  /** See RowsCase: of each sequence the last keys are appended. */
-  keys: number;
-  sequences: number;
-  mixed: boolean;
-  /** Whether the table of the only sequence lacks its last page. */
-  missing: boolean;
+type KvAppendCase = WrittenCase & {
   /** Columns of k and v in front of the appended ones, and behind them. */
   before: number;
   behind: number;

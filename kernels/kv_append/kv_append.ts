@@ -4,7 +4,6 @@ import {
   expect,
   expectTensor,
   type Graph,
-  type Kernel,
   linearGrid,
   rowsOf,
   showTensor,
@@ -12,13 +11,10 @@ import {
   type ValueOf,
   variant,
 } from '../../runtime/index.ts';
+import { kernelFile } from '../lib/kernel_file.ts';
 import { checkRows, PAGE, type SequenceRows } from '../lib/pages.ts';
 
-const PLAIN: Kernel = {
-  name: 'kv_append/kv_append',
-  source: new URL('./kv_append.wgsl', import.meta.url),
-  lib: [new URL('../lib/pages.wgsl', import.meta.url)],
-};
+const PLAIN = kernelFile('kv_append/kv_append', 'pages');
 const WG = 64;
 
 /** The variants of this op. */

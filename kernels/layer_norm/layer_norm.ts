@@ -4,7 +4,6 @@ import {
   type DType,
   expect,
   type Graph,
-  type Kernel,
   linearGrid,
   rowsOf,
   sameShape,
@@ -13,20 +12,11 @@ import {
   type Tensor,
   variant,
 } from '../../runtime/index.ts';
+import { kernelFile } from '../lib/kernel_file.ts';
 import { choose, rowsClass } from '../policy.ts';
 
-const file = (name: string): URL => new URL(name, import.meta.url);
-const PLAIN: Kernel = {
-  name: 'layer_norm/layer_norm',
-  source: file('./layer_norm.wgsl'),
-  lib: [file('../lib/sum.wgsl')],
-};
-const SUBGROUP: Kernel = {
-  name: 'layer_norm/layer_norm_subgroup',
-  source: file('./layer_norm_subgroup.wgsl'),
-  lib: [file('../lib/sum_subgroup.wgsl')],
-  needs: ['subgroups'],
-};
+const PLAIN = kernelFile('layer_norm/layer_norm', 'sum');
+const SUBGROUP = kernelFile('layer_norm/layer_norm_subgroup', 'sum_subgroup', { needs: ['subgroups'] });
 
 /** The variants of this op. */
 export const variants = [variant(SUBGROUP), variant(PLAIN)];

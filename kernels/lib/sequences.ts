@@ -12,6 +12,14 @@ export interface RowsCase {
   mixed?: boolean;
 }
 
+/** Rows whose keys and values are written: of each sequence the last. */
+export type WrittenCase = Required<RowsCase> & {
+  kvHeads: number;
+  headDim: number;
+  /** Whether the table of the only sequence lacks its last page. */
+  missing: boolean;
+};
+
 /** A sequence's keys and the pages of the pool that hold them. */
 export interface PagedSequence {
   keys: number;

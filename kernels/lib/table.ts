@@ -6,6 +6,7 @@ import {
   type Tensor,
   type WeightFormat,
 } from '../../runtime/index.ts';
+import { kernelFile } from './kernel_file.ts';
 import { checkQuantized, FORMAT_CODES, isQuantized } from './quantized.ts';
 
 /** The kernels of one file that look rows up: `plain` in tables of f32, bf16 and f16, `quantized` in those of q4 and q8. */
@@ -14,12 +15,11 @@ export interface TableKernels {
   quantized: Kernel;
 }
 
-/** The two kernels of a file, of which the second is named <name>_quantized, with what else of lib/ they need. */
-export function tableKernels(name: string, source: URL, ...libs: string[]): TableKernels {
-  const lib = (table: string) => [...libs, table].map((file) => new URL(`./${file}.wgsl`, import.meta.url));
+/** The two kernels of a file, of which the second is named <path>_quantized, with what else of lib/ they need: see kernelFile(). */
+export function tableKernels(path: string, libs = ''): TableKernels {
   return {
-    plain: { name, source, lib: lib('table') },
-    quantized: { name: `${name}_quantized`, source, lib: lib('table_quantized') },
+    plain: kernelFile(path, `${libs} table`),
+    quantized: kernelFile(path, `${libs} table_quantized`, { name: `${path}_quantized` }),
   };
 }
 

@@ -4,13 +4,13 @@ import {
   expect,
   expectTensor,
   type Graph,
-  type Kernel,
   showTensor,
   type Tensor,
   variant,
 } from '../../runtime/index.ts';
+import { kernelFile } from '../lib/kernel_file.ts';
 
-const PLAIN: Kernel = { name: 'log_probs/log_probs', source: new URL('./log_probs.wgsl', import.meta.url) };
+const PLAIN = kernelFile('log_probs/log_probs');
 
 /** The variants of this op. */
 export const variants = [variant(PLAIN)];

@@ -1,4 +1,4 @@
-// finish(r, n, sum_k x[r, k] w[n, k]) for up to ROWS rows of 8-bit integers, see lib/finish.wgsl, lib/finish_qkv.wgsl and lib/finish_int8.wgsl
+// finish(r, n, sum_k x[r, k] w[n, k]) for up to ROWS rows of 8-bit integers, see lib/finish*.wgsl
 // x in 16-byte words read, see lib/x_int8.wgsl and lib/x_int8_normed.wgsl; w [outs, inner] q4 or q8 in 16-byte words read; scales
 // [outs, groups] f16 in pairs read
 // Grid: one workgroup per 4 WG / LANES columns, folded over x and y. Workgroup memory: what these have.

@@ -1,4 +1,4 @@
-// finish(r, n, sum_k x[r, k] w[n, k]) for up to ROWS rows and q4, see lib/finish.wgsl and lib/finish_qkv.wgsl
+// finish(r, n, sum_k x[r, k] w[n, k]) for up to ROWS rows and q4, see lib/finish*.wgsl
 // x [rows, inner] elem read, see lib/x_rows.wgsl and lib/x_normed.wgsl; w [outs, inner] q4 in 16-byte words read; scales [outs, groups] f16 in pairs read
 // Grid: one workgroup per 4 WG / LANES columns, folded over x and y. Workgroup memory: none.
 // lib/gemv.wgsl where there is f16: two nibbles at once become the lowest bits of two f16 of which a number is taken off, exactly;

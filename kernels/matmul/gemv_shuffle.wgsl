@@ -1,4 +1,4 @@
-// finish(r, n, sum_k x[r, k] w[n, k]) for up to ROWS rows and quantised w, see lib/finish.wgsl and lib/finish_qkv.wgsl
+// finish(r, n, sum_k x[r, k] w[n, k]) for up to ROWS rows and quantised w, see lib/finish*.wgsl
 // x [rows, inner] elem read; w [outs, inner] q4 or q8 in 16-byte words read; scales [outs, groups] f16 in pairs read
 // Grid: one workgroup per 4 WG columns, folded over x and y. Workgroup memory: none.
 // For adapters that run on the CPU, where a load costs each lane some ten instructions for every 4 bytes: a lane owns 4 columns,

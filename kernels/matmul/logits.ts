@@ -39,10 +39,3 @@ export function logits(g: Graph, x: Rows, w: Matrix): Logits {
   });
   return { logits: y, largest };
 }
-
-/** An element of `largest` as the host makes it. */
-export function orderOfFour(four: Float32Array): number {
-  if (!four.every(Number.isFinite)) return 2 ** 32 - 1;
-  const bits = new Uint32Array(four.map((x) => x + 0).buffer); // -0 becomes 0
-  return Math.max(...bits.map((word) => (word >= 2 ** 31 ? ~word : word | 0x80000000)));
-}

@@ -1,18 +1,9 @@
 import { type HostTensor, widen } from '../../runtime/index.ts';
 import { blocksOf, quantizedRows } from '../quantize_rows/quantize_rows.spec.ts';
-import { type OpSpec, type Random, roundoff } from '../spec.ts';
+import { type OpSpec, onMatrixUnits, type Random, roundoff } from '../spec.ts';
 import { logits } from './logits.ts';
 import { type MatmulOptions, matmul, variants } from './matmul.ts';
-import { applies } from './product.ts';
-import {
-  classOf,
-  formatOf,
-  normRoundoff,
-  operands,
-  type ProductCase,
-  productInputs,
-  productOf,
-} from './product_case.ts';
+import { appliesTo, normRoundoff, operands, type ProductCase, productInputs, productOf } from './product_case.ts';
 
 type MatmulCase = ProductCase & {
   activation: NonNullable<MatmulOptions['activation']>;
@@ -129,7 +120,7 @@ export const spec: OpSpec<MatmulCase> = {
   name: 'matmul',
   formula: 'y = act(x w^T + bias) + residual',
   variants,
-  applies: (variant, c) => applies(variant, classOf(c), { dtype: formatOf(c.weights), fitsF16: true }, fusible(c)),
+  applies: (variant, c) => appliesTo(variant, c, fusible(c)),
   needsF16: ({ from, as }) => from === 'f16' || as === 'f16',
   cases: [
     sized(1, 8, 1, { quick: true }),
@@ -269,9 +260,8 @@ function isSettled(inputs: Record<string, HostTensor>, c: MatmulCase): boolean {
 
 /** y in float64. */
 function results(inputs: Record<string, HostTensor>, c: MatmulCase, variant?: string): Float64Array {
-  const onMatrixUnits = variants.some(({ name, kernel }) => kernel.matrix && name === variant);
   const [bias, residual] = [inputs.bias, inputs.residual].map((given) => given && values(given));
-  const sums = productOf(inputs, c, onMatrixUnits).map((sum, i) => sum + (bias?.[i % c.outs] ?? 0));
+  const sums = productOf(inputs, c, onMatrixUnits(variants, variant)).map((sum, i) => sum + (bias?.[i % c.outs] ?? 0));
   return activated(sums, c.activation).map((value, i) => value + (residual?.[i] ?? 0));
 }
 

@@ -1,4 +1,4 @@
-// finish(r, n, sum_k x[r, k] w[n, k]) for x of 8-bit integers, see lib/finish.wgsl and lib/finish_qkv.wgsl
+// finish(r, n, sum_k x[r, k] w[n, k]) for x of 8-bit integers, see lib/finish*.wgsl
 // x [rows, 8 blocks] int8 in 16-byte words read, see lib/x_int8.wgsl; w [outs, inner] q4 or q8 in 16-byte words read; scales
 // [outs, groups] f16 in pairs read
 // Grid: x over tiles of 64 rows, y over tiles of 64 columns. Workgroup memory: 64 * (4 * 16 + 4 + 4) = 4608 bytes.

@@ -1,4 +1,4 @@
-// finish(r, n, sum_k x[r, k] w[n, k]), see lib/finish.wgsl and lib/finish_qkv.wgsl
+// finish(r, n, sum_k x[r, k] w[n, k]), see lib/finish*.wgsl
 // x [rows, inner] f16 in 16-byte words read; w [outs, inner] bf16, f16, q4 or q8 in 16-byte words read; scales [outs,
 // groups] f16 in pairs read, of quantised w
 // Grid: x over tiles of 2 DOWN M rows (neighbours share the weights in cache), y over tiles of 2 ACROSS N columns.

@@ -1,4 +1,4 @@
-// finish(r, n, sum_k x[r, k] w[n, k]), see lib/finish.wgsl and lib/finish_qkv.wgsl
+// finish(r, n, sum_k x[r, k] w[n, k]), see lib/finish*.wgsl
 // x [rows, inner] elem read; w [outs, inner] of any format in 16-byte words read; scales [outs, groups] f16 in pairs
 // read, of quantised w
 // Grid: x over tiles of ROWS rows (neighbours share the weights in cache), y over tiles of 8 LANES columns.

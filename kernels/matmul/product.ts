@@ -22,6 +22,7 @@ import {
   variant,
   type WeightFormat,
 } from '../../runtime/index.ts';
+import { kernelFile } from '../lib/kernel_file.ts';
 import { BLOCK_COLS, checkQuantized, FORMAT_CODES, type Int8Rows, isQuantized } from '../lib/quantized.ts';
 import { rowsClass } from '../policy.ts';
 import { quantizeRows } from '../quantize_rows/quantize_rows.ts';
@@ -29,16 +30,38 @@ import { rmsNorm } from '../rms_norm/rms_norm.ts';
 
 type GridOf = (rows: number, outs: number, constants: Constants) => Grid;
 
-/** A kernel that multiplies: its file, what it takes of lib/ beside matmul.wgsl, its grid and what it needs. */
+/** A kernel that multiplies: its file, what it takes of lib/ beside matmul.wgsl, its grid, and what it needs and takes. */
 interface Product {
   file: string;
   libs: string;
   grid: GridOf;
+  /** Rows of x that it takes at most. */
+  most?: number;
+  /** The formats of w that it takes; without them all. */
+  formats?: readonly WeightFormat[];
+  /** Whether x is of 8-bit integers. */
+  integers?: boolean;
   /** Whether it norms x itself. */
   normed?: boolean;
   needs?: readonly Feature[];
   matrix?: Kernel['matrix'];
+  /** Constants of its own. */
+  constants?: (sizes: VectorSizes) => Constants;
 }
+
+/** What the constants of kernels for few rows depend on. */
+interface VectorSizes {
+  rows: number;
+  inner: number;
+  format: WeightFormat;
+  /** Lanes of the device's smallest subgroup. */
+  least: number;
+  /** Whether a workgroup does something of its own before or behind the product. */
+  wide: boolean;
+}
+
+/** Rows up to which there are kernels that read the weights once for all of them. */
+export const VECTOR_ROWS = 8;
 
 /** Rows or columns of two subgroups' tile: so many matrices each, of so many. */
 const tile = (...sizes: (Constants[string] | undefined)[]) =>
@@ -55,19 +78,18 @@ const columns =
   (_, outs) =>
     linearGrid(ceilDiv(outs, width));
 
-/** Workgroups of the kernels whose lanes share four columns. */
-const shared: GridOf = (_, outs, { LANES, WG }) => linearGrid(ceilDiv(outs * Number(LANES), 4 * Number(WG)));
-
-/** What kernels for few rows have in common, whose lanes share columns; without f16 unless it says so. */
-const vector = (file: string, libs: string, ...needs: Feature[]): Product => ({
+/** A kernel for few rows whose lanes share four columns. */
+const shared = (file: string, libs: string, more: Partial<Product> = {}): Product => ({
   file,
   libs: `${libs} gemv`,
-  grid: shared,
-  needs: ['subgroups', ...needs],
+  grid: (_, outs, { LANES, WG }) => linearGrid(ceilDiv(outs * Number(LANES), 4 * Number(WG))),
+  most: VECTOR_ROWS,
+  needs: ['subgroups'],
+  constants: sharedConstants,
+  ...more,
 });
 
-/** Those that norm x. */
-const normed = (...product: Parameters<typeof vector>): Product => ({ ...vector(...product), normed: true });
+const HALVES = { formats: ['q4'], needs: ['subgroups', 'shader-f16'] } as const;
 
 /** Every kernel that multiplies. */
 const PRODUCTS: readonly Product[] = [
@@ -78,19 +100,24 @@ const PRODUCTS: readonly Product[] = [
     file: 'matmul_matrix',
     libs: 'halves',
     grid: (rows, outs, c) => [ceilDiv(rows, tile(c.DOWN, c.M)), ceilDiv(outs, tile(c.ACROSS, c.N))],
+    formats: ['bf16', 'f16', 'q4', 'q8'],
     needs: ['shader-f16', 'subgroups', 'subgroup-size-control', 'chromium-experimental-subgroup-matrix'],
     matrix: { component: 'f16', result: 'f32' },
   },
-  { file: 'gemv_register', libs: 'widen', grid: columns(32) },
-  { file: 'gemv_shuffle', libs: 'widen', grid: columns(32), needs: ['subgroups'] },
-  vector('gemv_subgroup', 'widen x_rows x_as_is'),
-  vector('gemv_half', 'widen x_rows x_as_is', 'shader-f16'),
-  normed('gemv_subgroup', 'widen norm x_normed'),
-  normed('gemv_half', 'widen norm x_normed', 'shader-f16'),
-  { file: 'matmul_dot_tile', libs: 'dot x_int8', grid: tiles(64, 64) },
-  { file: 'matmul_dot_register', libs: 'dot x_int8', grid: tiles(8, 32) },
-  vector('gemv_dot_subgroup', 'dot x_int8 x_as_is'),
-  normed('gemv_dot_subgroup', 'dot quantize norm x_int8_normed'),
+  { file: 'gemv_register', libs: 'widen', grid: columns(32), most: 1 },
+  {
+    ...{ file: 'gemv_shuffle', libs: 'widen', grid: columns(32), most: VECTOR_ROWS, needs: ['subgroups'] },
+    formats: ['q4', 'q8'],
+    constants: ({ rows, least }) => ({ ROWS: rows, LANES: Math.min(least, 8) }),
+  },
+  shared('gemv_subgroup', 'widen x_rows x_as_is'),
+  shared('gemv_half', 'widen x_rows x_as_is', HALVES),
+  shared('gemv_subgroup', 'widen norm x_normed', { normed: true }),
+  shared('gemv_half', 'widen norm x_normed', { ...HALVES, normed: true }),
+  { file: 'matmul_dot_tile', libs: 'dot x_int8', grid: tiles(64, 64), integers: true },
+  { file: 'matmul_dot_register', libs: 'dot x_int8', grid: tiles(8, 32), integers: true },
+  shared('gemv_dot_subgroup', 'dot x_int8 x_as_is', { integers: true }),
+  shared('gemv_dot_subgroup', 'dot quantize norm x_int8_normed', { integers: true, normed: true }),
 ];
 
 /** Matrices that a subgroup of matmul_matrix has below and beside each other, unless the variant says otherwise. */
@@ -109,29 +136,17 @@ export function productVariants(op: string, finish: string): Variant[] {
 /** The variants that quantise what they make of pairs of columns by silu_gate. */
 export function quantisingVariants(op: string): Variant[] {
   const dots = PRODUCTS.filter(({ file }) => file === 'gemv_dot_subgroup');
-  return dots.map((product) => variant(make(op, product, 'finish_int8')));
+  return dots.map((product) => variant(make(op, product, 'quantize finish_int8', true)));
 }
 
-function make(op: string, product: Product, finish: string): Kernel {
+function make(op: string, product: Product, finish: string, quantises = false): Kernel {
   const { file, libs, needs, matrix, normed } = product;
-  const quantises = finish === 'finish_int8';
-  const all = ['matmul', ...libs.split(' '), ...(quantises && !normed ? ['quantize'] : []), ...finish.split(' ')];
-  const kernel: Kernel = {
-    name: `${op}/${[file, ...(normed ? ['normed'] : []), ...(quantises ? ['int8'] : [])].join('_')}`,
-    source: new URL(`./${file}.wgsl`, import.meta.url),
-    lib: all.map((lib) => new URL(`../lib/${lib}.wgsl`, import.meta.url)),
-    needs,
-    matrix,
-  };
+  const name = `${op}/${[file, ...(normed ? ['normed'] : []), ...(quantises ? ['int8'] : [])].join('_')}`;
+  const all = new Set(`matmul ${libs} ${finish}`.split(' '));
+  const kernel = kernelFile(`matmul/${file}`, [...all].join(' '), { name, needs, matrix });
   MADE.set(kernel, { ...product, quantises });
   return kernel;
 }
-
-/** Rows up to which there are kernels that read the weights once for all of them. */
-export const VECTOR_ROWS = 8;
-const SHARED = ['gemv_subgroup', 'gemv_half', 'gemv_dot_subgroup'];
-const VECTORS = [...SHARED, 'gemv_shuffle'];
-const DOTS = ['matmul_dot_tile', 'matmul_dot_register', 'gemv_dot_subgroup'];
 
 /** Workgroup memory of the kernels that norm and quantise x; what every adapter has. */
 const MOST_BYTES = 16384;
@@ -146,16 +161,11 @@ export function applies(
   w: Pick<Matrix, 'dtype' | 'fitsF16'>,
   int8 = false,
 ): boolean {
-  const made = MADE.get(kernel)!;
-  const { file } = made;
-  if ((made.normed && !normed) || (made.quantises && !int8)) return false;
-  if (VECTORS.includes(file) && rows > VECTOR_ROWS) return false;
-  if (DOTS.includes(file)) return dtype === 'i8' && (!made.normed || preparedBytes(rows, inner) <= MOST_BYTES);
-  if (dtype === 'i8') return false;
-  if (kernel.matrix) return dtype === 'f16' && w.dtype !== 'f32' && (w.dtype !== 'bf16' || w.fitsF16 === true);
-  if (file === 'gemv_shuffle') return isQuantized(w.dtype);
-  if (file === 'gemv_half') return w.dtype === 'q4';
-  return file !== 'gemv_register' || rows === 1;
+  const { most = rows, formats, integers = false, quantises, ...made } = MADE.get(kernel)!;
+  if ((made.normed && !normed) || (quantises && !int8) || rows > most) return false;
+  if (integers !== (dtype === 'i8') || !(formats?.includes(w.dtype) ?? true)) return false;
+  if (kernel.matrix) return dtype === 'f16' && (w.dtype !== 'bf16' || w.fitsF16 === true);
+  return !integers || !made.normed || preparedBytes(rows, inner) <= MOST_BYTES;
 }
 
 /** Workgroup memory at most of a kernel that norms and quantises x and quantises y, whatever the device's lanes. */
@@ -268,11 +278,12 @@ export function multiply(g: Graph, x: Operand, w: Matrix, { kernel, ...chosen }:
   const unit = kernel.matrix && matrixUnit(g.device, kernel.matrix);
   const padded = (isQuantized(w.dtype) || unit !== undefined) && inner % BLOCK_COLS !== 0;
   const least = g.device.leastLanes;
+  const wide = made.quantises || (made.normed === true && made.integers === true);
   const constants = {
     ...(dtype !== 'i8' && { PADDED: padded }),
     ...(dtype !== 'i8' && !unit && { elem: like.dtype }),
     ...(unit && { ...unitConstants(unit), ...LARGE }),
-    ...vectorConstants(made, most, inner, w.dtype, least),
+    ...made.constants?.({ rows: most, inner, format: w.dtype, least, wide }),
     ...(normed && { EPS: normed.eps }),
     ...(normed?.int8 && { COLS: inner, SPAN: Math.min(least, 8) }),
     FORMAT: FORMAT_CODES[w.dtype]!,
@@ -299,21 +310,12 @@ export function multiply(g: Graph, x: Operand, w: Matrix, { kernel, ...chosen }:
 }
 
 /**
- * The constants of kernels for few rows: how many rows and, where lanes share columns, how many of them, at most `least`. More
+ * The constants of kernels whose lanes share columns: how many rows there are and how many lanes share them, at most `least`. More
  * than the columns are many would leave lanes idle in the last step, and more loads under way than 8 need registers that rows have.
- * Where a workgroup does something of its own before or behind the product, it has 64 columns, so that this is little beside it.
+ * Workgroups that are `wide` have 64 columns, so that what they do beside the product is little.
  */
-function vectorConstants(
-  { file, normed, quantises }: Product & { quantises: boolean },
-  rows: number,
-  inner: number,
-  w: WeightFormat,
-  least: number,
-): Constants {
-  if (file === 'gemv_shuffle') return { ROWS: rows, LANES: Math.min(least, 8) };
-  if (!SHARED.includes(file)) return {};
-  const units = ceilDiv(inner, isQuantized(w) ? BLOCK_COLS : 16 / BYTES[w as DType]);
-  const wide = quantises || (normed && file === 'gemv_dot_subgroup');
+function sharedConstants({ rows, inner, format, least, wide }: VectorSizes): Constants {
+  const units = ceilDiv(inner, isQuantized(format) ? BLOCK_COLS : 16 / BYTES[format as DType]);
   const fits = (lanes: number) =>
     lanes <= (wide ? Math.min(least, 16) : least) && ceilDiv(units, lanes) * lanes <= 1.1 * units;
   const lanes = [32, 16, 8].find(fits) ?? Math.min(least, 8);

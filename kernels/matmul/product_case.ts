@@ -1,8 +1,8 @@
-import { type HostTensor, type Matrix, narrow, type Tensor, widen } from '../../runtime/index.ts';
+import { type HostTensor, type Matrix, narrow, type Tensor, type Variant, widen } from '../../runtime/index.ts';
 import { dequantizeWeightsHost, int8PlaceOf, type Quantization, quantizedShapes } from '../lib/quantized.ts';
 import { blocksOf, randomRow } from '../quantize_rows/quantize_rows.spec.ts';
 import { type Random, roundoff } from '../spec.ts';
-import type { OperandClass, Rows } from './product.ts';
+import { applies, type Rows } from './product.ts';
 
 /** A product x w^T, as the specs of ops that multiply name it. */
 export type ProductCase = {
@@ -46,9 +46,15 @@ export function operands(tensors: Record<string, Tensor>, c: ProductCase): { x: 
   };
 }
 
-/** What of x decides which variants apply. */
-export function classOf({ rows, inner, from, norm }: Omit<ProductCase, 'outs'>): OperandClass {
-  return { rows, inner, dtype: from, normed: norm };
+/** Whether a variant can multiply the operands of a case, and with `int8` quantise the result. */
+export function appliesTo(variant: Variant, c: Omit<ProductCase, 'outs'>, int8 = false): boolean {
+  const { rows, inner, from, norm, weights } = c;
+  return applies(
+    variant,
+    { rows, inner, dtype: from, normed: norm },
+    { dtype: formatOf(weights), fitsF16: true },
+    int8,
+  );
 }
 
 /** The error that normed rows in f16 add to a product, which the variants that norm x themselves do not have. */
@@ -57,7 +63,7 @@ export function normRoundoff({ norm, from }: Omit<ProductCase, 'outs'>, variant 
 }
 
 /** The format of w. */
-export const formatOf = (weights: ProductCase['weights']) => (weights === 'half' ? 'f16' : weights);
+const formatOf = (weights: ProductCase['weights']) => (weights === 'half' ? 'f16' : weights);
 
 /** x w^T [rows, outs] in float64, of the inputs as they are or of w as f16, which rounds quant * scale. */
 export function productOf(inputs: Record<string, HostTensor>, c: ProductCase, wAsF16: boolean): Float64Array {

@@ -1,10 +1,8 @@
 import { widen } from '../../runtime/index.ts';
 import { PAGE } from '../lib/pages.ts';
-import { layRows, poolRow, type RowsCase, rowTensors } from '../lib/sequences.ts';
-import { applies } from '../matmul/product.ts';
+import { layRows, poolRow, type RowsCase, rowTensors, type WrittenCase } from '../lib/sequences.ts';
 import {
-  classOf,
-  formatOf,
+  appliesTo,
   normRoundoff,
   operands,
   type ProductCase,
@@ -12,25 +10,18 @@ import {
   productOf,
 } from '../matmul/product_case.ts';
 import { ropeTable } from '../rope/rope.ts';
-import { type OpSpec, roundoff } from '../spec.ts';
+import { type OpSpec, onMatrixUnits, roundoff } from '../spec.ts';
 import { qkv, variants } from './qkv.ts';
 
-type QkvCase = Omit<ProductCase, 'outs'> & {
-  heads: number;
-  kvHeads: number;
-  headDim: number;
-  /** See RowsCase: of each sequence the last keys are written. */
-  keys: number;
-  sequences: number;
-  mixed: boolean;
-  /** Whether the table of the only sequence lacks its last page. */
-  missing: boolean;
-  as: 'f32' | 'f16';
-  cache: 'f32' | 'f16';
-  /** What is compared. */
-  show: 'q' | 'k' | 'v';
-  quick?: boolean;
-};
+type QkvCase = Omit<ProductCase, 'outs'> &
+  Omit<WrittenCase, 'tokens'> & {
+    heads: number;
+    as: 'f32' | 'f16';
+    cache: 'f32' | 'f16';
+    /** What is compared. */
+    show: 'q' | 'k' | 'v';
+    quick?: boolean;
+  };
 
 const THETA = 500000;
 const SHOWN = ['q', 'k', 'v'] as const;
@@ -63,9 +54,7 @@ export const spec: OpSpec<QkvCase> = {
   formula:
     'q, k, v = x w^T; q = rope(q); pool[tables[s, p / PAGE], h, p % PAGE] = rope(k)[t, h] with (p, s) = places[t]; v likewise',
   variants,
-  applies: (variant, c) =>
-    variant.name === 'qkv/apart' ||
-    (c.split % 4 === 0 && applies(variant, classOf(c), { dtype: formatOf(c.weights), fitsF16: true })),
+  applies: (variant, c) => variant.name === 'qkv/apart' || (c.split % 4 === 0 && appliesTo(variant, c)),
   cases: [
     sized(1, 129, { quick: true }),
     sized(1, 200, { weights: 'q4', inner: 72, show: 'k', quick: true }),
@@ -136,9 +125,8 @@ export const spec: OpSpec<QkvCase> = {
   },
   reference(inputs, c, variant) {
     const { heads, kvHeads, headDim, show } = c;
-    const onMatrixUnits = variants.some(({ name, kernel }) => kernel.matrix && name === variant);
     const outs = outsOf(c);
-    const sums = productOf(inputs, { ...c, outs }, onMatrixUnits);
+    const sums = productOf(inputs, { ...c, outs }, onMatrixUnits(variants, variant));
     const { places, sequences } = layRows(rowsOf(c));
     const [first, count] = { q: [0, heads], k: [heads, kvHeads], v: [heads + kvHeads, kvHeads] }[show] as [
       number,

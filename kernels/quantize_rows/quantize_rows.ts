@@ -2,7 +2,6 @@ import {
   ceilDiv,
   expect,
   type Graph,
-  type Kernel,
   linearGrid,
   rowsOf,
   showTensor,
@@ -10,13 +9,10 @@ import {
   tensorBytes,
   variant,
 } from '../../runtime/index.ts';
+import { kernelFile } from '../lib/kernel_file.ts';
 import { BLOCK_COLS, type Int8Rows } from '../lib/quantized.ts';
 
-const PLAIN: Kernel = {
-  name: 'quantize_rows/quantize_rows',
-  source: new URL('./quantize_rows.wgsl', import.meta.url),
-  lib: [new URL('../lib/quantize.wgsl', import.meta.url)],
-};
+const PLAIN = kernelFile('quantize_rows/quantize_rows', 'quantize');
 const WG = 64;
 
 /** The variants of this op. */

@@ -4,19 +4,16 @@ import {
   elements,
   expect,
   type Graph,
-  type Kernel,
   linearGrid,
   showTensor,
   type Tensor,
   tensorBytes,
   variant,
 } from '../../runtime/index.ts';
+import { kernelFile } from '../lib/kernel_file.ts';
 import { FORMAT_CODES, type Quantization, quantizedShapes, scaleCandidates } from '../lib/quantized.ts';
 
-const PLAIN: Kernel = {
-  name: 'quantize_weights/quantize_weights',
-  source: new URL('./quantize_weights.wgsl', import.meta.url),
-};
+const PLAIN = kernelFile('quantize_weights/quantize_weights');
 const WG = 64;
 
 /** The variants of this op. */

@@ -1,18 +1,7 @@
-import {
-  expect,
-  expectTensor,
-  type Graph,
-  type Kernel,
-  linearGrid,
-  rowsOf,
-  type Tensor,
-  variant,
-} from '../../runtime/index.ts';
+import { expect, expectTensor, type Graph, linearGrid, rowsOf, type Tensor, variant } from '../../runtime/index.ts';
+import { kernelFile } from '../lib/kernel_file.ts';
 
-const PLAIN: Kernel = {
-  name: 'resize_position/resize_position',
-  source: new URL('./resize_position.wgsl', import.meta.url),
-};
+const PLAIN = kernelFile('resize_position/resize_position');
 
 /** The variants of this op. */
 export const variants = [variant(PLAIN)];

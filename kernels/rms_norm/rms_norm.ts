@@ -5,7 +5,6 @@ import {
   type DType,
   expect,
   type Graph,
-  type Kernel,
   linearGrid,
   rowsOf,
   sameShape,
@@ -15,20 +14,11 @@ import {
   type Variant,
   variant,
 } from '../../runtime/index.ts';
+import { kernelFile } from '../lib/kernel_file.ts';
 import { choose, rowsClass } from '../policy.ts';
 
-const file = (name: string): URL => new URL(name, import.meta.url);
-const PLAIN: Kernel = {
-  name: 'rms_norm/rms_norm',
-  source: file('./rms_norm.wgsl'),
-  lib: [file('../lib/sum.wgsl')],
-};
-const SUBGROUP: Kernel = {
-  name: 'rms_norm/rms_norm_subgroup',
-  source: file('./rms_norm_subgroup.wgsl'),
-  lib: [file('../lib/sum_subgroup.wgsl')],
-  needs: ['subgroups'],
-};
+const PLAIN = kernelFile('rms_norm/rms_norm', 'sum');
+const SUBGROUP = kernelFile('rms_norm/rms_norm_subgroup', 'sum_subgroup', { needs: ['subgroups'] });
 
 /** The variants of this op. */
 export const variants = [variant(SUBGROUP), variant(SUBGROUP, { WG: 256 }), variant(PLAIN)];

@@ -6,7 +6,6 @@ import {
   expectTensor,
   type Graph,
   type HostTensor,
-  type Kernel,
   linearGrid,
   rowsOf,
   showTensor,
@@ -14,12 +13,9 @@ import {
   type ValueOf,
   variant,
 } from '../../runtime/index.ts';
+import { kernelFile } from '../lib/kernel_file.ts';
 
-const PLAIN: Kernel = {
-  name: 'rope/rope',
-  source: new URL('./rope.wgsl', import.meta.url),
-  lib: [new URL('../lib/rotary.wgsl', import.meta.url)],
-};
+const PLAIN = kernelFile('rope/rope', 'rotary');
 const WG = 64;
 
 /** The variants of this op. */

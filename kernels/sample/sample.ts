@@ -1,22 +1,9 @@
-import {
-  ceilDiv,
-  expect,
-  expectTensor,
-  type Graph,
-  type Kernel,
-  showTensor,
-  type Tensor,
-  variant,
-} from '../../runtime/index.ts';
+import { ceilDiv, expect, expectTensor, type Graph, showTensor, type Tensor, variant } from '../../runtime/index.ts';
+import { kernelFile } from '../lib/kernel_file.ts';
 import { SETTINGS } from './settings.ts';
 
-const file = (name: string, ...lib: string[]): Kernel => ({
-  name: `sample/${name}`,
-  source: new URL(`./${name}.wgsl`, import.meta.url),
-  lib: lib.map((shared) => new URL(`../lib/${shared}.wgsl`, import.meta.url)),
-});
-const WEIGHTS = file('sample_weights', 'fixed_point', 'tally', 'order', 'largest');
-const DRAW = file('sample_draw', 'fixed_point', 'tally', 'order');
+const WEIGHTS = kernelFile('sample/sample_weights', 'fixed_point tally order largest');
+const DRAW = kernelFile('sample/sample_draw', 'fixed_point tally order');
 /** Lanes of a workgroup, each with a bin. */
 const WG = 256;
 /** Elements of a lane of WEIGHTS. */

@@ -22,7 +22,9 @@ from .optimizer import Optimizer
 from .settings import read_tokenizer
 
 WARM_UP = 100  # steps until the full learning rate
-LAST_RATE = 0.02  # share of it at the end
+LAST_RATE = 0.02  # share of it where a cosine would end
+HORIZON = 1.2  # of all steps: where that is
+COOLING = 0.3  # share of all steps, the last, in which the rate falls to zero besides
 SAVE_SECONDS = 180
 PART = 3200  # tokens of one forward and backward pass: few enough for the caches
 HARDEST_AT = 0.6  # share of the vision steps after which pictures get no harder
@@ -116,14 +118,16 @@ class Training:
 
     def rate(self):
         """The share of the full learning rate."""
-        decay = 0.5 * (1 + math.cos(math.pi * self.step / self.options.steps))
-        return min(1.0, (self.step + 1) / WARM_UP) * (LAST_RATE + (1 - LAST_RATE) * decay)
+        steps = self.options.steps
+        decay = 0.5 * (1 + math.cos(math.pi * self.step / (HORIZON * steps)))
+        rate = min(1.0, (self.step + 1) / WARM_UP) * (LAST_RATE + (1 - LAST_RATE) * decay)
+        return rate * min(1.0, (steps - self.step) / (COOLING * steps))
 
     def auxiliary_weight(self):
         """1 while only the vision tower learns, then down to a tenth."""
         if not self.answers():
             return 1.0
-        after = (self.step - self.options.vision_steps) / (self.options.steps - self.options.vision_steps)
+        after = (self.step - self.options.vision_steps) / (HORIZON * self.options.steps - self.options.vision_steps)
         return max(0.1, 1 - 1.2 * after)
 
     def train_step(self, rows):
