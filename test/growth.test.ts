@@ -55,14 +55,16 @@ for (const [weights, from] of [
   });
 }
 
-for (const as of ['f32', 'f16']) {
-  test(`attention in ${as} grows with rows times keys, from 256 to 3600`, () => {
-    const spec = specOf('attention');
-    const heads = 2;
-    const of = (n: number): Case => ({ ...spec.bench[1]!, tokens: n, keys: n, heads, kvHeads: heads, as, kv: as });
-    // What is left is the loop over keys, `base += KEYS` up to `len` in each kernel.
-    growsInProportion(spec, [of(256), of(3600)], 'tokens', heads, 'len');
-  });
-}
+for (const as of ['f32', 'f16'])
+  for (const causal of [false, true]) {
+    test(`${causal ? 'causal ' : ''}attention in ${as} grows with rows times keys, from 256 to 3600`, () => {
+      const spec = specOf('attention');
+      const heads = 2;
+      const shape = { ...spec.bench.find((c) => c.causal === causal)!, heads, kvHeads: heads, as, kv: as };
+      const of = (n: number): Case => ({ ...shape, tokens: n, keys: n });
+      // What is left is the loop over keys, `base += KEYS` up to `len` in each kernel; a table of pages has as many as the keys take.
+      growsInProportion(spec, [of(256), of(3600)], 'tokens', heads, 'len', 'pages');
+    });
+  }
 
 test.run();

@@ -4,10 +4,10 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Expected } from '../bench/expected.ts';
 import { BOUNDS, compareRun } from '../bench/verify.ts';
-import { PAGE } from '../kernels/index.ts';
+import { PAGE, ropeTable } from '../kernels/index.ts';
 import { Random } from '../kernels/spec.ts';
 import { decode, expandImages, type ImageFeatures, Phi4Vision, PromptPicture, type Session } from '../model/index.ts';
-import { type Device, type HostTensor, OutOfMemoryError, PromptError } from '../runtime/index.ts';
+import { type Device, Graph, type HostTensor, OutOfMemoryError, Plan, PromptError } from '../runtime/index.ts';
 import { TINY } from './bench.ts';
 import { quick, testDevice } from './gpu.ts';
 import { rejects } from './rejects.ts';
@@ -19,6 +19,9 @@ const device = await testDevice();
 if (device) tests(device, await Phi4Vision.load(device, TINY));
 
 test.run();
+
+/** A token, its position, and its sequence. */
+type Row = readonly [token: number, position: number, sequence: number];
 
 function tests(device: Device, model: Phi4Vision): void {
   const { vocab } = model.config.decoder;
@@ -160,6 +163,48 @@ function tests(device: Device, model: Phi4Vision): void {
     );
     device.free(logits.storage);
     session.dispose();
+  });
+
+  test('the logits of a row have the same bits alone and beside rows of other sequences', async () => {
+    // Kernels for any number of rows, as which one runs by itself depends on it.
+    const variants = { qkv: 'apart', matmul: 'gemv_register', attention: 'attention_tile', rms_norm: 'rms_norm' };
+    const own = await Phi4Vision.load(device, TINY, { context: 2 * PAGE, variants });
+    const { decoder, pool } = own.engine;
+    const { headDim, ropeTheta } = own.config.decoder;
+    const table = device.upload(ropeTable(PAGE, headDim, ropeTheta), 'rope_table');
+    /** Runs rows; the logits of one of them. */
+    const run = async (rows: readonly Row[], row: number) => {
+      const g = new Graph(device, { variants });
+      const words = (name: string, shape: number[], data: number[]) => ({
+        tensor: g.input(name, shape, 'u32'),
+        host: { shape, dtype: 'u32' as const, data: Uint32Array.from(data) },
+      });
+      const count = rows.length;
+      const [tokens, where] = [rows.map(([token]) => token), rows.flatMap(([, ...place]) => place)];
+      const [ids, places] = [words('ids', [count], tokens), words('places', [count, 2], where)];
+      const tables = words('tables', [2, 1], [0, 1]);
+      const state = { pool, ropeTable: table, places: places.tensor, tables: tables.tensor };
+      const stream = decoder.layers(g, decoder.embed(g, ids.tensor), state);
+      g.output('logits', decoder.logits(g, decoder.finalNorm(g, stream, row)).logits);
+      const plan = await Plan.create(g);
+      const { logits } = plan.run({ ids: ids.host, places: places.host, tables: tables.host });
+      const { data } = await device.download(logits!);
+      plan.dispose();
+      return new Uint32Array(data.buffer);
+    };
+    const past = [5, 6, 7, 8, 301, 302].map((token, i): Row => (i < 4 ? [token, i, 0] : [token, i - 4, 1]));
+    await run(past, 0);
+    const row: Row = [9, 4, 0];
+    const alone = await run([row], 0);
+    const [another, third]: Row[] = [
+      [303, 2, 1],
+      [304, 3, 1],
+    ];
+    assert.equal(await run([another!, row, third!], 1), alone, 'among rows of another');
+    assert.equal(await run([row, [10, 5, 0], [11, 6, 0], third!], 0), alone, 'before rows of its own too');
+    assert.not.equal(await run([[9, 4, 1]], 0), alone, 'another past gives others');
+    device.free(table.storage);
+    own.dispose();
   });
 
   test('a fork goes its own way', async () => {
