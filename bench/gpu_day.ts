@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { specs } from '../kernels/specs.ts';
 import { UsageError } from '../runtime/index.ts';
+import { TINY } from './e2e/prompts.ts';
 import { median } from './measure.ts';
 import { digits, Table } from './report.ts';
 
@@ -84,7 +85,11 @@ export function listSteps({ out, synthetic, adapter }: Pick<GpuDayOptions, 'out'
     );
   return [
     { name: 'tests', seconds: 90, command: script('test/run.ts', '--quick', '--device', 'kernels.test') },
-    { name: 'e2e', seconds: 60, command: script('bench/main.ts', '--dtype', 'f16', '--no-tune', ...rows('e2e')) },
+    {
+      name: 'e2e',
+      seconds: 60,
+      command: script('bench/main.ts', '--model', TINY, '--dtype', 'f16', '--no-tune', ...rows('e2e')),
+    },
     { name: 'tune', seconds: 75, command: script('tools/command/main.ts', 'tune', '--seconds', '60', ...rows('tune')) },
     { name: 'speed_int4', seconds: 80, command: speed('speed_int4', 'int4') },
     { name: 'ops', seconds: 60, command: script('bench/main.ts', 'ops', 'matmul', ...rows('ops')) },

@@ -4,7 +4,8 @@ import * as assert from 'uvu/assert';
 
 const path = (relative: string) => fileURLToPath(new URL(relative, import.meta.url));
 
-/** The tiny reference checkpoint. */
+/** The trained checkpoint, and the tiny one of random weights. */
+export const SPARK = path('../bench/reference/spark');
 export const TINY = path('../bench/reference/tiny');
 
 /** What a command printed, and how it ended. */

@@ -46,7 +46,7 @@ if (device) {
   });
 
   test('it turns the rows of the e2e bench red and names the first stage that diverges', () => {
-    const { status, stdout } = run('bench/main.ts', 'e2e', '--prompts', 'text,one');
+    const { status, stdout } = run('bench/main.ts', 'e2e', '--model', 'bench/reference/tiny', '--prompts', 'text,one');
     assert.is(status, 1, stdout);
     assert.match(stdout, /^text .* WRONG from layers\.0 \(prefill\): relative error .*$/m);
     assert.match(stdout, /^one .* WRONG from img0\.vis_sel: relative error .*$/m);

@@ -37,7 +37,17 @@ if (device) {
   test('text and pictures match the reference, with the samples in the JSON file', () => {
     inFolder((dir) => {
       const json = join(dir, 'rows.jsonl');
-      const { status, stdout, stderr } = runBench('e2e', '--prompts', 'text,two', '--repeats', '2', '--json', json);
+      const { status, stdout, stderr } = runBench(
+        'e2e',
+        '--model',
+        TINY,
+        '--prompts',
+        'text,two',
+        '--repeats',
+        '2',
+        '--json',
+        json,
+      );
       assert.is(status, 0, stdout + stderr);
       assert.match(stdout.split('\n')[0]!, /^adapter: .*: /);
       assert.match(stdout, /all 2 prompts match/);
@@ -97,7 +107,7 @@ if (device) {
 
   if (f16) {
     test('f16 storage keeps logits within 2e-2 of their standard deviation', () => {
-      const { status, stdout, stderr } = runBench('--dtype', 'f16', '--prompts', 'text,two,three');
+      const { status, stdout, stderr } = runBench('--model', TINY, '--dtype', 'f16', '--prompts', 'text,two,three');
       assert.is(status, 0, stdout + stderr);
       assert.match(stdout, /all 3 prompts match/);
     });
@@ -110,7 +120,7 @@ if (device) {
         tensors['text.forced_logits']!.data[700]! += 0.01;
         tensors['img0.vis_sel']!.data[5]! += 0.01;
       });
-      const { status, stdout } = runBench('--reference', reference, '--prompts', 'text,one');
+      const { status, stdout } = runBench('--model', TINY, '--reference', reference, '--prompts', 'text,one');
       assert.is(status, 1);
       assert.match(
         stdout,
@@ -131,10 +141,10 @@ if (device) {
         data[second!] = data[best!]! + margin;
       };
       writeReference(reference, swap(1e-5));
-      const tied = runBench('--reference', reference, '--prompts', 'text').stdout;
+      const tied = runBench('--model', TINY, '--reference', reference, '--prompts', 'text').stdout;
       assert.match(tied, /39\/40 1 tie/);
       writeReference(reference, swap(1));
-      const wrong = runBench('--reference', reference, '--prompts', 'text');
+      const wrong = runBench('--model', TINY, '--reference', reference, '--prompts', 'text');
       assert.match(wrong.stdout, /WRONG from greedy: .* wrong tokens at steps 0/);
       assert.is(wrong.status, 1);
     });
@@ -143,7 +153,7 @@ if (device) {
   test('bad folders, files and arguments end in one clear line and exit code 2', () => {
     fails(runBench('--model', '/no_such_folder'), /no_such_folder.*expected/);
     fails(runBench('--adapter', 'voodoo'), /expected a name containing 'voodoo', got '/);
-    fails(runBench('--prompts', 'many'), /--prompts: expected some of text, .*, got 'many'/);
+    fails(runBench('--model', TINY, '--prompts', 'many'), /--prompts: expected some of text, .*, got 'many'/);
     fails(runBench('--modell', 'x'), /unknown option '--modell'/);
     fails(runBench('ops', 'sort'), /ops: expected one of .*, got 'sort'/);
     inFolder((dir) => {

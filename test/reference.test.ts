@@ -145,7 +145,7 @@ if (device) {
   test('a reference written by tools/reference.py matches, its layers included', () => {
     inFolder((dir) => {
       const json = join(dir, 'rows.jsonl');
-      const { status, stdout, stderr } = runBench('--reference', FIXTURE, '--json', json);
+      const { status, stdout, stderr } = runBench('--model', TINY, '--reference', FIXTURE, '--json', json);
       assert.is(status, 0, stdout + stderr);
       assert.match(stdout, /^text +40 +8\/8 /m);
     });
@@ -158,7 +158,7 @@ if (device) {
         const tensors = readAll(FIXTURE);
         for (const name of changed) tensors[name]!.data[3]! += 0.01;
         writeSafetensors(reference, tensors);
-        const { status, stdout } = runBench('--reference', reference);
+        const { status, stdout } = runBench('--model', TINY, '--reference', reference);
         assert.is(status, 1, stdout);
         return stdout;
       };

@@ -1,0 +1,60 @@
+// tier: gpu
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { readAnswers, readTasks } from '../bench/accuracy/tasks.ts';
+import { runBench, SPARK } from './bench.ts';
+import { quick, testDevice } from './gpu.ts';
+
+/** Tasks whose questions are asked: of pictures small and large, of two, of none, with boxes as answers; all take a minute. */
+const ASKED = quick ? 'talk' : 'number,find,compare,talk';
+
+/** Counts of the answers to questions of some tasks, by the weights' format. */
+function ask(...options: string[]) {
+  const dir = mkdtempSync(join(tmpdir(), 'daybreak-spark-'));
+  try {
+    const json = join(dir, 'rows.jsonl');
+    const run = runBench('accuracy', '--model', SPARK, '--only', ASKED, '--no-tune', '--json', json, ...options);
+    assert.is(run.status, 0, run.stdout + run.stderr);
+    const rows = readFileSync(json, 'utf8').trim().split('\n');
+    return rows.map((row) => JSON.parse(row).groups.find(({ name }: { name: string }) => name === 'all'));
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
+}
+
+test('every question has its pictures, and an answer of the official code', () => {
+  const tasks = readTasks(join(SPARK, 'tasks.jsonl'));
+  const answers = readAnswers(join(SPARK, 'answers.jsonl'));
+  assert.ok(tasks.length >= 500);
+  for (const { name, images } of tasks) {
+    assert.ok(answers.has(name), name);
+    for (const image of images) assert.ok(existsSync(image), image);
+  }
+});
+
+const device = await testDevice();
+if (device) {
+  const f16 = device.features.has('shader-f16');
+  device.dispose();
+
+  test('answers in f32 have the tokens of the official code, but for ties', () => {
+    const [all] = ask('--dtype', 'f32', '--no-int8-activations');
+    assert.ok(all.compared > 40);
+    assert.is(all.same + all.ties, all.compared);
+  });
+
+  if (!quick)
+    test('answers with int4 weights, and in f16, are right as often within three points', () => {
+      const rows = [
+        ...ask('--dtype', 'f32', '--quantize', 'none,int4:32,int4:64'),
+        ...(f16 ? ask('--dtype', 'f16') : []),
+      ];
+      const [plain, ...others] = rows.map(({ right, all }) => right / all);
+      for (const share of others) assert.ok(share! > plain! - 0.03, `${share} against ${plain}`);
+    });
+}
+
+test.run();
