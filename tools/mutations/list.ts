@@ -99,8 +99,8 @@ const KERNELS: Mutation[] = [
     'kernels/attention/attention.wgsl',
     [
       'attention: the newest key hidden',
-      '+ steps < vec4u(min(seen, run.len))',
-      '+ steps + 1u < vec4u(min(seen, run.len))',
+      '+ steps < limit',
+      '+ steps + 1u < limit',
       'kernels/attention',
     ],
     ['attention: earlier weights not scaled down', 'weight[r] *= scale;', '', 'kernels/attention'],
