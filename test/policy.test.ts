@@ -263,7 +263,7 @@ test('what a committed table has of other kernels is measured once, the rest is 
   const before = { ...ops };
   for (const [op, variants] of Object.entries(VARIANTS)) ops[op] = { kernels: digestOf(variants), best: {}, wrong: {} };
   const measured = () => [
-    ...new Set(unmeasured(device, { model: '', synthetic: 'tiny' }).map(({ problem }) => problem.op)),
+    ...new Set(unmeasured(device, { model: '', synthetic: '15b' }).map(({ problem }) => problem.op)),
   ];
   assert.equal(measured(), []);
   ops.rms_norm = { ...ops.rms_norm!, kernels: '0123456789abcdef' };

@@ -97,12 +97,7 @@ const KERNELS: Mutation[] = [
   ]),
   of(
     'kernels/attention/attention.wgsl',
-    [
-      'attention: the newest key hidden',
-      '+ steps < vec4u(min(seen, run.len))',
-      '+ steps + 1u < vec4u(min(seen, run.len))',
-      'kernels/attention',
-    ],
+    ['attention: the newest key hidden', '+ steps < limit', '+ steps + 1u < limit', 'kernels/attention'],
     ['attention: earlier weights not scaled down', 'weight[r] *= scale;', '', 'kernels/attention'],
     [
       'attention: keys of another head',
