@@ -34,7 +34,7 @@ export interface TableFile {
 }
 
 /** The tables that come with this project. */
-const COMMITTED: readonly MeasuredTable[] = [llvmpipe25, llvmpipe26, swiftshader];
+export const COMMITTED: readonly MeasuredTable[] = [llvmpipe25, llvmpipe26, swiftshader];
 
 type Adapter = Pick<DeviceInfo, 'name' | 'driver'>;
 

@@ -8,7 +8,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { unmeasured } from '../bench/tune.ts';
 import { DEFAULTS } from '../kernels/defaults.ts';
-import { digestOf, familyOf, fileOf, keepMeasured, type MeasuredOp, tablesOf } from '../kernels/measured.ts';
+import { COMMITTED, digestOf, familyOf, fileOf, keepMeasured, type MeasuredOp, tablesOf } from '../kernels/measured.ts';
 import { choose } from '../kernels/policy.ts';
 import { type Case, type OpSpec, Random } from '../kernels/spec.ts';
 import { specs } from '../kernels/specs.ts';
@@ -255,6 +255,14 @@ test('damaged and foreign files are told by one word, and count for nothing', ()
   for (const text of ['', '{', '[]', 'null', good.slice(0, -2), ' '.repeat(2 ** 21), ...texts])
     assert.is(written(text), 'damaged', text);
 });
+
+for (const { adapter: name, driver, ops } of COMMITTED) {
+  test(`the table of ${name}, ${driver} is of the kernels as they are`, () => {
+    const measured = Object.keys(VARIANTS).map((op) => [op, ops[op]?.kernels]);
+    const current = Object.entries(VARIANTS).map(([op, variants]) => [op, digestOf(variants)]);
+    assert.equal(measured, current);
+  });
+}
 
 test('what a committed table has of other kernels is measured once, the rest is not', () => {
   const names = { name: 'llvmpipe (LLVM 15.0.6, 256 bits)', driver: 'llvmpipe: Mesa 25.0.7' };

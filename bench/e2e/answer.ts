@@ -17,17 +17,19 @@ export function answerOf(
   tokenizer: Tokenizer,
   { ids, images }: ExpectedPrompt,
   picture: (index: number) => string,
-  tokens: Iterable<number>,
+  tokens: readonly number[],
 ): Answer {
   const turns = tokenizer.decode(ids.filter((id) => id >= 0)).split('<|im_end|>');
   const question = turns.at(-2)?.split('<|im_sep|>').at(-1) ?? '';
-  const text = tokenizer.decode(tokens).split('<|im_end|>')[0]!;
+  const end = tokens.indexOf(tokenizer.idOf('<|im_end|>') ?? -1);
+  const text = tokenizer.decode(end < 0 ? tokens : tokens.slice(0, end), { skipSpecial: true });
   return { pictures: images.map((index) => basename(picture(index))), question: question.trim(), text: text.trim() };
 }
 
 /** An answer in one line. */
 export function showAnswer({ pictures, question, text }: Answer): string {
-  return `  ${[...pictures, JSON.stringify(short(question))].join(' ')} -> ${JSON.stringify(short(text))}`;
+  const asked = question ? [JSON.stringify(short(question))] : [];
+  return `  ${[...pictures, ...asked].join(' ')} -> ${JSON.stringify(short(text))}`;
 }
 
 function short(text: string): string {

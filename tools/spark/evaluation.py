@@ -10,6 +10,7 @@ from pathlib import Path
 from . import fonts, tasks
 from .answers import MODES, MOST
 
+STEPS = 28  # tokens whose logits the reference has
 EACH = {"trained": 48, "held-out": 36}  # questions of a task, a third in each mode
 
 
@@ -32,8 +33,8 @@ def write_set(folder, seed, each=EACH):
 def first_cases(lines):
     """The first question of each task as tools/reference.py takes it, named as the task; its file then holds the reference logits."""
     firsts = {line["task"]: line for line in reversed(lines)}
-    keys = "messages", "images", "mode", "steps"
-    return [{"name": task, **{key: firsts[task][key] for key in keys}} for task in tasks.TASKS]
+    keys = "messages", "images", "mode"
+    return [{"name": task, **{key: firsts[task][key] for key in keys}, "steps": STEPS} for task in tasks.TASKS]
 
 
 def fresh_sample(draw, task, faces, asked):
