@@ -1,5 +1,5 @@
 // tier: gpu
-// parts: 2
+// parts: 4
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { showCase } from '../kernels/spec.ts';
@@ -8,6 +8,7 @@ import { runnable, verifyCase } from '../kernels/verify.ts';
 import { planKernel } from './fixtures/run_kernel.ts';
 import { quick, testDevice } from './gpu.ts';
 
+process.env.GALLIVM_PERF ??= 'nopt'; // lavapipe's compiler, which takes most of the time, leaves out a third of its work
 const device = await testDevice();
 const only = process.env.DAYBREAK_OP;
 const needing = process.env.DAYBREAK_NEEDS;

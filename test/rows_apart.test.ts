@@ -30,6 +30,7 @@ type Operand = (typeof OPERANDS)[number];
 const QUANTISED = ['q4', 'q8'] as const;
 type Format = (typeof QUANTISED)[number] | 'bf16';
 
+process.env.GALLIVM_PERF ??= 'nopt'; // lavapipe's compiler, which takes most of the time, leaves out a third of its work
 const device = await testDevice();
 if (device) {
   const random = new Random(1);
