@@ -8,8 +8,8 @@
 // keys; rows of other runs are masked.
 // Grid: x strips of ROWS rows, y heads. Workgroup memory: 4 * ROWS * (WG + KEYS) bytes (4.5 KiB).
 // For adapters that run on the CPU and pay for every lane of a load: WG lanes share ROWS rows. A lane has 4 KEY_QUADS keys of each
-// block, then every WG-th pair of the result; what all of them need of q, p and how many keys a row sees each of four neighbouring lanes loads a part of,
-// and subgroups shuffle it. Four lanes are the smallest subgroup there is; in larger ones each four load the same.
+// block, then every WG-th pair of the result; what all of them need of q and p, and how many keys a row sees, each of four neighbouring
+// lanes loads a part of, and subgroups shuffle it. Four lanes are the smallest subgroup there is; in larger ones each four load the same.
 // Loop bounds that could be constants are parameters, since compilers unroll constant ones: up to four times the compile time.
 // Source: Dao et al. 2022, arXiv 2205.14135; Milakov and Gimelshein 2018, arXiv 1805.02867 (online softmax).
 // Versions, ms of CPU time (least of 7 to 9) on lavapipe (Mesa 25.0, 8 lanes), 256 x 16 heads x 72 bidirectional f32
@@ -19,6 +19,7 @@
 //   quads of q and k, pairs of v: 8 rows 55; 16 rows 40 (kept); half as many keys 43; 32 rows 74, half as many keys 51
 //     f16 40; causal 96; GFLOP per CPU second at 256 x 4 heads x 72 5.5, at 3600 5.2;
 //     SwiftShader 15.5; 4 s of CPU time to compile, 8 at headDim 128
+//   how many keys a row sees found once a run, weights added by subgroups: 4.2 s of CPU time to compile at headDim 24 in place of 5.3
 enable subgroups;
 alias q_elem = f32;
 alias k_elem = f32;
