@@ -1,4 +1,5 @@
 // tier: gpu
+// parts: 1
 // A step of decoding with products that norm x and quantise y themselves, and attention that quantises, gives the logits of one that
 // leaves that to others.
 import { test } from 'uvu';
@@ -14,6 +15,7 @@ const FURTHER = 1.25;
 const FED = Uint32Array.of(9, 301, 7, 44, 260);
 const MERGE = 'attention/attention_merge_int8';
 
+process.env.GALLIVM_PERF ??= 'nopt'; // lavapipe's compiler, which takes most of the time, leaves out a third of its work
 const device = await testDevice();
 if (device?.features.has('subgroups')) {
   const dtypes = (['f32', 'f16'] as const).filter((dtype) => dtype === 'f32' || device.features.has('shader-f16'));

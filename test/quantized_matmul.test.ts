@@ -1,4 +1,5 @@
 // tier: gpu
+// parts: 1
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import {

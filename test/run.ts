@@ -17,7 +17,7 @@ REQUIRE_GPU=1 in the environment turns every skip into a failure.`;
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const TIMEOUT_MILLIS = 10 * 60_000;
-/** Files of these tiers run one at a time, unless they are split: then only the parts of such files run beside each other. */
+/** Files of these tiers run one at a time, unless their header says `// parts: N`: such files, and their parts, run beside each other alone. */
 const ON_DEVICE = ['any', 'gpu'];
 
 /** A file, and which part of its tests runs: `1/2`. */
@@ -48,9 +48,14 @@ function headerOf(file: string): string {
   return readFileSync(join(ROOT, file), 'utf8').slice(0, 500);
 }
 
-/** The jobs of a file: as many as its header says (`// parts: 2`), where its tests take long and measure no time. */
+/** How many jobs a file's header makes of it, where its tests take long and measure no time: `// parts: 2`. */
+function partsOf(file: string): number | undefined {
+  const [, parts] = /^\/\/ parts: (\d+)$/m.exec(headerOf(file)) ?? [];
+  return parts === undefined ? undefined : Number(parts);
+}
+
 function jobsOf(file: string): Job[] {
-  const parts = Number(/^\/\/ parts: (\d+)$/m.exec(headerOf(file))?.[1] ?? 1);
+  const parts = partsOf(file) ?? 1;
   return Array.from({ length: parts }, (_, i) => ({ file, part: `${i + 1}/${parts}` }));
 }
 
@@ -173,9 +178,8 @@ const files = readdirSync(join(ROOT, 'test'))
   .filter((file) => positionals.length === 0 || positionals.some((pattern) => file.includes(pattern)))
   .filter((file) => !values.device || tierOf(file) === 'gpu')
   .sort();
-const jobs = files.map(jobsOf);
-const split = jobs.filter((parts) => parts.length > 1).flat();
-const whole = jobs.filter((parts) => parts.length === 1).flat();
+const split = files.filter(partsOf).flatMap(jobsOf);
+const whole = files.filter((file) => !partsOf(file)).flatMap(jobsOf);
 const alone = whole.filter(({ file }) => ON_DEVICE.includes(tierOf(file)));
 const beside = whole.filter((job) => !alone.includes(job));
 const all = [
