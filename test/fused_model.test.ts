@@ -15,7 +15,6 @@ const FURTHER = 1.25;
 const FED = Uint32Array.of(9, 301, 7, 44, 260);
 const MERGE = 'attention/attention_merge_int8';
 
-process.env.GALLIVM_PERF ??= 'nopt'; // lavapipe's compiler, which takes most of the time, leaves out a third of its work
 const device = await testDevice();
 if (device?.features.has('subgroups')) {
   const dtypes = (['f32', 'f16'] as const).filter((dtype) => dtype === 'f32' || device.features.has('shader-f16'));

@@ -8,7 +8,6 @@ import { runnable, verifyCase } from '../kernels/verify.ts';
 import { planKernel } from './fixtures/run_kernel.ts';
 import { quick, testDevice } from './gpu.ts';
 
-process.env.GALLIVM_PERF ??= 'nopt'; // lavapipe's compiler, which takes most of the time, leaves out a third of its work
 const device = await testDevice();
 const only = process.env.DAYBREAK_OP;
 const needing = process.env.DAYBREAK_NEEDS;

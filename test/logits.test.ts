@@ -19,7 +19,6 @@ const OPERANDS = (['f32', 'f16', 'i8'] as const).flatMap((dtype) => [false, true
 type Operand = (typeof OPERANDS)[number];
 type Format = (typeof FORMATS)[number];
 
-process.env.GALLIVM_PERF ??= 'nopt'; // lavapipe's compiler, which takes most of the time, leaves out a third of its work
 const device = await testDevice();
 if (device) {
   const random = new Random(1);

@@ -184,7 +184,7 @@ const alone = whole.filter(({ file }) => ON_DEVICE.includes(tierOf(file)));
 const beside = whole.filter((job) => !alone.includes(job));
 const all = [
   ...(await runAll(beside, cpus().length, env)), // before the split ones, whose load would make their clocks wrong
-  ...(await runAll(split, cpus().length, env)),
+  ...(await runAll(split, cpus().length, { GALLIVM_PERF: 'nopt', ...env })), // lavapipe's compiler takes most of their time: without optimising, less
   ...(await runAll(alone, 1, env)),
 ];
 const total = all.reduce(
