@@ -180,7 +180,7 @@ if (device) {
       const reference = join(dir, 'expected.safetensors');
       const bench = () => {
         writeSafetensors(reference, tensors);
-        return runBench('--reference', reference, '--prompts', 'one').stdout;
+        return runBench('--model', TINY, '--reference', reference, '--prompts', 'one').stdout;
       };
       tensors['img0.layers.2'] = last;
       assert.match(bench(), /all 1 prompts match/);
