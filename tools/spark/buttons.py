@@ -22,7 +22,7 @@ def draw_labels(random, count, held):
 def screen_sample(random, level, held, faces):
     count = random.randint(1, 2 if level < 0.15 else 4)
     style = fonts.draw_style(random, faces, plain=True)
-    size = fonts.snap(style, random.randint(10 + round(4 * max(0, 1 - 3 * level)), 15))
+    size = fonts.snap(style, random.randint(10 + round(4 * max(0, 1 - 3 * level)), 18))
     width, height = drawing.draw_size(random, level, least=24, most=48)
     width, height = max(width, 80), max(height, 48)
 
@@ -58,18 +58,23 @@ def place_boxes(random, widths, cap, width, height):
     """Boxes around texts of these widths, inside the screen, that do not touch; fewer where there is no room."""
     boxes = []
     for text in widths:
-        for _ in range(40):
-            across, down = text + random.uniform(6, 18), cap + random.uniform(6, 12)
-            if across > width - 2 or down > height - 2:
-                continue
-            left, top = random.randint(1, int(width - across - 1)), random.randint(1, int(height - down - 1))
-            box = (left, top, round(left + across), round(top + down))
-            if all(box[0] > b[2] + 2 or box[2] < b[0] - 2 or box[1] > b[3] + 2 or box[3] < b[1] - 2 for b in boxes):
-                boxes.append(box)
-                break
-        else:
+        box = free_box(random, text + random.uniform(6, 18), cap + random.uniform(6, 12), width, height, boxes)
+        if not box:
             break
+        boxes.append(box)
     return boxes
+
+
+def free_box(random, across, down, width, height, boxes):
+    """A box of this size inside a picture that touches none of the others, or None."""
+    if across > width - 2 or down > height - 2:
+        return None
+    for _ in range(40):
+        left, top = random.randint(1, int(width - across - 1)), random.randint(1, int(height - down - 1))
+        box = (left, top, round(left + across), round(top + down))
+        if all(box[0] > b[2] + 2 or box[2] < b[0] - 2 or box[1] > b[3] + 2 or box[3] < b[1] - 2 for b in boxes):
+            return box
+    return None
 
 
 def screen_turns(random, labels, boxes, image):

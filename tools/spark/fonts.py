@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 CAP = 0.72  # height of a capital letter, in units of the text's size
 PAD = 2  # pixels around a mask
+UPRIGHT = 14  # smaller text is neither slanted nor wobbles
 TRAINED = ("aileron", "courier", "stroke", "pixel")
 HELD_OUT = ("DejaVuSans.ttf", "DejaVuSerif.ttf")  # from the wheel of matplotlib; needed to write an evaluation set only
 
@@ -71,6 +72,8 @@ def advances(style, text):
 
 def render(style, text, size):
     """The text as a mask (L) whose capitals reach from PAD to PAD + CAP * size, and the x of each character's middle."""
+    if size < UPRIGHT:
+        style = style._replace(slant=0.0, wobble=0.0)
     widths = [width * size for width in advances(style, text)]
     starts = [PAD + sum(widths[:index]) for index in range(len(text))]
     mask = FACES.get(style.face, render_truetype)(

@@ -223,7 +223,7 @@ class PatchReader(nn.Module):
 
     def __init__(self, seed=0):
         super().__init__()
-        self.sizes = [len(KINDS)] * SLOTS + [5, len(COLORS), 4]
+        self.sizes = [len(KINDS)] * SLOTS + [5, len(COLORS), 4, 40]
         self.head = nn.Linear(S.VISION_HIDDEN, sum(self.sizes))
         with torch.no_grad():
             self.head.weight.normal_(0, S.VISION_HIDDEN**-0.5, generator=torch.Generator().manual_seed(seed + 1))
@@ -233,25 +233,28 @@ class PatchReader(nn.Module):
         self.register_buffer("kind_weights", weights, persistent=False)
 
     def forward(self, features, batch):
-        """The auxiliary loss: kinds, order and colour as classes, boxes by distance."""
-        *kinds, order, color, boxes = self.head(features).float().split(self.sizes, 1)
+        """The auxiliary loss: kinds, order, colour and the tenths of boxes as classes, boxes by distance, too."""
+        *kinds, order, color, boxes, tenths = self.head(features).float().split(self.sizes, 1)
         marked = batch["order"] >= 0
         if not marked.any():
             return features.sum() * 0.0
         loss = F.cross_entropy(kinds[0], batch["kinds"][:, 0], self.kind_weights)
         for slot in range(1, SLOTS):
-            loss = loss + 0.5 * F.cross_entropy(kinds[slot][marked], batch["kinds"][marked, slot], self.kind_weights)
+            loss = loss + F.cross_entropy(kinds[slot][marked], batch["kinds"][marked, slot], self.kind_weights)
         loss = loss + 0.5 * F.cross_entropy(order[marked], batch["order"][marked])
         if (batch["color"] >= 0).any():
             loss = loss + 0.5 * F.cross_entropy(color, batch["color"], ignore_index=-1)
         boxed = ~batch["boxes"][:, 0].isnan()
         if boxed.any():
-            loss = loss + 4 * F.l1_loss(boxes[boxed], batch["boxes"][boxed])
+            wanted = batch["boxes"][boxed]
+            loss = loss + 4 * F.l1_loss(boxes[boxed], wanted)
+            digits = (wanted * 10).long().clamp(0, 9)  # what an answer says first of an edge
+            loss = loss + 0.3 * F.cross_entropy(tenths[boxed].view(-1, 10), digits.view(-1))
         return loss
 
 
 def answer_loss(model, batch, features):
-    """Cross-entropy of the answers."""
+    """Mean cross-entropy of the answers' tokens; 0 where nothing is asked."""
     labels = batch["labels"].flatten()
     wanted = (labels != IGNORED).nonzero()[:, 0]
-    return F.cross_entropy(model(batch, features, wanted), labels[wanted])
+    return F.cross_entropy(model(batch, features, wanted), labels[wanted], reduction="sum") / max(1, len(wanted))

@@ -4,6 +4,7 @@ from . import drawing, fonts
 from .bars import bar_sample
 from .buttons import screen_sample
 from .drawing import COLOR_NAMES, SHAPES, Picture
+from .pages import page_sample
 from .questions import ASK, LABELS, ORDINALS, Sample, Turn, absent, choose
 from .shapes import scene_sample, shape_pair
 from .sums import add_sample
@@ -84,14 +85,15 @@ def pair_sample(random, level, held, faces):
 
 
 MAKERS = {  # how often each is drawn while the vision tower learns alone, and afterwards
-    "number": (number_sample, 28, 20),
-    "word": (word_sample, 40, 21),
-    "scene": (scene_sample, 12, 26),
-    "bar": (bar_sample, 5, 8),
-    "screen": (screen_sample, 14, 12),
-    "pair": (pair_sample, 0, 7),
+    "number": (number_sample, 12, 20),
+    "word": (word_sample, 16, 24),
+    "page": (page_sample, 36, 8),
+    "scene": (scene_sample, 12, 24),
+    "bar": (bar_sample, 5, 6),
+    "screen": (screen_sample, 18, 18),
+    "pair": (pair_sample, 0, 6),
     "blank": (blank_sample, 1, 3),
-    "add": (add_sample, 0, 9),
+    "add": (add_sample, 0, 8),
     "talk": (talk_sample, 0, 3),
 }
 SHOWN_BY = {
@@ -105,27 +107,25 @@ SHOWN_BY = {
     "describe": ["number", "word", "scene", "bar", "screen"],
     "refuse": ["number", "word", "scene", "bar", "screen", "talk"],
 }
-# How often these are asked when they could be; others always are, and what is answered by a box, which is long, rarely.
+# How often these are asked when they could be; others always are.
 OFTEN = {"describe": 0.3, "refuse": 0.25, "follow": 0.5}
-BOXES_OFTEN = 0.3
 
 
 def training_sample(random, level, answers=True, most=3):
-    """A sample with up to so many questions; without answers one with a picture."""
+    """A sample with up to so many questions, or at least a picture; without answers one with a picture."""
     makers, alone, afterwards = zip(*MAKERS.values())
     maker = random.choices(makers, afterwards if answers else alone)[0]
     while True:
         sample = maker(random, level, False, fonts.TRAINED)
-        often = lambda turn: BOXES_OFTEN if turn.judge == "centre" else OFTEN.get(turn.task, 1)
         first = (
             [] if maker is scene_sample else sample.turns[:1]
         )  # what the picture is about; of shapes all questions are
-        rest = [turn for turn in sample.turns[1:] if random.random() < often(turn)]
+        rest = [turn for turn in sample.turns[1:] if random.random() < OFTEN.get(turn.task, 1)]
         if maker is scene_sample:
             rest = sample.turns[:1] + rest
         random.shuffle(rest)
         sample.turns = (first + rest)[:most]
-        if sample.turns:
+        if sample.turns or sample.pictures:
             return finished(random, level, sample)
 
 

@@ -57,7 +57,7 @@ class SparkTest(unittest.TestCase):
     def test_other_tasks_do_not_show_held_out_texts(self):
         for index in range(300):
             draw = random.Random(index)
-            sample = [tasks.pair_sample, tasks.screen_sample][index % 2](draw, 1.0, False, fonts.TRAINED)
+            sample = [tasks.pair_sample, tasks.screen_sample, tasks.page_sample][index % 3](draw, 1.0, False, fonts.TRAINED)
             for picture in sample.pictures:
                 marks = sorted(mark for mark in picture.marks if mark.kind in fonts.CHARACTERS)
                 for box in {mark.box for mark in marks}:

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import math
 import os
 import random
 import time
@@ -22,9 +21,7 @@ from .optimizer import Optimizer
 from .settings import read_tokenizer
 
 WARM_UP = 100  # steps until the full learning rate
-LAST_RATE = 0.02  # share of it where a cosine would end
-HORIZON = 1.2  # of all steps: where that is
-COOLING = 0.3  # share of all steps, the last, in which the rate falls to zero besides
+COOLING = 0.6  # share of all steps, the last, over which it falls to zero
 SAVE_SECONDS = 180
 PART = 3200  # tokens of one forward and backward pass: few enough for the caches
 HARDEST_AT = 0.6  # share of the vision steps after which pictures get no harder
@@ -118,17 +115,15 @@ class Training:
 
     def rate(self):
         """The share of the full learning rate."""
-        steps = self.options.steps
-        decay = 0.5 * (1 + math.cos(math.pi * self.step / (HORIZON * steps)))
-        rate = min(1.0, (self.step + 1) / WARM_UP) * (LAST_RATE + (1 - LAST_RATE) * decay)
-        return rate * min(1.0, (steps - self.step) / (COOLING * steps))
+        left = 1 - self.step / self.options.steps
+        return min(1.0, (self.step + 1) / WARM_UP, left / COOLING)
 
     def auxiliary_weight(self):
         """1 while only the vision tower learns, then down to a tenth."""
         if not self.answers():
             return 1.0
-        after = (self.step - self.options.vision_steps) / (HORIZON * self.options.steps - self.options.vision_steps)
-        return max(0.1, 1 - 1.2 * after)
+        after = (self.step - self.options.vision_steps) / (self.options.steps - self.options.vision_steps)
+        return max(0.1, 1 - after)
 
     def train_step(self, rows):
         """Forward and backward in bf16 copies of the weights, part by part; gradients averaged and clipped; one update."""
