@@ -1,5 +1,4 @@
 // tier: any
-// parts: 1
 // bench accuracy: how many questions of a file a model answers right.
 import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,4 +1,4 @@
-// tier: gpu
+// tier: any
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Checkpoint, decode, generate, loadConfig, Phi4Vision, Processor } from '../model/index.ts';

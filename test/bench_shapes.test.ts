@@ -1,4 +1,4 @@
-// tier: gpu
+// tier: any
 // What the benches of ops time: which shapes, out of which memory, and how much they count.
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';

@@ -1,5 +1,4 @@
 // tier: any
-// parts: 1
 import { spawnSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,4 +1,5 @@
 // tier: gpu
+// alone
 import { spawnSync } from 'node:child_process';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';

@@ -1,4 +1,5 @@
 // tier: any
+// alone
 // A device that goes away in the midst of a request: every wait ends, with an error that says so.
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';

@@ -1,5 +1,4 @@
 // tier: gpu
-// parts: 1
 // A step of decoding with products that norm x and quantise y themselves, and attention that quantises, gives the logits of one that
 // leaves that to others.
 import { test } from 'uvu';

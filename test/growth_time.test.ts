@@ -1,4 +1,5 @@
 // tier: gpu
+// alone
 // How the work of products and attention grows with rows and keys, by the kernels that the adapter takes.
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';

@@ -1,4 +1,5 @@
 // tier: any
+// alone
 // What the host does for a prompt and a step, on the null adapter, where the device takes no time.
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';

@@ -5,14 +5,21 @@ import * as assert from 'uvu/assert';
 import { showCase } from '../kernels/spec.ts';
 import { specs } from '../kernels/specs.ts';
 import { runnable, verifyCase } from '../kernels/verify.ts';
+import type { Variant } from '../runtime/index.ts';
 import { planKernel } from './fixtures/run_kernel.ts';
-import { quick, testDevice } from './gpu.ts';
+import { quick, sweep, testDevice } from './gpu.ts';
 
 const device = await testDevice();
 const only = process.env.DAYBREAK_OP;
 const needing = process.env.DAYBREAK_NEEDS;
 const [part, parts] = (process.env.DAYBREAK_PART ?? '1/1').split('/').map(Number) as [number, number];
 let count = 0;
+
+/** Whether a case runs with a variant: quick ones and matrix units always do, of the rest every other variant of a case unless all are to. */
+function runs(c: { quick?: boolean }, { kernel }: Variant, index: number): boolean {
+  if (needing && !kernel.needs?.some((need) => need === needing)) return false;
+  return Boolean(c.quick || kernel.matrix) || (!quick && (sweep || index % 2 === 0));
+}
 
 if (device) {
   if (!device.robustness) {
@@ -22,22 +29,21 @@ if (device) {
       dirty.run(); // what Dawn does not zero is NaN
     });
   }
-  if (quick) {
-    const all = specs.flatMap(({ cases }) => cases);
-    console.log(`quick: ${all.filter((c) => !c.quick).length} of ${all.length} cases run on matrix units alone`);
-  }
+  const all = specs.flatMap(({ cases }) => cases);
+  const slow = `${all.filter((c) => !c.quick).length} of ${all.length} cases`;
+  if (quick) console.log(`quick: ${slow} run on matrix units alone`);
+  else if (!sweep) console.log(`${slow} run with every other of their variants in turn; all do with --sweep`);
   for (const spec of specs.filter(({ name }) => !only || name === only)) {
-    for (const c of spec.cases) {
-      for (const { name, kernel } of runnable(device, spec, c)) {
-        if (quick && !c.quick && !kernel.matrix) continue;
-        if (needing && !kernel.needs?.some((need) => need === needing)) continue;
-        if (count++ % parts !== part - 1) continue;
+    spec.cases.forEach((c, i) => {
+      runnable(device, spec, c).forEach((variant, j, { length }) => {
+        if (!runs(c, variant, length > 1 ? i + j : 0) || count++ % parts !== part - 1) return;
+        const { name } = variant;
         test(`${name} ${showCase(c)}`, async () => {
           const verdict = await verifyCase(device, spec, c, name);
           assert.is(verdict.problem, '', `${name} ${verdict.case}: ${verdict.problem}`);
         });
-      }
-    }
+      });
+    });
   }
 }
 

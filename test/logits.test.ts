@@ -1,5 +1,4 @@
 // tier: gpu
-// parts: 1
 // logits() against matmul(), with every variant, kind of x and format of w: the same bits, and the order of the largest of every four.
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';

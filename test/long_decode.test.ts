@@ -1,4 +1,5 @@
 // tier: gpu
+// alone
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type DecodedToken, decode, Phi4Vision } from '../model/index.ts';

@@ -1,4 +1,5 @@
 // tier: any
+// alone
 import { readFileSync } from 'node:fs';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';

@@ -1,4 +1,4 @@
-// tier: gpu
+// tier: any
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Checkpoint, loadConfig, Phi4Vision, type TensorSource } from '../model/index.ts';

@@ -1,4 +1,5 @@
 // tier: any
+// alone
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import {

@@ -1,5 +1,4 @@
 // tier: gpu
-// parts: 1
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import {

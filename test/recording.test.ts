@@ -1,4 +1,4 @@
-// tier: gpu
+// tier: any
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-// tier: gpu
+// tier: any
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -11,13 +11,15 @@ const USAGE = `usage: npm test -- [--quick] [--device] [--adapter NAME] [pattern
 
 Runs every test/*.test.ts whose name contains one of the patterns (all without a pattern).
   --quick         leave out the cases that are slow on a software adapter (DAYBREAK_QUICK=1)
+  --sweep         every case of the kernels with every variant that takes it (DAYBREAK_SWEEP=1): else every other one
+                  of the cases that are not quick, in turn
   --device        only the files that depend on the adapter (tier gpu): the others come out the same on every one
   --adapter NAME  run on the adapter whose name contains NAME (DAYBREAK_ADAPTER)
 REQUIRE_GPU=1 in the environment turns every skip into a failure.`;
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const TIMEOUT_MILLIS = 10 * 60_000;
-/** Files of these tiers run one at a time, unless their header says `// parts: N`: such files, and their parts, run beside each other alone. */
+/** Files of these tiers that measure time or memory, as a header `// alone` says, run one at a time. */
 const ON_DEVICE = ['any', 'gpu'];
 
 /** A file, and which part of its tests runs: `1/2`. */
@@ -48,14 +50,18 @@ function headerOf(file: string): string {
   return readFileSync(join(ROOT, file), 'utf8').slice(0, 500);
 }
 
-/** How many jobs a file's header makes of it, where its tests take long and measure no time: `// parts: 2`. */
-function partsOf(file: string): number | undefined {
-  const [, parts] = /^\/\/ parts: (\d+)$/m.exec(headerOf(file)) ?? [];
-  return parts === undefined ? undefined : Number(parts);
+/** How many jobs a file's header makes of it, where its tests take long: `// parts: 2`. */
+function partsOf(file: string): number {
+  return Number(/^\/\/ parts: (\d+)$/m.exec(headerOf(file))?.[1] ?? 1);
+}
+
+/** Whether a file runs while no other does. */
+function isAlone(file: string): boolean {
+  return ON_DEVICE.includes(tierOf(file)) && /^\/\/ alone$/m.test(headerOf(file));
 }
 
 function jobsOf(file: string): Job[] {
-  const parts = partsOf(file) ?? 1;
+  const parts = partsOf(file);
   return Array.from({ length: parts }, (_, i) => ({ file, part: `${i + 1}/${parts}` }));
 }
 
@@ -151,6 +157,7 @@ function parseCommandLine() {
       allowPositionals: true,
       options: {
         quick: { type: 'boolean' },
+        sweep: { type: 'boolean' },
         device: { type: 'boolean' },
         adapter: { type: 'string' },
         help: { type: 'boolean' },
@@ -171,21 +178,21 @@ if (values.help) {
 const env: NodeJS.ProcessEnv = { ...process.env, NO_COLOR: '1', FORCE_COLOR: undefined };
 if (values.adapter) env.DAYBREAK_ADAPTER = values.adapter;
 if (values.quick) env.DAYBREAK_QUICK = '1';
+if (values.sweep) env.DAYBREAK_SWEEP = '1';
 
 const files = readdirSync(join(ROOT, 'test'))
   .filter((name) => name.endsWith('.test.ts'))
   .map((name) => `test/${name}`)
   .filter((file) => positionals.length === 0 || positionals.some((pattern) => file.includes(pattern)))
   .filter((file) => !values.device || tierOf(file) === 'gpu')
-  .sort();
-const split = files.filter(partsOf).flatMap(jobsOf);
-const whole = files.filter((file) => !partsOf(file)).flatMap(jobsOf);
-const alone = whole.filter(({ file }) => ON_DEVICE.includes(tierOf(file)));
-const beside = whole.filter((job) => !alone.includes(job));
+  .sort((a, b) => partsOf(b) - partsOf(a) || (a < b ? -1 : 1)); // the longest first
+const alone = files.filter(isAlone);
+const onDevice = files.filter((file) => ON_DEVICE.includes(tierOf(file)) && !alone.includes(file));
+const onHost = files.filter((file) => !ON_DEVICE.includes(tierOf(file)));
 const all = [
-  ...(await runAll(beside, cpus().length, env)), // before the split ones, whose load would make their clocks wrong
-  ...(await runAll(split, cpus().length, { GALLIVM_PERF: 'nopt', ...env })), // lavapipe's compiler takes most of their time: without optimising, less
-  ...(await runAll(alone, 1, env)),
+  ...(await runAll(onHost.flatMap(jobsOf), cpus().length, env)), // before those on the device, whose load would make their clocks wrong
+  ...(await runAll(onDevice.flatMap(jobsOf), cpus().length, { GALLIVM_PERF: 'nopt', ...env })), // lavapipe's compiler takes most of their time: without optimising, less
+  ...(await runAll(alone.flatMap(jobsOf), 1, env)),
 ];
 const total = all.reduce(
   (sum, counts) => ({

@@ -1,4 +1,5 @@
-// tier: gpu
+// tier: any
+// alone
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';

@@ -1,5 +1,4 @@
 // tier: gpu
-// parts: 1
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,4 +1,5 @@
 // tier: any
+// alone
 // The tuner: what is right and fastest is found on the device, and what is wrong there is named and never used.
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
