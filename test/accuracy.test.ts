@@ -1,4 +1,5 @@
 // tier: any
+// nopt
 // bench accuracy: how many questions of a file a model answers right.
 import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

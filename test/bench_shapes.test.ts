@@ -1,4 +1,5 @@
 // tier: any
+// nopt
 // What the benches of ops time: which shapes, out of which memory, and how much they count.
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';

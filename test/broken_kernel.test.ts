@@ -1,4 +1,5 @@
 // tier: any
+// nopt
 import { spawnSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';

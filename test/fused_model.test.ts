@@ -1,4 +1,5 @@
 // tier: gpu
+// nopt
 // A step of decoding with products that norm x and quantise y themselves, and attention that quantises, gives the logits of one that
 // leaves that to others.
 import { test } from 'uvu';

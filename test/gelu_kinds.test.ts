@@ -1,4 +1,5 @@
 // tier: gpu
+// nopt
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Random } from '../kernels/spec.ts';

@@ -1,4 +1,5 @@
 // tier: gpu
+// nopt
 // logits() against matmul(), with every variant, kind of x and format of w: the same bits, and the order of the largest of every four.
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';

@@ -1,4 +1,5 @@
 // tier: gpu
+// nopt
 // What a row of a step gives does not depend on the rows that stand beside it: bit by bit, as each kernel adds up in one order. Which
 // kernel runs may depend on how many rows there are, so each is asked for by name, that of the norm too.
 import { test } from 'uvu';

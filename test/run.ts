@@ -11,8 +11,8 @@ const USAGE = `usage: npm test -- [--quick] [--device] [--adapter NAME] [pattern
 
 Runs every test/*.test.ts whose name contains one of the patterns (all without a pattern).
   --quick         leave out the cases that are slow on a software adapter (DAYBREAK_QUICK=1)
-  --sweep         every case of the kernels with every variant that takes it (DAYBREAK_SWEEP=1): else every other one
-                  of the cases that are not quick, in turn
+  --sweep         every case of the kernels with every variant that takes it (DAYBREAK_SWEEP=1): else those that are not
+                  quick with every fourth, in turn
   --device        only the files that depend on the adapter (tier gpu): the others come out the same on every one
   --adapter NAME  run on the adapter whose name contains NAME (DAYBREAK_ADAPTER)
 REQUIRE_GPU=1 in the environment turns every skip into a failure.`;
@@ -134,13 +134,18 @@ function report({ file, part }: Job, ended: Ended, counts: Counts): void {
   if (counts.failed) console.log(ended.output.trimEnd().replace(/^/gm, '     | '));
 }
 
+/** What a file runs with: where lavapipe's compiler takes most of its time, as a header `// nopt` says, that leaves optimising out. */
+function environmentOf(file: string, env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return /^\/\/ nopt$/m.test(headerOf(file)) ? { GALLIVM_PERF: 'nopt', ...env } : env;
+}
+
 /** Runs the jobs, at most `width` at once, and returns their counts. */
 async function runAll(jobs: Job[], width: number, env: NodeJS.ProcessEnv): Promise<Counts[]> {
   const queue = jobs.values();
   const all: Counts[] = [];
   const work = async () => {
     for (const job of queue) {
-      const ended = await runJob(job, env);
+      const ended = await runJob(job, environmentOf(job.file, env));
       const counts = count(ended);
       report(job, ended, counts);
       all.push(counts);
@@ -191,7 +196,7 @@ const onDevice = files.filter((file) => ON_DEVICE.includes(tierOf(file)) && !alo
 const onHost = files.filter((file) => !ON_DEVICE.includes(tierOf(file)));
 const all = [
   ...(await runAll(onHost.flatMap(jobsOf), cpus().length, env)), // before those on the device, whose load would make their clocks wrong
-  ...(await runAll(onDevice.flatMap(jobsOf), cpus().length, { GALLIVM_PERF: 'nopt', ...env })), // lavapipe's compiler takes most of their time: without optimising, less
+  ...(await runAll(onDevice.flatMap(jobsOf), cpus().length, env)),
   ...(await runAll(alone.flatMap(jobsOf), 1, env)),
 ];
 const total = all.reduce(

@@ -1,4 +1,5 @@
 // tier: gpu
+// nopt
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { argmax, philox, type Sampling, sample, settingsTensor, uniformNumber } from '../kernels/index.ts';

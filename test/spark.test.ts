@@ -1,4 +1,5 @@
 // tier: gpu
+// nopt
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,4 +1,5 @@
 // tier: any
+// nopt
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
