@@ -16,7 +16,7 @@ const needing = process.env.DAYBREAK_NEEDS;
 const [part, parts] = (process.env.DAYBREAK_PART ?? '1/1').split('/').map(Number) as [number, number];
 let count = 0;
 
-/** Whether a case runs with a variant: quick ones and matrix units always do, of the rest every fourth pair with a case unless all are to. */
+/** Whether a case runs with a variant: quick ones and matrix units always do, of the rest every fourth pair unless a case has just one, or all are to. */
 function runs(c: { quick?: boolean }, { kernel }: Variant, index: number): boolean {
   if (needing && !kernel.needs?.some((need) => need === needing)) return false;
   return Boolean(c.quick || kernel.matrix) || (!quick && (sweep || index % 4 === 0));
@@ -37,7 +37,7 @@ if (device) {
   for (const spec of specs.filter(({ name }) => !only || name === only)) {
     spec.cases.forEach((c, i) => {
       runnable(device, spec, c).forEach((variant, j, { length }) => {
-        if (!runs(c, variant, length > 1 ? i + j : i) || count++ % parts !== part - 1) return;
+        if (!runs(c, variant, length > 1 ? i + j : 0) || count++ % parts !== part - 1) return;
         const { name } = variant;
         test(`${name} ${showCase(c)}`, async () => {
           const verdict = await verifyCase(device, spec, c, name);

@@ -1,5 +1,5 @@
 // tier: any
-// alone
+// nopt
 // Nothing is compiled while a prompt of the 15B model's widths is timed.
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
