@@ -1,4 +1,4 @@
-// tier: gpu
+// tier: any
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { AnswerText } from '../model/answer_text.ts';

@@ -1,4 +1,4 @@
-// tier: gpu
+// tier: any
 // Prompts of several chunks, second turns and conversations, against runs without any reuse.
 import { join } from 'node:path';
 import { test } from 'uvu';

@@ -1,4 +1,4 @@
-// tier: gpu
+// tier: any
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';

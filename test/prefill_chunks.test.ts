@@ -1,4 +1,4 @@
-// tier: gpu
+// tier: any
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { decode, Phi4Vision } from '../model/index.ts';

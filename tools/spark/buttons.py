@@ -23,7 +23,7 @@ def screen_sample(random, level, held, faces):
     count = random.randint(1, 2 if level < 0.15 else 4)
     style = fonts.draw_style(random, faces, plain=True)
     size = fonts.snap(style, random.randint(10 + round(4 * max(0, 1 - 3 * level)), 18))
-    width, height = drawing.draw_size(random, level, least=24, most=48)
+    width, height = drawing.draw_size(random, level, least=15, most=36)
     width, height = max(width, 80), max(height, 48)
 
     def draw_buttons():

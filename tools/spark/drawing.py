@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from . import fonts
-from .settings import MAX_PATCHES, MIN_PATCHES, PATCH
+from .settings import MAX_PATCHES, PATCH
 
 COLORS = {
     "red": (220, 40, 40),
@@ -44,9 +44,9 @@ class Picture:
     marks: list = field(default_factory=list)
 
 
-def draw_size(random, level, least=MIN_PATCHES, most=36):
-    """Width and height in pixels: mostly whole patches, rarely up to the largest number of them."""
-    if most == 36 and random.random() < 0.1 and level > 0.3:
+def draw_size(random, level, least=8, most=30):
+    """Width and height in pixels: mostly of so many whole patches, rarely up to the largest number of them."""
+    if most == 30 and random.random() < 0.1 and level > 0.3:
         most = MAX_PATCHES
     while True:
         across, down = random.randint(4, 8 if level > 0.3 else 6), random.randint(2, 8 if level > 0.3 else 5)

@@ -100,7 +100,7 @@ def side_turns(random, single, place):
 
 def shape_pair(random, level, held):
     """Two pictures of unequally many shapes."""
-    small = lambda: drawing.draw_size(random, level, least=16, most=24)
+    small = lambda: drawing.draw_size(random, level, least=8, most=24)
     counts = random.sample(range(1, 5), 2)
     draw = lambda: [scene_picture(random, level, count, small()) for count in counts]
     pair_key = lambda made: f"pair {[[thing[3:] for thing in things] for _, things in made]}"

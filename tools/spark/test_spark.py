@@ -86,7 +86,7 @@ class SparkTest(unittest.TestCase):
 
     def test_sizes_are_the_official_ones(self):
         self.assertEqual(
-            [target_size(64, 96), target_size(240, 320), target_size(200, 61)], [(64, 96), (112, 144), (160, 48)]
+            [target_size(64, 96), target_size(240, 320), target_size(200, 61)], [(80, 112), (112, 144), (160, 48)]
         )
 
     def test_judges(self):

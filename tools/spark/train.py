@@ -21,7 +21,7 @@ from .optimizer import Optimizer
 from .settings import read_tokenizer
 
 WARM_UP = 100  # steps until the full learning rate
-COOLING = 0.6  # share of all steps, the last, over which it falls to zero
+COOLING = 0.8  # share of all steps, the last, over which it falls to zero
 SAVE_SECONDS = 180
 PART = 3200  # tokens of one forward and backward pass: few enough for the caches
 HARDEST_AT = 0.6  # share of the vision steps after which pictures get no harder
