@@ -84,6 +84,11 @@ def pale(random):
     return (random.randint(205, 255),) * 3
 
 
+def draw_base(random):
+    """The colour of a paper: mostly pale, else any."""
+    return tuple(random.randint(0, 255) for _ in range(3)) if random.random() < 0.3 else pale(random)
+
+
 def near(random, color, most=14):
     """A colour close to the given one."""
     return tuple(min(255, max(0, part + random.randint(-most, most))) for part in color)

@@ -10,7 +10,7 @@ from .texts import DIGITS, LETTERS, draw_text
 def page_sample(random, level, held, faces):
     """As many numbers and words as find room, each in a style and colour of its own; small ones are the most."""
     width, height = drawing.draw_size(random, level)
-    base = tuple(random.randint(0, 255) for _ in range(3)) if random.random() < 0.3 else drawing.pale(random)
+    base = drawing.draw_base(random)
     image, boxes, marks = drawing.paper(random, level, width, height, base), [], []
     for _ in range(random.randint(4, 14)):
         alphabet = random.choice([DIGITS, LETTERS, LETTERS])

@@ -112,7 +112,7 @@ OFTEN = {"describe": 0.3, "refuse": 0.25, "follow": 0.5}
 
 
 def training_sample(random, level, answers=True, most=3):
-    """A sample with up to so many questions, or at least a picture; without answers one with a picture."""
+    """A sample with up to so many questions, or with a picture alone; without answers always with a picture."""
     makers, alone, afterwards = zip(*MAKERS.values())
     maker = random.choices(makers, afterwards if answers else alone)[0]
     while True:

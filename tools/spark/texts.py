@@ -10,7 +10,7 @@ LETTERS, DIGITS = fonts.CHARACTERS[10:], fonts.CHARACTERS[:10]
 
 def text_picture(random, level, text, faces):
     """A picture of one line of text that fits, from 10 pixels on."""
-    base = tuple(random.randint(0, 255) for _ in range(3)) if random.random() < 0.3 else drawing.pale(random)
+    base = drawing.draw_base(random)
     width, height = drawing.draw_size(random, level)
     style = fonts.draw_style(random, faces)
     room = min((width - 6) / drawing.text_width(style, text), (height - 6) / fonts.CAP, 52)
