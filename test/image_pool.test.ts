@@ -1,4 +1,5 @@
 // tier: host
+// alone
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

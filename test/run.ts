@@ -19,7 +19,6 @@ REQUIRE_GPU=1 in the environment turns every skip into a failure.`;
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const TIMEOUT_MILLIS = 10 * 60_000;
-/** Files of these tiers that measure time or memory, as a header `// alone` says, run one at a time. */
 const ON_DEVICE = ['any', 'gpu'];
 
 /** A file, and which part of its tests runs: `1/2`. */
@@ -55,9 +54,9 @@ function partsOf(file: string): number {
   return Number(/^\/\/ parts: (\d+)$/m.exec(headerOf(file))?.[1] ?? 1);
 }
 
-/** Whether a file runs while no other does. */
+/** Whether a file runs while no other does, as a header `// alone` asks for: it measures time or memory. */
 function isAlone(file: string): boolean {
-  return ON_DEVICE.includes(tierOf(file)) && /^\/\/ alone$/m.test(headerOf(file));
+  return /^\/\/ alone$/m.test(headerOf(file));
 }
 
 function jobsOf(file: string): Job[] {
@@ -192,8 +191,9 @@ const files = readdirSync(join(ROOT, 'test'))
   .filter((file) => !values.device || tierOf(file) === 'gpu')
   .sort((a, b) => partsOf(b) - partsOf(a) || (a < b ? -1 : 1)); // the longest first
 const alone = files.filter(isAlone);
-const onDevice = files.filter((file) => ON_DEVICE.includes(tierOf(file)) && !alone.includes(file));
-const onHost = files.filter((file) => !ON_DEVICE.includes(tierOf(file)));
+const others = files.filter((file) => !isAlone(file));
+const onDevice = others.filter((file) => ON_DEVICE.includes(tierOf(file)));
+const onHost = others.filter((file) => !onDevice.includes(file));
 const all = [
   ...(await runAll(onHost.flatMap(jobsOf), cpus().length, env)), // before those on the device, whose load would make their clocks wrong
   ...(await runAll(onDevice.flatMap(jobsOf), cpus().length, env)),
