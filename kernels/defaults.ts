@@ -41,10 +41,17 @@ export const DEFAULTS: Readonly<Record<'cpu' | 'gpu', Ranking>> = {
       ...['attention_decode_shuffle', 'attention_decode_subgroup'],
       ...['attention', 'attention_tile', 'attention_matrix'],
     ],
-    'matmul 1': ['gemv_shuffle', 'gemv_register', 'gemv_subgroup', 'gemv_dot_subgroup', 'gemv_half'],
-    'matmul 2-8': ['gemv_shuffle', 'gemv_dot_subgroup'],
+    'matmul 1': [
+      'gemv_shuffle',
+      'gemv_register',
+      'gemv_subgroup',
+      'matmul_dot_shuffle',
+      'gemv_dot_subgroup',
+      'gemv_half',
+    ],
+    'matmul 2-8': ['gemv_shuffle', 'matmul_dot_shuffle', 'gemv_dot_subgroup'],
     matmul: [
-      ...['matmul_dot_register', 'matmul_dot_tile'],
+      ...['matmul_dot_shuffle', 'matmul_dot_register', 'matmul_dot_tile'],
       ...['matmul_subgroup', 'matmul_register', 'matmul_tile', 'matmul_matrix', 'matmul_matrix:DOWN=2,ACROSS=2'],
       ...FUSED,
     ],
@@ -59,6 +66,9 @@ export const DEFAULTS: Readonly<Record<'cpu' | 'gpu', Ranking>> = {
     'matmul 2-8': [...FUSED, 'gemv_dot_subgroup', 'gemv_half', 'gemv_subgroup'],
     'matmul 9-63': ['matmul_matrix:DOWN=2,ACROSS=2'],
     'matmul 64+': ['matmul_matrix', 'matmul_matrix:DOWN=2,ACROSS=2'],
-    matmul: ['matmul_dot_tile', 'matmul_dot_register', 'matmul_tile', 'matmul_register', 'matmul_subgroup'],
+    matmul: [
+      ...['matmul_dot_tile', 'matmul_dot_register', 'matmul_dot_shuffle'],
+      ...['matmul_tile', 'matmul_register', 'matmul_subgroup'],
+    ],
   }),
 };

@@ -64,9 +64,13 @@ export interface LoadOptions extends CacheOptions {
   signal?: AbortSignal;
 }
 
-/** How activations are stored unless told: on GPUs as f16, where they have it, and as integers for weights that are; on CPUs as f32. */
-export function usualActivations({ onCpu, features }: Pick<Device, 'onCpu' | 'features'>) {
-  return { dtype: !onCpu && features.has('shader-f16') ? 'f16' : 'f32', int8Activations: !onCpu } as const;
+/**
+ * How activations are stored unless told: on GPUs as f16, where they have it, and as integers for weights that are; on CPUs as f32, and
+ * as integers for weights that are where subgroups have 8 lanes, as on lavapipe: see matmul_dot_shuffle.
+ */
+export function usualActivations({ onCpu, features, leastLanes }: Pick<Device, 'onCpu' | 'features' | 'leastLanes'>) {
+  const dtype = !onCpu && features.has('shader-f16') ? 'f16' : 'f32';
+  return { dtype, int8Activations: !onCpu || leastLanes >= 8 } as const;
 }
 
 /** A picture on its way into the decoder's space. */

@@ -33,19 +33,22 @@ export function listProblems(config: ModelConfig, onCpu: boolean, { formats, dty
   const kind = onCpu ? 'cpu' : 'gpu';
   const [step, chunk, ...short] = ROWS[kind];
   const quantised = formats.filter((format) => format !== 'bf16');
-  const each = (rows: number) =>
-    dtypes.flatMap((dtype) => [
+  const integers = int8 ? quantised : [];
+  const each = (rows: number) => [
+    ...integers.flatMap((format) => linear(config, rows, 'i8', format)),
+    ...dtypes.flatMap((dtype) => [
       ...formats.flatMap((format) => linear(config, rows, dtype, format)),
       attention(config, rows, KEYS[kind], dtype),
-    ]);
+    ]),
+  ];
+  const heads = quantised.length > 0 ? [...(int8 ? ['i8'] : []), ...dtypes] : [];
   const problems = [
     ...each(step!),
-    ...dtypes.flatMap((dtype) => (quantised.length > 0 ? head(config, dtype) : [])),
+    ...heads.flatMap((dtype) => head(config, dtype)),
     ...each(chunk!),
     ...vision(config, PATCHES[kind], formats, dtypes),
     ...[step!, chunk!].flatMap((rows) => dtypes.map((as) => norm(config, rows, as))),
     ...short.flatMap((rows) => [...each(rows), ...dtypes.map((as) => norm(config, rows, as))]),
-    ...(int8 ? quantised.flatMap((format) => integers(config, ROWS[kind], format)) : []),
   ];
   const distinct = joined(problems);
   return onCpu ? distinct.map(({ op, cases }) => ({ op, cases: [halved(heaviest(cases))] })) : distinct;
@@ -126,11 +129,6 @@ function linear({ decoder }: ModelConfig, rows: number, from: string, format: Fo
 function head({ decoder: { hidden, vocab } }: ModelConfig, from: string): Problem[] {
   const shared = { ...PRODUCT, rows: 1, inner: hidden, outs: vocab, from, weights: DEFAULT_FORMATS.head };
   return [false, true].map((norm) => ({ op: 'matmul', cases: [{ ...shared, norm }] }));
-}
-
-/** The products of quantised weights with activations of 8 bits. */
-function integers(config: ModelConfig, rows: readonly number[], format: Format): Problem[] {
-  return [...rows.flatMap((count) => linear(config, count, 'i8', format)), ...head(config, 'i8')];
 }
 
 function attention({ decoder }: ModelConfig, tokens: number, keys: number, kv: string): Problem {

@@ -116,6 +116,11 @@ const PRODUCTS: readonly Product[] = [
   shared('gemv_half', 'widen norm x_normed', { ...HALVES, normed: true }),
   { file: 'matmul_dot_tile', libs: 'dot x_int8', grid: tiles(64, 64), integers: true },
   { file: 'matmul_dot_register', libs: 'dot x_int8', grid: tiles(8, 32), integers: true },
+  {
+    ...{ file: 'matmul_dot_shuffle', libs: '', integers: true, needs: ['subgroups'] },
+    grid: (rows, outs, { ROWS }) => [ceilDiv(rows, Number(ROWS)), ceilDiv(outs, 32)],
+    constants: ({ rows, least }) => ({ ROWS: Math.min(rows, 8), LANES: Math.min(least, 8) }),
+  },
   shared('gemv_dot_subgroup', 'dot x_int8 x_as_is', { integers: true }),
   shared('gemv_dot_subgroup', 'dot quantize norm x_int8_normed', { integers: true, normed: true }),
 ];

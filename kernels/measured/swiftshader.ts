@@ -4,8 +4,16 @@ export const table = {
   driver: 'SwiftShader driver 5.0.0',
   ops: {
     qkv: {
-      kernels: 'b2e19c70ec2916e8',
+      kernels: 'eb564ea035398d8a',
       best: {
+        'qkv 1 i8 q4 normed': [
+          'apart',
+          'gemv_dot_subgroup',
+          'matmul_dot_shuffle',
+          'gemv_dot_subgroup_normed',
+          'matmul_dot_register',
+          'matmul_dot_tile',
+        ],
         'qkv 1 f32 q4 normed': [
           'gemv_shuffle',
           'apart',
@@ -25,13 +33,29 @@ export const table = {
           'gemv_subgroup_normed',
           'matmul_tile',
         ],
-        'qkv 64+ f32 q4': ['matmul_subgroup', 'apart', 'matmul_register', 'matmul_tile'],
       },
       wrong: {},
     },
     matmul: {
-      kernels: 'bd8ebf05eb3ef5a3',
+      kernels: 'c09dd739012a89a0',
       best: {
+        'matmul 1 i8 q4 normed': [
+          'matmul_dot_shuffle',
+          'gemv_dot_subgroup',
+          'gemv_dot_subgroup_normed',
+          'matmul_dot_register',
+          'matmul_dot_tile',
+        ],
+        'matmul 1 i8 q4 normed to_int8': [
+          'matmul_dot_shuffle',
+          'gemv_dot_subgroup',
+          'gemv_dot_subgroup_int8',
+          'matmul_dot_register',
+          'gemv_dot_subgroup_normed',
+          'gemv_dot_subgroup_normed_int8',
+          'matmul_dot_tile',
+        ],
+        'matmul 1 i8 q4': ['matmul_dot_shuffle', 'gemv_dot_subgroup', 'matmul_dot_register', 'matmul_dot_tile'],
         'matmul 1 f32 q4 normed': [
           'gemv_shuffle',
           'gemv_register',
@@ -49,46 +73,12 @@ export const table = {
           'matmul_subgroup',
           'matmul_tile',
         ],
-        'matmul 1 f32 bf16 normed': [
-          'gemv_register',
-          'matmul_register',
-          'matmul_subgroup',
-          'gemv_subgroup_normed',
-          'gemv_subgroup',
-          'matmul_tile',
-        ],
-        'matmul 1 f32 bf16': ['gemv_register', 'matmul_register', 'matmul_subgroup', 'gemv_subgroup', 'matmul_tile'],
-        'matmul 1 f32 q8': [
-          'gemv_register',
-          'gemv_shuffle',
-          'matmul_register',
-          'gemv_subgroup',
-          'matmul_subgroup',
-          'matmul_tile',
-        ],
-        'matmul 1 f32 q8 normed': [
-          'gemv_register',
-          'gemv_shuffle',
-          'matmul_register',
-          'gemv_subgroup',
-          'gemv_subgroup_normed',
-          'matmul_subgroup',
-          'matmul_tile',
-        ],
-        'matmul 64+ f32 q4': ['matmul_subgroup', 'matmul_register', 'matmul_tile'],
       },
       wrong: {},
     },
     attention: {
       kernels: '62bdf76b6e4fca5e',
-      best: {
-        'attention 1 causal 128 4 f32 f32': [
-          'attention_decode_shuffle',
-          'attention_decode_subgroup',
-          'attention',
-          'attention_tile',
-        ],
-      },
+      best: {},
       wrong: {},
     },
     layer_norm: {

@@ -267,6 +267,17 @@ const KERNELS: Mutation[] = [
     '-8.0',
     'kernels/matmul',
   ]),
+  of(
+    'kernels/matmul/matmul_dot_shuffle.wgsl',
+    [
+      'matmul_dot_shuffle: the lower halves have no sign',
+      '((dots << vec4u(16u)) >> vec4u(16u))',
+      '(dots & vec4i(0xffff))',
+      'kernels/matmul',
+    ],
+    ['matmul_dot_shuffle: quants have 8 too much', ' - vec4i(0x00080008)', '', 'kernels/matmul'],
+    ['matmul_dot_shuffle: the scale of the first row for all', 'line(row + mine)', 'line(row)', 'kernels/matmul'],
+  ),
   of('kernels/quantize_rows/quantize_rows.wgsl', [
     'quantize_rows: the halves of a block stand side by side',
     'quants[near + params.blocks]',
