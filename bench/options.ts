@@ -12,7 +12,7 @@ export const dtype = () =>
 export const int8 = () =>
   new Option(
     '--int8-activations',
-    'feed int4 and int8 weights activations of 8 bits, for integer dot products (default: on a GPU)',
+    'feed int4 and int8 weights activations of 8 bits, for integer dot products (default: on a GPU, and on lavapipe)',
   );
 export const noInt8 = () => new Option('--no-int8-activations', 'feed them activations as they are stored');
 export const noTune = () =>

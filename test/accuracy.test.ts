@@ -112,7 +112,7 @@ if (device) {
       ];
       writeFileSync(join(dir, 'answers.jsonl'), answers.map((line) => JSON.stringify(line)).join('\n'));
       const [json, html] = [join(dir, 'rows.jsonl'), join(dir, 'page.html')];
-      const how = ['--model', TINY, '--tasks', file, '--max-tokens', '6', '--no-tune'];
+      const how = ['--model', TINY, '--tasks', file, '--max-tokens', '6', '--no-tune', '--no-int8-activations'];
       const { status, stdout, stderr } = runBench(
         'accuracy',
         ...how,
