@@ -49,6 +49,15 @@ const inner = (message: Map<number, Field[]>, field: number) =>
   (message.get(field) ?? []).map((bytes) => fieldsOf(bytes as Buffer));
 const texts = (message: Map<number, Field[]>, field: number) => (message.get(field) ?? []).map(String);
 
+test('every row has the fields that all cases of its op have, as without one of them nothing is recorded', () => {
+  for (const { op, case: c, shape } of peerRows(Number.POSITIVE_INFINITY)) {
+    const [first, ...others] = specs.find(({ name }) => name === op)!.cases;
+    const needed = Object.keys(first!).filter((field) => others.every((each) => field in each));
+    const missing = needed.filter((field) => !(field in c));
+    assert.equal(missing, [], `${op} ${shape}`);
+  }
+});
+
 test('an ONNX model holds nodes, attributes, weights and the types of its inputs and outputs', () => {
   const bytes = onnxModel({
     nodes: [

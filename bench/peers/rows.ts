@@ -72,7 +72,7 @@ export function peerRows(maxBlockBytes: number): PeerRow[] {
   ];
 }
 
-const PLAIN = { activation: 'none', bias: false, residual: false, group: GROUP };
+const PLAIN = { activation: 'none', bias: false, residual: false, group: GROUP, norm: false, show: 'y' };
 
 function matmulRow(dtype: Float, [rows, inner, outs]: Sizes, maxBlockBytes: number): PeerRow {
   const bytes = inner * outs * (dtype === 'f32' ? 4 : 2);
