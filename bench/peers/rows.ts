@@ -113,7 +113,7 @@ function ropeRow(dtype: Float): PeerRow {
 
 function embedRow(dtype: Float): PeerRow {
   const [tokens, cols, vocab] = [512, 5120, 1000];
-  const c = { tokens, cols, vocab, blocks: 1, features: 0, dtype, as: dtype };
+  const c = { tokens, cols, vocab, blocks: 1, features: 0, group: GROUP, dtype, as: dtype };
   return row('embed', c, `${tokens} of ${vocab} x ${cols}`, dtype, gather);
 }
 
