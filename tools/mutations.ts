@@ -135,10 +135,20 @@ function summary(results: readonly Result[]): string {
   return `${red} of ${results.length} faults turn a test red`;
 }
 
-/** The mutations whose names contain a text, in any case; UsageError where there is none. */
-function chosen(only: string | undefined): readonly Mutation[] {
-  const found = mutations.filter(({ name }) => name.toLowerCase().includes((only ?? '').toLowerCase()));
+interface RunOptions {
+  only?: string;
+  untried?: boolean;
+  json?: boolean;
+}
+
+/** The mutations whose names contain a text, in any case, or that have no row in the table; UsageError where there is none. */
+function chosen({ only, untried }: RunOptions): readonly Mutation[] {
+  const tried = untried ? tableRows([]) : new Map();
+  const found = mutations.filter(
+    ({ name }) => !tried.has(name) && name.toLowerCase().includes((only ?? '').toLowerCase()),
+  );
   if (found.length > 0) return found;
+  if (untried) throw new UsageError('--untried: expected a mutation that has no row in the table, got none');
   throw new UsageError(`--only: expected a part of a mutation's name, got '${only}'; tools/mutations/list.ts has them`);
 }
 
@@ -151,8 +161,8 @@ async function expectGreen(tests: ReadonlySet<string>, folder: string): Promise<
 }
 
 /** Tries the chosen mutations, writes their rows of the table, and returns the exit code. */
-async function run({ only, json }: { only?: string; json?: boolean }): Promise<number> {
-  const wanted = chosen(only);
+async function run({ json, ...which }: RunOptions): Promise<number> {
+  const wanted = chosen(which);
   const folder = copySources();
   const bar = progressBar('mutations');
   const results: Result[] = [];
@@ -180,6 +190,7 @@ if (isMain)
         'Put known faults into a copy of the tracked files, one at a time, and run the tests that should see each. Exit code 1: a fault nobody saw, or one whose text the sources no longer hold.',
       )
       .option('--only <name>', 'only the mutations whose names contain this, and their rows of the table')
+      .option('--untried', 'only those not tried since they changed')
       .option('--json', 'one JSON object per mutation')
       .action(async (options) => {
         exitCode = await run(options);
