@@ -16,7 +16,7 @@ export interface RowsCase {
 export type WrittenCase = Required<RowsCase> & {
   kvHeads: number;
   headDim: number;
-  /** Whether the table of the only sequence lacks its last page. */
+  /** Whether tables lack the last page of the longest sequence, so that behind one is the first page of the next sequence. */
   missing: boolean;
 };
 
