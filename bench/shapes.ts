@@ -34,6 +34,8 @@ export function explainShapes(device: Device, specs: readonly OpSpec[], all: boo
 /** A case with one variant, planned over copies of its weights. */
 export interface RotatedCase {
   dispatches: DispatchStep[];
+  /** The tensors of the first copy. */
+  given: Record<string, DeviceTensor>;
   /** The plan whose weights have not been read for the longest. */
   next(): Plan;
   dispose(): void;
@@ -51,14 +53,17 @@ export async function planRotated(
   const owned = new Owned(device);
   return owned.orFree(async () => {
     const copies = copyInputs(device, spec, inputs, owned);
-    const options = { constants, given: copies[0] };
+    const [given] = copies as [Record<string, DeviceTensor>];
+    const options = { constants, given };
     const { plan, dispatches } = await planCase(device, spec, c, variant, inputs, options);
     const plans = [owned.keep(plan)];
     const result = plan.outputs.result!.storage!;
-    for (const given of copies.slice(1))
-      plans.push(owned.keep((await planCase(device, spec, c, variant, inputs, { ...options, given, result })).plan));
+    for (const copy of copies.slice(1))
+      plans.push(
+        owned.keep((await planCase(device, spec, c, variant, inputs, { ...options, given: copy, result })).plan),
+      );
     let runs = 0;
-    return { dispatches, next: () => plans[runs++ % plans.length]!, dispose: () => owned.free() };
+    return { dispatches, given, next: () => plans[runs++ % plans.length]!, dispose: () => owned.free() };
   });
 }
 

@@ -40,9 +40,9 @@ export async function timeCase(
   clock: Clock,
   constants: Constants = {},
 ): Promise<Timing> {
-  const { next, dispatches, dispose } = await planRotated(device, spec, c, variant, inputs, constants);
+  const { next, dispatches, given, dispose } = await planRotated(device, spec, c, variant, inputs, constants);
   const once = async () => (clock === 'gpu' ? next().profile() : wallMicros(device, next()));
-  const problem = await findUnwritten(device, next());
+  const problem = await findUnwritten(device, next(), given);
   const samples = problem ? [] : await repeated(once, repeats);
   dispose();
   const rows = samples.filter((sample) => typeof sample !== 'number');

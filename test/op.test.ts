@@ -94,6 +94,12 @@ if (device) {
     assert.is(all.status, 0, all.stderr);
   });
 
+  test('an op that writes into one of its tensors, and not all of it, is timed', () => {
+    const { status, stdout, stderr } = op('kv_append');
+    assert.is(status, 0, stdout + stderr);
+    assert.match(stdout, /^kv_append\/kv_append +0 +\d/m);
+  });
+
   test('a line that a failing test prints is a command line', () => {
     const { status, stdout, stderr } = op('rms_norm/rms_norm', 'rows=9,cols=64,as=f32,row=6', '--seed', '7');
     assert.is(status, 0, stderr);

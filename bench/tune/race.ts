@@ -104,7 +104,7 @@ class Track {
 
   /** Runs a variant once; what is wrong with the result, or an empty text. */
   async check(variant: Variant): Promise<string> {
-    return findUnwritten(this.#device, await this.#plan(variant));
+    return findUnwritten(this.#device, await this.#plan(variant), this.#copies[0]!);
   }
 
   /** Microseconds of one run, by GPU timestamps where the device has them. */
