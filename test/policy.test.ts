@@ -62,6 +62,7 @@ const TAKEN: [op: string, fields: Case, cpu: string, gpu: string, bare: string][
     ...(['matmul_dot_shuffle', 'gemv_dot_subgroup_normed_int8', 'matmul_dot_tile'] as const),
   ],
   ['matmul', { rows: 5, weights: 'q4', from: 'f16', norm: true }, 'gemv_shuffle', 'gemv_half_normed', 'matmul_tile'],
+  ['qkv', { rows: 9, split: 30 }, 'apart', 'apart', 'apart'], // blocks cut four columns that kernels finish at once
   ['attention', { tokens: 1, causal: true }, 'attention_decode_shuffle', 'attention_decode_subgroup', 'attention_tile'],
   ['attention', { tokens: 8, causal: true }, 'attention_decode_shuffle', 'attention_decode_subgroup', 'attention_tile'],
   ['attention', { tokens: 9, causal: true }, 'attention', 'attention_tile', 'attention_tile'],

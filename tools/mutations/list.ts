@@ -41,7 +41,7 @@ const KERNELS: Mutation[] = [
   ),
   of(
     'kernels/qkv/qkv.ts',
-    ['qkv: four columns that a block cuts', 'whole && applies(', 'applies(', 'kernels/qkv'],
+    ['qkv: four columns that a block cuts', 'whole && applies(', 'applies(', 'policy'],
     ['qkv: k from the columns of q', ', column: heads * headDim }', ' }', 'kernels/qkv'],
   ),
   of(
