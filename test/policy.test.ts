@@ -23,7 +23,7 @@ import {
   openDevice,
   UsageError,
 } from '../runtime/index.ts';
-import { limitedDevice } from './fixtures/binding_device.ts';
+import { bindingDevice, limitedDevice } from './fixtures/binding_device.ts';
 
 const none = await openDevice({ adapter: 'null' });
 const SUBGROUPS: Feature[] = ['shader-f16', 'subgroups'];
@@ -133,8 +133,7 @@ test('attention with workgroups of one small subgroup is left out where subgroup
 });
 
 test('qkv runs apart where blocks cut four columns, which its kernels finish at once', () => {
-  const limits = { ...none.limits, maxStorageBuffersPerShaderStage: 10 };
-  const device = Object.assign(adapter(true), { limits });
+  const device = bindingDevice(adapter(true), 10);
   assert.is(taken(device, 'qkv', { rows: 9, split: 30 }), 'apart');
   assert.is(taken(device, 'qkv', { rows: 66, split: 36 }), 'matmul_subgroup');
 });
