@@ -129,9 +129,9 @@ const KERNELS: Mutation[] = [
     ],
   ),
   of('kernels/attention/attention_decode_subgroup.wgsl', [
-    'attention_decode_subgroup: a slice of the values left out',
-    'for (; key < whole; key += SLICES * KEYS)',
-    'for (; key + SLICES < whole; key += SLICES * KEYS)',
+    'attention_decode_subgroup: the last values left out',
+    'for (; key < count; key += SLICES) {',
+    'for (; key + SLICES < count; key += SLICES) {',
     'kernels/attention',
   ]),
   of('kernels/attention/attention_decode_shuffle.wgsl', [
