@@ -11,7 +11,8 @@
 //   4 rows  18 to 24; 8 rows  21 to 32 (kept; q8 18); 12 rows  17 to 22; 16 rows  16
 // 1 x 5120 x 7680 takes 0.8 to 0.9 of gemv_shuffle's time with x in f32, and 0.4 of gemv_dot_subgroup's; 2, 4 and 8 rows 1.1, 1.4 and 2.3
 // times the time of one. Predicted: 60 GMAC/s, of counted instructions at the rate of gemv_shuffle's. Scales of w once a group, in a loop
-// around: 64 rows 1.3 to 1.8 times the time, one row 0.8 to 1.2. Of one row's instructions loads of w are some 60 %, its scales 15.
+// around: 64 rows 1.3 to 1.8 times the time, one row 0.8 to 1.2. Of one row's instructions loads of w are some 60 %, its scales 15;
+// a kernel that only adds up 16-byte words reads 5 GB/s there, from a buffer as from a texture of rgba32uint.
 enable subgroups;
 // FORMAT of w: 3 q4, 4 q8. GROUP: columns that share a scale.
 const FORMAT: u32 = 3u;
