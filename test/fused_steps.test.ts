@@ -57,14 +57,16 @@ test('on a CPU norms and quantising are dispatches of their own, but where atten
   assert.is(kernels.filter((name) => /_normed|subgroup_int8/.test(name)).length, 0);
 });
 
-test('activations are f16 and integers on a GPU, f32 on a CPU, and as they are asked for', async () => {
+test('activations are f16 and integers on a GPU, f32 on a CPU, there integers from 8 lanes on, and as they are asked for', async () => {
   const stored = async (device: DryRunDevice, options: LoadOptions = {}, shape = '15b') => {
     const { dtype, int8Activations } = await load(device, shape, options);
     return [dtype, int8Activations];
   };
   assert.equal(await stored(adapter(false)), ['f16', true]);
   assert.equal(await stored(adapter(false, ['subgroups'])), ['f32', true]);
-  assert.equal(await stored(adapter(true)), ['f32', false]);
+  const cpu = (leastLanes: number) => Object.assign(adapter(true), { leastLanes });
+  assert.equal(await stored(cpu(4)), ['f32', false]);
+  assert.equal(await stored(cpu(8)), ['f32', true]);
   assert.equal(await stored(adapter(false), { dtype: 'f32', int8Activations: false }), ['f32', false]);
   assert.equal(await stored(adapter(true), { dtype: 'f16', int8Activations: true }), ['f16', true]);
   const { config, source } = openSynthetic(TINY, 'bf16', 1);

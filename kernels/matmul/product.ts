@@ -108,7 +108,7 @@ const PRODUCTS: readonly Product[] = [
   {
     ...{ file: 'gemv_shuffle', libs: 'widen', grid: columns(32), most: VECTOR_ROWS, needs: ['subgroups'] },
     formats: ['q4', 'q8'],
-    constants: ({ rows, least }) => ({ ROWS: rows, LANES: Math.min(least, 8) }),
+    constants: shuffledConstants,
   },
   shared('gemv_subgroup', 'widen x_rows x_as_is'),
   shared('gemv_half', 'widen x_rows x_as_is', HALVES),
@@ -119,7 +119,7 @@ const PRODUCTS: readonly Product[] = [
   {
     ...{ file: 'matmul_dot_shuffle', libs: '', integers: true, needs: ['subgroups'] },
     grid: (rows, outs, { ROWS }) => [ceilDiv(rows, Number(ROWS)), ceilDiv(outs, 32)],
-    constants: ({ rows, least }) => ({ ROWS: Math.min(rows, 8), LANES: Math.min(least, 8) }),
+    constants: shuffledConstants,
   },
   shared('gemv_dot_subgroup', 'dot x_int8 x_as_is', { integers: true }),
   shared('gemv_dot_subgroup', 'dot quantize norm x_int8_normed', { integers: true, normed: true }),
@@ -325,4 +325,9 @@ function sharedConstants({ rows, inner, format, least, wide }: VectorSizes): Con
     lanes <= (wide ? Math.min(least, 16) : least) && ceilDiv(units, lanes) * lanes <= 1.1 * units;
   const lanes = [32, 16, 8].find(fits) ?? Math.min(least, 8);
   return { ROWS: rows, LANES: lanes, UNROLL: rows > 4 ? 1 : 2, WG: wide ? 16 * lanes : 64 };
+}
+
+/** The constants of kernels for CPUs whose lanes shuffle x: rows of a workgroup, and lanes that share them. */
+function shuffledConstants({ rows, least }: VectorSizes): Constants {
+  return { ROWS: Math.min(rows, VECTOR_ROWS), LANES: Math.min(least, 8) };
 }
