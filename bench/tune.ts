@@ -46,7 +46,7 @@ const RACING = 1 / 4;
 /** All formats and dtypes of the 15B model. */
 export function everything(): TuneOptions {
   const config = loadConfig(shapeFolder('15b'));
-  return { config, formats: ['int4', 'bf16'], dtypes: ['f32', 'f16'], int8: true, seconds: 300 };
+  return { config, formats: ['int4', 'bf16'], dtypes: ['f32', 'f16'], int8: [true, false], seconds: 300 };
 }
 
 /** The problems that a device meets with a model. UsageError for an adapter that computes nothing. */
@@ -155,11 +155,11 @@ export function unmeasured(device: Device, model: Omit<TunedModel, 'tune'>): Dec
 
 /** What of a model decides about its problems. */
 export function storageOf(given: TunedModel & Required<Pick<TunedModel, 'dtype'>>) {
-  const { model, synthetic, format = 'int4', quantize, dtype, int8Activations } = given;
+  const { model, synthetic, format = 'int4', quantize, dtype, int8Activations = false } = given;
   const config = loadConfig(synthetic ? shapeFolder(synthetic) : model);
   const decoder = quantize ? (quantize.decoder ?? DEFAULT_FORMATS.decoder) : config.formats?.decoder;
   const stored = decoder ? ({ q4: 'int4', q8: 'int8' } as const)[decoder] : 'bf16';
-  return { config, formats: [synthetic ? format : stored], dtypes: [dtype], int8: int8Activations };
+  return { config, formats: [synthetic ? format : stored], dtypes: [dtype], int8: [int8Activations] };
 }
 
 /** Whether what was measured here of the kernels as they are has a problem. */

@@ -16,8 +16,8 @@ type Format = SyntheticFormat | 'int8';
 export interface Storage {
   formats: readonly Format[];
   dtypes: readonly ('f32' | 'f16')[];
-  /** Whether quantised weights meet activations of 8 bits too. */
-  int8?: boolean;
+  /** Whether quantised weights meet activations of 8 bits, or those of `dtypes`; both where both are listed. */
+  int8: readonly boolean[];
 }
 
 /** Rows of a step and of a chunk of a prompt, then those of shorter chunks. */
@@ -33,15 +33,14 @@ export function listProblems(config: ModelConfig, onCpu: boolean, { formats, dty
   const kind = onCpu ? 'cpu' : 'gpu';
   const [step, chunk, ...short] = ROWS[kind];
   const quantised = formats.filter((format) => format !== 'bf16');
-  const integers = int8 ? quantised : [];
+  const met = int8.flatMap((integers): readonly string[] => (integers ? ['i8'] : dtypes)); // by quantised weights
   const each = (rows: number) => [
-    ...integers.flatMap((format) => linear(config, rows, 'i8', format)),
-    ...dtypes.flatMap((dtype) => [
-      ...formats.flatMap((format) => linear(config, rows, dtype, format)),
-      attention(config, rows, KEYS[kind], dtype),
-    ]),
+    ...formats.flatMap((format) =>
+      (format === 'bf16' ? dtypes : met).flatMap((from) => linear(config, rows, from, format)),
+    ),
+    ...dtypes.map((dtype) => attention(config, rows, KEYS[kind], dtype)),
   ];
-  const heads = quantised.length > 0 ? [...(int8 ? ['i8'] : []), ...dtypes] : [];
+  const heads = quantised.length > 0 ? met : [];
   const problems = [
     ...each(step!),
     ...heads.flatMap((dtype) => head(config, dtype)),

@@ -39,7 +39,11 @@ function isStale(device: Device, op: string): boolean {
 /** What ops decide in all problems, and why. */
 function decisions(device: Device) {
   const config = loadConfig(shapeFolder('15b'));
-  const problems = listProblems(config, true, { formats: ['int4', 'bf16'], dtypes: ['f32', 'f16'], int8: true });
+  const problems = listProblems(config, true, {
+    formats: ['int4', 'bf16'],
+    dtypes: ['f32', 'f16'],
+    int8: [true, false],
+  });
   return decisionsOf(device, problems).map(({ problem: { op }, name, variant }) => {
     const by = variant ? source(device, op, name) : 'none right';
     return { problem: name, by, variant: variant?.name ?? '-' };
