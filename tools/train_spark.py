@@ -31,9 +31,12 @@ def parse_arguments():
     command.add_argument(
         "--out", required=True, metavar="DIR", help="model folder; state.pt and curve.jsonl stand there, too"
     )
-    command.add_argument("--steps", type=int, default=7300, help="updates in all (default: 7300)")
+    command.add_argument("--steps", type=int, default=8448, help="updates in all (default: 8448)")
     command.add_argument(
         "--vision-steps", type=int, default=4600, help="of them for the vision tower alone (default: 4600)"
+    )
+    command.add_argument(
+        "--practice-steps", type=int, default=1800, help="of them, the last, mostly for what is hard (default: 1800)"
     )
     command.add_argument("--batch", type=int, default=128, help="rows of an update (default: 128)")
     command.add_argument("--processes", type=int, default=2, help="of one thread each (default: 2)")

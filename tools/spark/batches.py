@@ -16,7 +16,7 @@ from PIL import Image
 
 from . import drawing
 from .settings import GRID, IM_END, MAX_PATCHES, MIN_PATCHES, NO_THINK, PATCH, SYSTEM, THINK
-from .tasks import training_sample
+from .tasks import SEEING, training_sample
 
 IGNORED = -100  # the label of what is not learnt
 IMAGE = -1  # the id of a position that a patch takes
@@ -201,21 +201,20 @@ def collate(rows):
     return batch
 
 
-def training_batches(encoder, seed, step, rank, size, level, answers):
-    """The rows of the POOL steps that step belongs to, from step on: they follow from seed, step and rank alone.
-
-    Without answers they are pictures only."""
+def training_batches(encoder, seed, step, rank, size, level, stage):
+    """The rows of the POOL steps that step belongs to, from step on: they follow from seed, step and rank alone."""
     first = step // POOL
     draw = random.Random(f"{seed}/{first}/{rank}")
-    rows = [draw_row(encoder, draw, level, answers) for _ in range(size * POOL)]
+    rows = [draw_row(encoder, draw, level, stage) for _ in range(size * POOL)]
     rows.sort(key=lambda row: len(row.ids))
     order = list(range(POOL))
     random.Random(f"{seed}/{first}").shuffle(order)  # all ranks take rows of like length in a step
     return [rows[index * size : (index + 1) * size] for index in order[step % POOL :]]
 
 
-def draw_row(encoder, draw, level, answers):
-    sample = training_sample(draw, level, answers)
-    if not answers:
+def draw_row(encoder, draw, level, stage):
+    """A sample of the stage with its questions; while the vision tower learns alone, its pictures."""
+    sample = training_sample(draw, level, stage)
+    if stage == SEEING:
         return encoder.prefix(sample.pictures)
     return encoder.training_row(sample, [draw.random() < (0.6 if turn.hard else 0.3) for turn in sample.turns])

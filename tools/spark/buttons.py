@@ -20,6 +20,18 @@ def draw_labels(random, count, held):
 
 
 def screen_sample(random, level, held, faces):
+    labels, boxes, picture = draw_screen(random, level, held, faces)
+    return Sample(screen_turns(random, labels, boxes, picture.image), [picture])
+
+
+def buttons_sample(random, level, held, faces):
+    """A screen of which every button is asked for."""
+    labels, boxes, picture = draw_screen(random, level, held, faces)
+    return Sample([find_turn(random, labels, boxes, picture.image, index) for index in range(len(labels))], [picture])
+
+
+def draw_screen(random, level, held, faces):
+    """Buttons that do not touch: their labels, their boxes, and the picture."""
     count = random.randint(1, 2 if level < 0.15 else 4)
     style = fonts.draw_style(random, faces, plain=True)
     size = fonts.snap(style, random.randint(10 + round(4 * max(0, 1 - 3 * level)), 18))
@@ -46,7 +58,7 @@ def screen_sample(random, level, held, faces):
         marks += drawing.write(
             image, style, label, size, left, (box[1] + box[3] - fonts.cap(size)) / 2 + 0.5, color, box=box
         )
-    return Sample(screen_turns(random, labels, boxes, image), [Picture(image, marks)])
+    return labels, boxes, Picture(image, marks)
 
 
 def screen_key(labels, boxes):
@@ -80,11 +92,8 @@ def free_box(random, across, down, width, height, boxes):
 def screen_turns(random, labels, boxes, image):
     if not labels:
         return []
-    order = sorted(range(len(boxes)), key=lambda index: boxes[index][1])
-    thought = lambda index: f"{order.index(index) + 1}"  # counted from the top
     target = random.randrange(len(labels))
-    ask = random.choice(ASK["find"]).format(labels[target])
-    turns = [Turn("find", ask, box_text(boxes[target], image), thought(target), judge="centre")]
+    turns = [find_turn(random, labels, boxes, image, target)]
     described = "A button." if len(labels) == 1 else f"{len(labels)} buttons."
     turns.append(Turn("describe", random.choice(ASK["describe"]), described, "buttons"))
     turns.append(absent(random, random.choice(["bars", "number", *SHAPES]), "buttons"))
@@ -92,7 +101,17 @@ def screen_turns(random, labels, boxes, image):
     turns.append(Turn("refuse", random.choice(ASK["find"]).format(missing), f"There is no {missing}.", "buttons"))
     if len(labels) > 1:
         other = random.choice([index for index in range(len(labels)) if index != target])
-        turns.append(
-            follow(turns[0], f"And {labels[other]}?", box_text(boxes[other], image), thought(other), judge="centre")
-        )
+        answer, thought = box_text(boxes[other], image), from_the_top(boxes, other)
+        turns.append(follow(turns[0], f"And {labels[other]}?", answer, thought, judge="centre"))
     return turns
+
+
+def find_turn(random, labels, boxes, image, index):
+    """Where one of the buttons is."""
+    ask = random.choice(ASK["find"]).format(labels[index])
+    return Turn("find", ask, box_text(boxes[index], image), from_the_top(boxes, index), judge="centre")
+
+
+def from_the_top(boxes, index):
+    """The place of a box counted from the top."""
+    return str(sorted(range(len(boxes)), key=lambda other: boxes[other][1]).index(index) + 1)

@@ -54,12 +54,25 @@ def scene_sample(random, level, held, _faces):
     turns += shape_turns(random, [thing for thing in things if colors.count(thing[4]) == 1], things)
     turns += side_turns(random, single, place)
     if single:
-        x, y, radius, shape, _color = random.choice(single)
-        box = box_text((x - radius, y - radius, x + radius, y + radius), picture.image)
-        turns.append(
-            Turn("locate", random.choice(ASK["locate"]).format(shape), box, f"{shape} {place[shape]}", judge="centre")
-        )
+        turns.append(locate_turn(random, random.choice(single), place, picture.image))
     return Sample(turns, [picture])
+
+
+def places_sample(random, level, held, _faces):
+    """Two to five shapes of which every one that stands there once is asked for."""
+    count = random.randint(2, 5)
+    picture, things = choose(held, lambda: scene_picture(random, level, count), lambda made: scene_key(made[1]))
+    shapes = [thing[3] for thing in things]
+    place = {shape: shapes.index(shape) + 1 for shape in shapes}
+    single = [thing for thing in things if shapes.count(thing[3]) == 1]
+    return Sample([locate_turn(random, thing, place, picture.image) for thing in single], [picture])
+
+
+def locate_turn(random, thing, place, image):
+    """Where a shape is; the thought counts from the left."""
+    x, y, radius, shape, _color = thing
+    box = box_text((x - radius, y - radius, x + radius, y + radius), image)
+    return Turn("locate", random.choice(ASK["locate"]).format(shape), box, f"{shape} {place[shape]}", judge="centre")
 
 
 def color_turns(random, single, place):

@@ -2,11 +2,11 @@
 
 from . import drawing, fonts
 from .bars import bar_sample
-from .buttons import screen_sample
+from .buttons import buttons_sample, screen_sample
 from .drawing import COLOR_NAMES, SHAPES, Picture
 from .pages import page_sample
 from .questions import ASK, LABELS, ORDINALS, Sample, Turn, absent, choose
-from .shapes import scene_sample, shape_pair
+from .shapes import places_sample, scene_sample, shape_pair
 from .sums import add_sample
 from .texts import number_pair, number_sample, word_sample
 
@@ -84,17 +84,20 @@ def pair_sample(random, level, held, faces):
     return number_pair(random, level, held, faces)
 
 
-MAKERS = {  # how often each is drawn while the vision tower learns alone, and afterwards
-    "number": (number_sample, 12, 20),
-    "word": (word_sample, 16, 24),
-    "page": (page_sample, 36, 8),
-    "scene": (scene_sample, 12, 24),
-    "bar": (bar_sample, 5, 6),
-    "screen": (screen_sample, 18, 18),
-    "pair": (pair_sample, 0, 6),
-    "blank": (blank_sample, 1, 3),
-    "add": (add_sample, 0, 8),
-    "talk": (talk_sample, 0, 3),
+SEEING, ANSWERING, PRACTISING = range(3)  # the stages of training: pictures alone, all questions, the hard ones mostly
+MAKERS = {  # how often each is drawn in each stage
+    "number": (number_sample, 12, 20, 16),
+    "word": (word_sample, 16, 24, 34),
+    "page": (page_sample, 36, 8, 8),
+    "scene": (scene_sample, 12, 24, 8),
+    "bar": (bar_sample, 5, 6, 3),
+    "screen": (screen_sample, 18, 18, 10),
+    "pair": (pair_sample, 0, 6, 4),
+    "blank": (blank_sample, 1, 3, 2),
+    "add": (add_sample, 0, 8, 6),
+    "talk": (talk_sample, 0, 3, 2),
+    "buttons": (buttons_sample, 0, 0, 18),
+    "places": (places_sample, 0, 0, 10),
 }
 SHOWN_BY = {
     **{task: ["scene"] for task in ("shape", "count", "side")},
@@ -111,10 +114,10 @@ SHOWN_BY = {
 OFTEN = {"describe": 0.3, "refuse": 0.25, "follow": 0.5}
 
 
-def training_sample(random, level, answers=True, most=3):
-    """A sample with up to so many questions, or with a picture alone; without answers always with a picture."""
-    makers, alone, afterwards = zip(*MAKERS.values())
-    maker = random.choices(makers, afterwards if answers else alone)[0]
+def training_sample(random, level, stage=ANSWERING, most=3):
+    """A sample with up to so many questions, or with a picture alone."""
+    makers, *shares = zip(*MAKERS.values())
+    maker = random.choices(makers, shares[stage])[0]
     while True:
         sample = maker(random, level, False, fonts.TRAINED)
         first = (

@@ -17,7 +17,7 @@ from .questions import LABELS, Sample, is_held
 from .train import Training
 from .verify import read_sample
 
-OPTIONS = {"steps": 16, "vision_steps": 8, "batch": 4, "processes": 1, "seed": 1, "log": 100, "every": 100, "watch": 1}
+OPTIONS = {"steps": 24, "vision_steps": 8, "practice_steps": 8, "batch": 4, "processes": 1, "seed": 1, "log": 100, "every": 100, "watch": 1}
 
 
 class SparkTest(unittest.TestCase):
@@ -68,10 +68,11 @@ class SparkTest(unittest.TestCase):
         whole, first, second = (self.folder / name for name in ("whole", "first", "second"))
         for folder in (whole, first):
             settings.write_folder(folder, tasks.sentences())
-        one = self.training(whole, 16)
-        self.training(first, 11)
-        two = self.training(first, 16)
-        self.assertEqual((one.step, two.step), (16, 16))
+        one = self.training(whole, 24)
+        for stop in (11, 19):
+            self.training(first, stop)
+        two = self.training(first, 24)
+        self.assertEqual((one.step, two.step), (24, 24))
         for name, weight in one.objective.state_dict().items():
             self.assertTrue(torch.equal(weight, two.objective.state_dict()[name]), name)
 
@@ -82,7 +83,7 @@ class SparkTest(unittest.TestCase):
         return training
 
     def test_a_run_of_the_vision_tower_alone_ends(self):
-        self.assertEqual(self.training(self.folder, 8, steps=8).step, 8)
+        self.assertEqual(self.training(self.folder, 8, steps=8, practice_steps=0).step, 8)
 
     def test_sizes_are_the_official_ones(self):
         self.assertEqual(

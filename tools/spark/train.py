@@ -1,4 +1,4 @@
-"""Training: the vision tower alone on what its patches show, then everything on answers."""
+"""Training: the vision tower alone on what its patches show, then everything on answers, at last mostly on hard ones."""
 
 import copy
 import json
@@ -19,9 +19,11 @@ from .batches import IGNORED, POOL, Encoder, collate, training_batches
 from .model import PatchReader, Spark, answer_loss
 from .optimizer import Optimizer
 from .settings import read_tokenizer
+from .tasks import ANSWERING, PRACTISING, SEEING
 
 WARM_UP = 100  # steps until the full learning rate
-COOLING = 0.8  # share of all steps, the last, over which it falls to zero
+COOLING = 1460 / 6648, 7300 / 6648  # shares of the first two stages' steps from which to which it would fall to zero
+PRACTICE_RATE = 0.3  # what the last stage begins with; it ends with zero
 SAVE_SECONDS = 180
 PART = 3200  # tokens of one forward and backward pass: few enough for the caches
 HARDEST_AT = 0.6  # share of the vision steps after which pictures get no harder
@@ -85,7 +87,7 @@ class Training:
             if not queue:
                 size = options.batch // options.processes
                 queue = training_batches(
-                    self.encoder, options.seed, self.step, self.rank, size, self.level(), self.answers()
+                    self.encoder, options.seed, self.step, self.rank, size, self.level(), self.stage()
                 )
             start = time.monotonic()
             losses = self.train_step(queue.pop(0))
@@ -99,13 +101,18 @@ class Training:
             if self.rank == 0 and (time.monotonic() - self.saved > SAVE_SECONDS or self.step == options.steps):
                 self.save()
 
-    def answers(self):
-        """Whether everything is trained, on answers, or the vision tower alone."""
-        return self.step >= self.options.vision_steps
+    def stage(self):
+        """What is learnt now: the vision tower alone, everything on answers, mostly hard ones."""
+        if self.step < self.options.vision_steps:
+            return SEEING
+        return ANSWERING if self.step < self.practice_from() else PRACTISING
+
+    def practice_from(self):
+        return self.options.steps - self.options.practice_steps
 
     def learning(self):
         """The weights that are trained now."""
-        if self.answers():
+        if self.stage() != SEEING:
             return self.weights
         return {name: weight for name, weight in self.weights.items() if name.startswith(VISION_ONLY)}
 
@@ -115,19 +122,22 @@ class Training:
 
     def rate(self):
         """The share of the full learning rate."""
-        left = 1 - self.step / self.options.steps
-        return min(1.0, (self.step + 1) / WARM_UP, left / COOLING)
+        if self.stage() == PRACTISING:
+            return PRACTICE_RATE * (self.options.steps - self.step) / self.options.practice_steps
+        begin, end = (share * self.practice_from() for share in COOLING)
+        return min(1.0, (self.step + 1) / WARM_UP, (end - self.step) / (end - begin))
 
     def auxiliary_weight(self):
         """1 while only the vision tower learns, then down to a tenth."""
-        if not self.answers():
+        if self.stage() == SEEING:
             return 1.0
-        after = (self.step - self.options.vision_steps) / (self.options.steps - self.options.vision_steps)
+        begin, end = self.options.vision_steps, COOLING[1] * self.practice_from()
+        after = (self.step - begin) / (end - begin)
         return max(0.1, 1 - after)
 
     def train_step(self, rows):
         """Forward and backward in bf16 copies of the weights, part by part; gradients averaged and clipped; one update."""
-        weights, answers = self.learning(), self.answers()
+        weights, answers = self.learning(), self.stage() != SEEING
         size = max(1, PART // max(len(row.ids) for row in rows))
         parts = [collate(rows[start : start + size]) for start in range(0, len(rows), size)]
         shares = [learnt(part, answers) for part in parts]
