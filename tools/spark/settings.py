@@ -7,7 +7,8 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 
 VOCAB, HIDDEN, FFN, LAYERS, HEADS, KV_HEADS, HEAD_DIM = 576, 192, 512, 4, 6, 2, 32
 VISION_HIDDEN, VISION_FFN, VISION_LAYERS, VISION_HEADS = 128, 384, 5, 4  # features leave before the last layer
-PATCH, MIN_PATCHES, MAX_PATCHES, GRID = 16, 36, 64, 16  # smaller pictures are enlarged; GRID: side of the table of positions
+PATCH, MIN_PATCHES, MAX_PATCHES = 16, 36, 64  # smaller pictures are enlarged
+GRID = 16  # side of the table of positions
 EPSILON, THETA = 1e-5, 500000.0
 SPECIAL = [
     "<|im_start|>",
