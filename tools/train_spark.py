@@ -60,7 +60,11 @@ def parse_arguments():
             "--out", required=name == "verify", metavar="FILE", type=Path, help="the answers, as JSON Lines"
         )
     command.add_argument("--code", required=True, metavar="DIR", type=Path, help="folder of modeling_phi4_visionr.py")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.command == "train" and options.steps < options.vision_steps + options.practice_steps:
+        least = options.vision_steps + options.practice_steps
+        parser.error(f"--steps: expected at least --vision-steps and --practice-steps, {least}, got {options.steps}")
+    return options
 
 
 def say(text):
