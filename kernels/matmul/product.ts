@@ -178,7 +178,7 @@ function preparedBytes(rows: number, inner: number): number {
   return rows * (36 * ceilDiv(inner, BLOCK_COLS) + 128 + 128);
 }
 
-/** Rows f32 [rows, cols] that stand for rmsNorm(x, norm, eps, { as }), or with `int8` for quantizeRows of that. */
+/** Rows f32 [rows, cols] that stand for rmsNorm(x, norm, eps, { as }), or with `int8` for quantizeRows(x, { norm, eps }). */
 export interface Normed {
   x: Tensor;
   norm: Tensor;
@@ -243,12 +243,13 @@ function normedOperand(op: string, normed: Normed): Operand {
   return { ...operand, inner, dtype: int8 ? 'i8' : as, tensors: { x, norm }, normed };
 }
 
-/** The operand as kernels take it that do not norm it: norm and quantising are recorded before. */
+/** The operand as kernels take it that do not norm it: norm, or norm and quantising in one, are recorded before. */
 function ready(g: Graph, { normed, ...operand }: Operand): Operand {
   if (!normed) return operand;
   const { x, norm, eps, as, int8 } = normed;
+  if (int8) return int8Operand(quantizeRows(g, x, normed));
   const rows = rmsNorm(g, x, norm, eps, { as });
-  return int8 ? int8Operand(quantizeRows(g, rows)) : { ...operand, like: rows, tensors: { x: rows } };
+  return { ...operand, like: rows, tensors: { x: rows } };
 }
 
 /** All that the best variant for a product depends on: see choose(). Only kernels for few rows norm x, and those of integers quantise y. */

@@ -1,6 +1,6 @@
 import { type HostTensor, type Matrix, narrow, type Tensor, type Variant, widen } from '../../runtime/index.ts';
 import { dequantizeWeightsHost, int8PlaceOf, type Quantization, quantizedShapes } from '../lib/quantized.ts';
-import { blocksOf, randomRow } from '../quantize_rows/quantize_rows.spec.ts';
+import { blocksOf, normedRows, streamRows } from '../quantize_rows/quantize_rows.spec.ts';
 import { type Random, roundoff } from '../spec.ts';
 import { applies, type Rows } from './product.ts';
 
@@ -27,7 +27,7 @@ const EPS = 1e-5;
 export function productInputs(c: ProductCase, random: Random): Record<string, HostTensor> {
   const { outs, split } = c;
   return {
-    ...(c.norm ? streamRows(c, random) : activations(c, random)),
+    ...(c.norm ? streamRows(c.rows, c.inner, random) : activations(c, random)),
     ...weightBlock('w', split || outs, c, random),
     ...(split && weightBlock('rest', outs - split, c, random)),
   };
@@ -90,28 +90,9 @@ function inputValues({ x, xScales, norm }: Record<string, HostTensor>, c: Produc
   return norm ? normedValues(values, norm.data, c) : values;
 }
 
-/** Rows before their norm: after it they quantise the same way however they are rounded; of some rows eps counts. */
-function streamRows({ rows, inner }: ProductCase, random: Random): Record<string, HostTensor> {
-  const norm = Float32Array.from({ length: inner }, () => 0.5 + random.uniform());
-  const x = Array.from({ length: rows }, (_, r) =>
-    randomRow(inner, random).map((value, i) => ((r % 2 ? 3 : 1e-4) * value) / norm[i]!),
-  );
-  return {
-    x: { shape: [rows, inner], dtype: 'f32', data: Float32Array.from(x.flat()) },
-    norm: { shape: [inner], dtype: 'f32', data: norm },
-  };
-}
-
 /** RMSNorm of rows, and what their quants stand for where they are quantised. */
 function normedValues(x: Float32Array, norm: ArrayLike<number>, { rows, inner, from }: ProductCase): Float64Array {
-  const normed = new Float64Array(rows * inner);
-  for (let r = 0; r < rows; r++) {
-    const row = x.subarray(r * inner, (r + 1) * inner);
-    const scale = 1 / Math.sqrt(row.reduce((sum, value) => sum + value ** 2, 0) / inner + EPS);
-    row.forEach((value, i) => {
-      normed[r * inner + i] = norm[i]! * value * scale;
-    });
-  }
+  const normed = normedRows(x, norm, inner, EPS);
   if (from !== 'i8') return normed;
   const blocks = Array.from({ length: rows }, (_, r) => blocksOf(normed, r * inner, inner));
   return normed.map((_, i) => {

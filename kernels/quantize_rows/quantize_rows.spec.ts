@@ -1,18 +1,22 @@
-import { narrow, widen } from '../../runtime/index.ts';
+import { type HostTensor, narrow, widen } from '../../runtime/index.ts';
 import type { OpSpec, Random } from '../spec.ts';
-import { quantizeRows, variants } from './quantize_rows.ts';
+import { applies, quantizeRows, variants } from './quantize_rows.ts';
 
 type QuantizeRowsCase = {
   rows: number;
   cols: number;
   from: 'f32' | 'f16';
+  /** Whether an RMSNorm comes before. */
+  norm: boolean;
   show: 'quants' | 'scales';
   quick?: boolean;
 };
 
-const both = (c: Omit<QuantizeRowsCase, 'show'>): QuantizeRowsCase[] => [
-  { ...c, show: 'quants' },
-  { ...c, show: 'scales' },
+const EPS = 1e-5;
+
+const both = (c: Omit<QuantizeRowsCase, 'norm' | 'show'>, norm = false): QuantizeRowsCase[] => [
+  { ...c, norm, show: 'quants' },
+  { ...c, norm, show: 'scales' },
 ];
 
 /** Quantised activations, against float64. */
@@ -20,23 +24,31 @@ export const spec: OpSpec<QuantizeRowsCase> = {
   name: 'quantize_rows',
   formula: 'quant = round(x / scale), scale = max |x| / 127 over 32 columns',
   variants,
+  applies: (variant, { norm }) => applies(variant, norm),
   cases: [
     ...both({ rows: 1, cols: 8, from: 'f32', quick: true }),
     ...both({ rows: 3, cols: 72, from: 'f32', quick: true }),
     ...[24, 32, 40, 136].flatMap((cols) => both({ rows: 5, cols, from: 'f16' })),
     ...[63, 64, 65, 101].flatMap((rows) => both({ rows, cols: 40, from: 'f32' })),
     ...both({ rows: 2, cols: 17920, from: 'f32' }),
+    ...both({ rows: 3, cols: 72, from: 'f32', quick: true }, true),
+    ...[8, 136, 2056, 5120].flatMap((cols) => both({ rows: 4, cols, from: 'f32' }, true)),
+    ...[1, 65].flatMap((rows) => both({ rows, cols: 40, from: 'f32' }, true)),
   ],
   bench: [
-    { rows: 1, cols: 5120, from: 'f32', show: 'quants' },
-    { rows: 512, cols: 5120, from: 'f32', show: 'quants' },
+    ...[1, 512].map((rows) => ({ rows, cols: 5120, from: 'f32' as const, norm: false, show: 'quants' as const })),
+    ...[1, 512].map((rows) => ({ rows, cols: 5120, from: 'f32' as const, norm: true, show: 'quants' as const })),
   ],
-  inputs({ rows, cols, from }, random) {
+  inputs({ rows, cols, from, norm }, random) {
+    if (norm) return streamRows(rows, cols, random);
     const x = Array.from({ length: rows }, () => randomRow(cols, random)).flat();
     return { x: { shape: [rows, cols], dtype: from, data: narrow(from, Float32Array.from(x)) } };
   },
-  record: (g, { x }, { show }) => quantizeRows(g, x!)[show],
-  reference: ({ x }, { cols, show }) => quantizedRows(widen(x!.dtype, x!.data), cols, show),
+  record: (g, { x, norm }, { show }) => quantizeRows(g, x!, norm && { norm, eps: EPS })[show],
+  reference({ x, norm }, { cols, show }) {
+    const values = widen(x!.dtype, x!.data);
+    return quantizedRows(norm ? normedRows(values, norm.data, cols, EPS) : values, cols, show);
+  },
   tolerance: ({ show }) => ({ atol: 0, rtol: show === 'scales' ? 1e-6 : 0 }),
 };
 
@@ -48,6 +60,31 @@ export function randomRow(cols: number, random: Random): number[] {
     const count = column % 32 === 0 ? 127 : random.below(253) - 126 + 0.6 * (random.uniform() - 0.5);
     return count * quantum;
   });
+}
+
+/** Rows before their norm, and its weights: after it they quantise the same way however they are rounded; of some rows eps counts. */
+export function streamRows(rows: number, cols: number, random: Random): Record<'x' | 'norm', HostTensor> {
+  const norm = Float32Array.from({ length: cols }, () => 0.5 + random.uniform());
+  const x = Array.from({ length: rows }, (_, r) =>
+    randomRow(cols, random).map((value, i) => ((r % 2 ? 3 : 1e-4) * value) / norm[i]!),
+  );
+  return {
+    x: { shape: [rows, cols], dtype: 'f32', data: Float32Array.from(x.flat()) },
+    norm: { shape: [cols], dtype: 'f32', data: norm },
+  };
+}
+
+/** RMSNorm of rows, in float64. */
+export function normedRows(x: Float32Array, norm: ArrayLike<number>, cols: number, eps: number): Float64Array {
+  const normed = new Float64Array(x.length);
+  for (let first = 0; first < x.length; first += cols) {
+    const row = x.subarray(first, first + cols);
+    const scale = 1 / Math.sqrt(row.reduce((sum, value) => sum + value ** 2, 0) / cols + eps);
+    row.forEach((value, i) => {
+      normed[first + i] = norm[i]! * value * scale;
+    });
+  }
+  return normed;
 }
 
 /** The quants of rows as quantizeRows lays them out, or their scales. */

@@ -1,48 +1,68 @@
 import {
   ceilDiv,
   expect,
+  expectTensor,
   type Graph,
   linearGrid,
   rowsOf,
   showTensor,
   type Tensor,
   tensorBytes,
+  type Variant,
   variant,
 } from '../../runtime/index.ts';
 import { kernelFile } from '../lib/kernel_file.ts';
 import { BLOCK_COLS, type Int8Rows } from '../lib/quantized.ts';
 
-const PLAIN = kernelFile('quantize_rows/quantize_rows', 'quantize');
+const PLAIN = kernelFile('quantize_rows/quantize_rows', 'quantize quantize_block');
+const NORMED = kernelFile('quantize_rows/quantize_rows_normed', 'quantize quantize_block norm sum');
 const WG = 64;
 
 /** The variants of this op. */
-export const variants = [variant(PLAIN)];
+export const variants = [variant(PLAIN), variant(NORMED)];
+
+/** Whether a variant quantises rows as they are, or `normed` ones. */
+export function applies({ kernel }: Variant, normed: boolean): boolean {
+  return (kernel === NORMED) === normed;
+}
+
+/** An RMSNorm that comes before: weights f32 [cols]. */
+export interface NormBefore {
+  norm: Tensor;
+  eps: number;
+}
 
 /**
  * Activations f32 or f16 [rows, cols], cols a multiple of 8, as 8-bit integers: quant = round(x / scale), scale = max |x| /
  * 127 over each block of 32 columns, at least 1e-30 / 127 or else all quants are 0; of a block
- * with a value that is not finite the scale is NaN. Throws ShapeError.
+ * with a value that is not finite the scale is NaN. With `before` x is f32 and stands for norm_i x_i / sqrt(mean(x^2) + eps).
+ * Throws ShapeError.
  */
-export function quantizeRows(g: Graph, x: Tensor): Int8Rows {
-  const [rows = 0, cols = 0] = x.shape;
-  const isFloat = x.dtype === 'f32' || x.dtype === 'f16';
-  const fits = x.shape.length === 2 && rows > 0 && cols > 0 && cols % 8 === 0 && isFloat;
-  expect(fits, 'quantize_rows', 'x', 'f32 or f16 [rows, a multiple of 8]', showTensor(x));
-  const blocks = ceilDiv(cols, BLOCK_COLS);
-  const { quants, scales } = int8Rows(g, rows, cols, x);
+export function quantizeRows(g: Graph, x: Tensor, before?: NormBefore): Int8Rows {
+  const [most = 0, cols = 0] = x.shape;
+  const isFloat = x.dtype === 'f32' || (x.dtype === 'f16' && !before);
+  const fits = x.shape.length === 2 && most > 0 && cols > 0 && cols % 8 === 0 && isFloat;
+  expect(fits, 'quantize_rows', 'x', `f32${before ? '' : ' or f16'} [rows, a multiple of 8]`, showTensor(x));
+  if (before) expectTensor('quantize_rows', 'norm', before.norm, 'f32', [cols]);
+  const [rows, blocks] = [rowsOf(x), ceilDiv(cols, BLOCK_COLS)];
+  const { quants, scales } = int8Rows(g, most, cols, x);
+  const lanes = before ? normedLanes(g, most) : WG;
+  const moved = tensorBytes(x) + tensorBytes(quants) + tensorBytes(scales);
   g.dispatch({
-    kernel: PLAIN,
-    constants: { elem: x.dtype, WG },
-    read: { x },
+    kernel: before ? NORMED : PLAIN,
+    constants: { WG: lanes, ...(before ? { EPS: before.eps } : { elem: x.dtype }) },
+    read: { x, ...(before && { norm: before.norm }) },
     write: { quants, scales },
-    params: { quads: cols / 4, blocks, rows: rowsOf(x) },
-    workgroups: (value) => linearGrid(ceilDiv(value(rowsOf(x)) * blocks, WG)),
-    cost: (value) => ({
-      flops: 4 * value(rowsOf(x)) * cols,
-      bytes: (value(rowsOf(x)) / rows) * (tensorBytes(x) + tensorBytes(quants) + tensorBytes(scales)),
-    }),
+    params: { quads: cols / 4, blocks, rows },
+    workgroups: (value) => linearGrid(before ? value(rows) : ceilDiv(value(rows) * blocks, lanes)),
+    cost: (value) => ({ flops: (before ? 8 : 4) * value(rows) * cols, bytes: (value(rows) / most) * moved }),
   });
   return { quants, scales, cols };
+}
+
+/** Lanes that norm a row: on a GPU few rows are a matter of latency; else a lane without a block of its own would cost as much as one with. */
+function normedLanes(g: Graph, rows: number): number {
+  return rows < 64 && !g.device.onCpu ? 256 : 32;
 }
 
 /** Room for quantised rows, as many of them as `like` has. */

@@ -278,12 +278,22 @@ const KERNELS: Mutation[] = [
     ['matmul_dot_shuffle: quants have 8 too much', ' - vec4i(0x00080008)', '', 'kernels/matmul'],
     ['matmul_dot_shuffle: the scale of the first row for all', 'line(row + mine)', 'line(row)', 'kernels/matmul'],
   ),
-  of('kernels/quantize_rows/quantize_rows.wgsl', [
+  of('kernels/lib/quantize_block.wgsl', [
     'quantize_rows: the halves of a block stand side by side',
-    'quants[near + params.blocks]',
+    'quants[near + blocks]',
     'quants[near + 1u]',
     'kernels/quantize_rows',
   ]),
+  of(
+    'kernels/quantize_rows/quantize_rows_normed.wgsl',
+    ['quantize_rows_normed: the weights of another column', 'norm[at]', 'norm[block]', 'kernels/quantize_rows'],
+    [
+      'quantize_rows_normed: a mean over whole blocks',
+      '4u * params.quads',
+      '32u * params.blocks',
+      'kernels/quantize_rows',
+    ],
+  ),
   of('kernels/lib/philox.wgsl', [
     'sample: a round of Philox missing',
     'ROUNDS: u32 = 10u',
