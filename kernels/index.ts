@@ -24,7 +24,7 @@ export { type Logits, logits } from './matmul/logits.ts';
 export { type MatmulOptions, matmul } from './matmul/matmul.ts';
 export type { Normed, Rows } from './matmul/product.ts';
 export { type QkvOptions, qkv } from './qkv/qkv.ts';
-export { quantizeRows } from './quantize_rows/quantize_rows.ts';
+export { type NormBefore, quantizeRows } from './quantize_rows/quantize_rows.ts';
 export { quantizeWeights } from './quantize_weights/quantize_weights.ts';
 export { resizePosition } from './resize_position/resize_position.ts';
 export { rmsNorm } from './rms_norm/rms_norm.ts';

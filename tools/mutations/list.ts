@@ -342,6 +342,12 @@ const KERNELS: Mutation[] = [
 ].flat();
 
 const RUNTIME: Mutation[] = [
+  of(
+    'runtime/gently.ts',
+    ['gently: a long wait polls as often as a short one', 'SHARE = 1 / 8', 'SHARE = 0', 'gently'],
+    ['gently: naps go on when nothing is waited for', 'napping = waiting > 0', 'napping = true', 'gently'],
+    ['gently: a wait begins with the longest nap', 'performance.now() - since', 'performance.now()', 'gently'],
+  ),
   of('runtime/liveness.ts', [
     'memory: a slot given away while it is read',
     'slot.busyUntil < first',
