@@ -41,13 +41,15 @@ export function listProblems(config: ModelConfig, onCpu: boolean, { formats, dty
     ...dtypes.map((dtype) => attention(config, rows, KEYS[kind], dtype)),
   ];
   const heads = quantised.length > 0 ? met : [];
+  // Rows that become integers are normed on the way; only that behind a prompt is not.
+  const normed = formats.includes('bf16') || met.some((from) => from !== 'i8') ? [chunk!, ...short] : [];
   const problems = [
     ...each(step!),
     ...heads.flatMap((dtype) => head(config, dtype)),
     ...each(chunk!),
     ...vision(config, PATCHES[kind], formats, dtypes),
-    ...[step!, chunk!].flatMap((rows) => dtypes.map((as) => norm(config, rows, as))),
-    ...short.flatMap((rows) => [...each(rows), ...dtypes.map((as) => norm(config, rows, as))]),
+    ...short.flatMap(each),
+    ...[step!, ...normed].flatMap((rows) => dtypes.map((as) => norm(config, rows, as))),
   ];
   const distinct = joined(problems);
   return onCpu ? distinct.map(({ op, cases }) => ({ op, cases: [halved(heaviest(cases))] })) : distinct;
