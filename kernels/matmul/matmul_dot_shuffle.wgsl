@@ -10,9 +10,13 @@
 // matmul_dot_register had 7 to 9.5 and matmul_subgroup in f32 10 to 12
 //   4 rows  18 to 24; 8 rows  21 to 32 (kept; q8 18); 12 rows  17 to 22; 16 rows  16
 // 1 x 5120 x 2048 and 7680 take 0.6 to 0.8 of gemv_shuffle's time with x in f32, and 0.4 of gemv_dot_subgroup's; 2, 4 and 8 rows 1.1 to
-// 1.2, 1.4 to 1.5 and 2.2 to 2.3 times the time of one (four series of 60 rounds in turns; gemv_shuffle 1.2 to 1.3, 1.7 to 2 and 3 to 3.7). Predicted: 60 GMAC/s, of counted instructions at the rate of gemv_shuffle's. Scales of w once a group, in a loop
+// 1.2, 1.4 to 1.5 and 2.2 to 2.3 times the time of one (four series of 60 rounds in turns; gemv_shuffle 1.2 to 1.3, 1.7 to 2 and 3 to 3.7).
+// Predicted: 60 GMAC/s, of counted instructions at the rate of gemv_shuffle's. Scales of w once a group, in a loop
 // around: 64 rows 1.3 to 1.8 times the time, one row 0.8 to 1.2. Of one row's instructions loads of w are some 60 %, its scales 15;
 // a kernel that only adds up 16-byte words reads 5 GB/s there, from a buffer as from a texture of rgba32uint.
+// Two blocks a step with one load of their scales take 1.0 to 1.15 times the time, four 1.4, x_scales at a uniform address the same, w at
+// uniform addresses, spread by shifts, 2.6. In the machine code a 16-byte load is a branch for each lane and component and a vector that goes
+// to the stack and back for each lane: some 150 cycles, 72 % of the samples; from the L2 cache it is no faster.
 enable subgroups;
 // FORMAT of w: 3 q4, 4 q8. GROUP: columns that share a scale.
 const FORMAT: u32 = 3u;
