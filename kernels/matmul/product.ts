@@ -25,7 +25,7 @@ import {
 import { kernelFile } from '../lib/kernel_file.ts';
 import { BLOCK_COLS, checkQuantized, FORMAT_CODES, type Int8Rows, isQuantized } from '../lib/quantized.ts';
 import { rowsClass } from '../policy.ts';
-import { quantizeRows } from '../quantize_rows/quantize_rows.ts';
+import { type NormBefore, quantizeRows } from '../quantize_rows/quantize_rows.ts';
 import { rmsNorm } from '../rms_norm/rms_norm.ts';
 
 type GridOf = (rows: number, outs: number, constants: Constants) => Grid;
@@ -179,10 +179,8 @@ function preparedBytes(rows: number, inner: number): number {
 }
 
 /** Rows f32 [rows, cols] that stand for rmsNorm(x, norm, eps, { as }), or with `int8` for quantizeRows(x, { norm, eps }). */
-export interface Normed {
+export interface Normed extends NormBefore {
   x: Tensor;
-  norm: Tensor;
-  eps: number;
   as: 'f32' | 'f16';
   int8: boolean;
 }

@@ -17,6 +17,7 @@ import { BLOCK_COLS, type Int8Rows } from '../lib/quantized.ts';
 const PLAIN = kernelFile('quantize_rows/quantize_rows', 'quantize quantize_block');
 const NORMED = kernelFile('quantize_rows/quantize_rows_normed', 'quantize quantize_block norm sum');
 const WG = 64;
+const NORMED_WG = 32;
 
 /** The variants of this op. */
 export const variants = [variant(PLAIN), variant(NORMED)];
@@ -46,23 +47,17 @@ export function quantizeRows(g: Graph, x: Tensor, before?: NormBefore): Int8Rows
   if (before) expectTensor('quantize_rows', 'norm', before.norm, 'f32', [cols]);
   const [rows, blocks] = [rowsOf(x), ceilDiv(cols, BLOCK_COLS)];
   const { quants, scales } = int8Rows(g, most, cols, x);
-  const lanes = before ? normedLanes(g, most) : WG;
   const moved = tensorBytes(x) + tensorBytes(quants) + tensorBytes(scales);
   g.dispatch({
     kernel: before ? NORMED : PLAIN,
-    constants: { WG: lanes, ...(before ? { EPS: before.eps } : { elem: x.dtype }) },
+    constants: before ? { WG: NORMED_WG, EPS: before.eps } : { WG, elem: x.dtype },
     read: { x, ...(before && { norm: before.norm }) },
     write: { quants, scales },
     params: { quads: cols / 4, blocks, rows },
-    workgroups: (value) => linearGrid(before ? value(rows) : ceilDiv(value(rows) * blocks, lanes)),
+    workgroups: (value) => linearGrid(before ? value(rows) : ceilDiv(value(rows) * blocks, WG)),
     cost: (value) => ({ flops: (before ? 8 : 4) * value(rows) * cols, bytes: (value(rows) / most) * moved }),
   });
   return { quants, scales, cols };
-}
-
-/** Lanes that norm a row: on a GPU few rows are a matter of latency; else a lane without a block of its own would cost as much as one with. */
-function normedLanes(g: Graph, rows: number): number {
-  return rows < 64 && !g.device.onCpu ? 256 : 32;
 }
 
 /** Room for quantised rows, as many of them as `like` has. */

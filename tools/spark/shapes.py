@@ -35,11 +35,8 @@ def scene_key(things):
 
 def scene_sample(random, level, held, _faces):
     """One to five shapes."""
-    count = random.randint(1, 5)
-    picture, things = choose(held, lambda: scene_picture(random, level, count), lambda made: scene_key(made[1]))
+    picture, things, place, single = draw_scene(random, level, held, random.randint(1, 5))
     shapes, colors = [thing[3] for thing in things], [thing[4] for thing in things]
-    place = {shape: shapes.index(shape) + 1 for shape in shapes}
-    single = [thing for thing in things if shapes.count(thing[3]) == 1]
     count = len(things)
     described = f"A {colors[0]} {shapes[0]}." if count == 1 else f"{count} shapes."
     turns = [
@@ -60,12 +57,16 @@ def scene_sample(random, level, held, _faces):
 
 def places_sample(random, level, held, _faces):
     """Two to five shapes of which every one that stands there once is asked for."""
-    count = random.randint(2, 5)
+    picture, _things, place, single = draw_scene(random, level, held, random.randint(2, 5))
+    return Sample([locate_turn(random, thing, place, picture.image) for thing in single], [picture])
+
+
+def draw_scene(random, level, held, count):
+    """Up to count shapes: the picture, the shapes from the left, the place of each kind, and the shapes whose kind stands there once."""
     picture, things = choose(held, lambda: scene_picture(random, level, count), lambda made: scene_key(made[1]))
     shapes = [thing[3] for thing in things]
     place = {shape: shapes.index(shape) + 1 for shape in shapes}
-    single = [thing for thing in things if shapes.count(thing[3]) == 1]
-    return Sample([locate_turn(random, thing, place, picture.image) for thing in single], [picture])
+    return picture, things, place, [thing for thing in things if shapes.count(thing[3]) == 1]
 
 
 def locate_turn(random, thing, place, image):
